@@ -1,0 +1,1 @@
+"""Doors and wiring: http, cli, settings, registry, build. Open `build.py` first."""

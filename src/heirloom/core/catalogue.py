@@ -1,0 +1,231 @@
+"""Catalogue: the listings by slot, their live state, and the columns that filters need."""
+
+from collections import deque
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.event import Event, Kind
+from heirloom.core.facts import LISTING_ROW
+from heirloom.core.listing import Listing, Status
+from heirloom.core.query import Filters
+from heirloom.core.vocabulary import Vocabulary
+
+DAY_MS = 86_400_000
+
+CODED = ("seller", "brand", "category", "size", "colour", "condition", "material", "country")
+"""Listing fields kept as vocabulary codes, one int32 column each."""
+
+_STATUS_AFTER = {
+    Kind.RESERVED: Status.RESERVED,
+    Kind.RELEASED: Status.LIVE,
+    Kind.SOLD: Status.SOLD,
+    Kind.REMOVED: Status.REMOVED,
+}
+
+
+class Catalogue:
+    """Listings by slot. One writer; `status` is the authority on availability.
+
+    A slot is reused `retire_after_ms` after its listing was sold or removed; then
+    `generation[slot]` grows by one, and every column is written anew, so that the new listing
+    inherits nothing. All columns have the length `len(catalogue)`, slots of no listing included
+    (their status is REMOVED).
+    """
+
+    def __init__(self, vocabulary: Vocabulary, *, retire_after_ms: int = 30 * DAY_MS) -> None:
+        self.vocabulary = vocabulary
+        self.retire_after_ms = retire_after_ms
+        self._slots: dict[str, int] = {}
+        self._listings: list[Listing | None] = []
+        self._free: deque[int] = deque()
+        self._retiring: deque[tuple[int, int, int]] = deque()  # (t of the end, slot, generation)
+        self._size = 0
+        self._columns: dict[str, NDArray[Any]] = {
+            "status": np.zeros(0, np.uint8),
+            "generation": np.zeros(0, np.int32),
+            "price_minor": np.zeros(0, np.int64),
+            "first_price_minor": np.zeros(0, np.int64),
+            "listed_at": np.zeros(0, np.int64),
+            "photos": np.zeros(0, np.int16),
+            **{name: np.zeros(0, np.int32) for name in CODED},
+        }
+        self._under: dict[tuple[str, int], NDArray[np.bool_]] = {}
+
+    def __len__(self) -> int:
+        return self._size
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A view [slots] of a column.
+
+        They are status, generation, price_minor, first_price_minor, listed_at (ms), photos, and
+        the vocabulary codes named in CODED.
+        """
+        return self._columns[name][: self._size]
+
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        """[slots] bool, True where a listing may be shown now."""
+        live: NDArray[np.bool_] = self.column("status") == Status.LIVE
+        return live
+
+    def slot_of(self, listing_id: str) -> int:
+        """The slot of a listing; -1 if it is unknown or retired."""
+        return self._slots.get(listing_id, -1)
+
+    def slots_of(self, listing_ids: tuple[str, ...] | list[str]) -> NDArray[np.int32]:
+        """[ids] int32, -1 for those unknown."""
+        get = self._slots.get
+        return np.fromiter((get(i, -1) for i in listing_ids), np.int32, len(listing_ids))
+
+    def listing(self, slot: int) -> Listing:
+        """The listing in a slot, with its present price."""
+        listing = self._listings[slot]
+        if listing is None:
+            raise IndexError(f"slot {slot} holds no listing")
+        return listing
+
+    def status(self, slot: int) -> Status:
+        """What has become of the listing in a slot."""
+        return Status(int(self._columns["status"][slot]))
+
+    def refusal(self, event: Event) -> str | None:
+        """Why a stock event contradicts what is known, as a sentence; None if it does not.
+
+        The listing must be known, or the event be `listed`.
+        """
+        slot = self.slot_of(event.listing or "")
+        if slot < 0:
+            return None
+        status, kind = self.status(slot), Kind(event.kind)
+        if kind is Kind.LISTED and status is not Status.REMOVED:
+            return f"listing {event.listing!r} is already listed ({status.name}); send `edited`"
+        if kind is Kind.SOLD and status is Status.SOLD:
+            return f"listing {event.listing!r} was sold before; a listing sells once"
+        if kind in (Kind.RESERVED, Kind.RELEASED, Kind.SOLD) and status in (
+            Status.SOLD,
+            Status.REMOVED,
+        ):
+            return f"listing {event.listing!r} is {status.name}: it cannot be {kind}"
+        return None
+
+    def allocate(self, listing_id: str, t: int) -> int:
+        """A slot for a new listing: a retired one if there is one, else the next. Writer only."""
+        known = self._slots.get(listing_id)
+        if known is not None:
+            return known
+        while self._retiring and self._retiring[0][0] + self.retire_after_ms <= t:
+            _, slot, generation = self._retiring.popleft()
+            if self._columns["generation"][slot] == generation:
+                self._vacate(slot)
+                self._free.append(slot)
+        return self._free.popleft() if self._free else self._size
+
+    def apply(self, event: Event, slot: int) -> None:
+        """Take over a stock event about the listing in `slot`, as the log stamped it."""
+        kind = Kind(event.kind)
+        if slot < 0:
+            return
+        if kind is Kind.LISTED:
+            self._occupy(slot, event)
+        elif self._listings[slot] is None:
+            return
+        elif kind is Kind.EDITED and event.data is not None:
+            self._write(slot, event.data)
+        elif kind is Kind.PRICE_CHANGED and event.price_minor is not None:
+            price = event.price_minor
+            self._columns["price_minor"][slot] = price
+            self._listings[slot] = msgspec.structs.replace(self.listing(slot), price_minor=price)
+        elif kind in _STATUS_AFTER:
+            self._set_status(slot, _STATUS_AFTER[kind], event.t)
+
+    def rows(self, slots: NDArray[np.int32]) -> NDArray[Any]:
+        """[slots] of LISTING_ROW, to stamp on an event; a slot of -1 gives codes of 0."""
+        rows = np.zeros(len(slots), LISTING_ROW)
+        rows["slot"] = slots
+        known = slots >= 0
+        for name in ("seller", "brand", "category", "size", "colour", "condition", "price_minor"):
+            rows[name][known] = self._columns[name][slots[known]]
+        return rows
+
+    def mask(self, filters: Filters) -> NDArray[np.bool_]:
+        """[slots] bool: live and as the filters ask."""
+        keep = self.live
+        if filters.category:
+            keep = keep & self.under(filters.category)[self.column("category")]
+        for field, wanted in (
+            ("brand", filters.brands),
+            ("size", filters.sizes),
+            ("colour", filters.colours),
+            ("condition", filters.conditions),
+            ("country", filters.countries),
+            ("seller", filters.sellers),
+        ):
+            if wanted:
+                allowed = np.zeros(self.vocabulary.size(field), np.bool_)
+                allowed[[self.vocabulary.find(field, text) for text in wanted]] = True
+                allowed[0] = False
+                keep = keep & allowed[self.column(field)]
+        if filters.price_min_minor is not None:
+            keep = keep & (self.column("price_minor") >= filters.price_min_minor)
+        if filters.price_max_minor is not None:
+            keep = keep & (self.column("price_minor") <= filters.price_max_minor)
+        return keep
+
+    def under(self, path: str) -> NDArray[np.bool_]:
+        """[category codes] bool: the categories at or below a path."""
+        texts = self.vocabulary.texts("category")
+        key = (path.strip("/"), len(texts))
+        if key not in self._under:
+            self._under[key] = np.array(
+                [text == key[0] or text.startswith(key[0] + "/") for text in texts], np.bool_
+            )
+        return self._under[key]
+
+    def _occupy(self, slot: int, event: Event) -> None:
+        if event.data is None:
+            return
+        self._grow(slot + 1)
+        if self._listings[slot] is not None:
+            self._vacate(slot)
+        self._columns["generation"][slot] += 1
+        self._write(slot, event.data)
+        self._columns["first_price_minor"][slot] = event.data.price_minor
+        self._columns["listed_at"][slot] = event.data.listed_at or event.t
+        self._columns["status"][slot] = Status.LIVE
+        self._slots[event.data.listing_id] = slot
+
+    def _write(self, slot: int, listing: Listing) -> None:
+        for field in CODED:
+            self._columns[field][slot] = self.vocabulary.code(field, getattr(listing, field))
+        self._columns["price_minor"][slot] = listing.price_minor
+        self._columns["photos"][slot] = min(listing.photos, 32_767)
+        self._listings[slot] = listing
+
+    def _set_status(self, slot: int, status: Status, t: int) -> None:
+        self._columns["status"][slot] = status
+        if status in (Status.SOLD, Status.REMOVED):
+            generation = int(self._columns["generation"][slot])
+            self._retiring.append((t, slot, generation))
+
+    def _vacate(self, slot: int) -> None:
+        listing = self._listings[slot]
+        if listing is not None and self._slots.get(listing.listing_id) == slot:
+            del self._slots[listing.listing_id]
+        self._listings[slot] = None
+        self._columns["status"][slot] = Status.REMOVED
+
+    def _grow(self, size: int) -> None:
+        capacity = len(self._columns["status"])
+        if size > capacity:
+            capacity = max(1024, capacity * 2, size)
+            for name, column in self._columns.items():
+                grown = np.zeros(capacity, column.dtype)
+                grown[: self._size] = column[: self._size]
+                self._columns[name] = grown
+            self._columns["status"][self._size :] = Status.REMOVED
+        if size > self._size:
+            self._listings.extend([None] * (size - self._size))
+            self._size = size

@@ -1,0 +1,89 @@
+"""Facts: events as arrays, the form in which features fold them and training reads them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_DECLARED = 8
+
+EVENT_ROW = np.dtype(
+    [
+        ("seq", "<i8"),
+        ("t", "<i8"),
+        ("kind", "i1"),
+        ("surface", "i1"),
+        ("person", "<i4"),
+        ("seller", "<i4"),
+        ("slate", "<u8"),
+        ("declared", "<i4", (MAX_DECLARED,)),
+    ]
+)
+"""One event. `kind` and `surface` are codes of core.event; `person` and `seller` (of a follow or
+block) are vocabulary codes; `slate` a 64-bit hash of the slate's id, 0 for none; `declared` the
+codes of the system's declared attributes, in its order, 0 where not stated."""
+
+LISTING_ROW = np.dtype(
+    [
+        ("slot", "<i4"),
+        ("seller", "<i4"),
+        ("brand", "<i4"),
+        ("category", "<i4"),
+        ("size", "<i4"),
+        ("colour", "<i4"),
+        ("condition", "<i4"),
+        ("position", "<i2"),
+        ("price_minor", "<i8"),
+    ]
+)
+"""One listing that an event names, as it stood at ingestion. `slot` is -1 where the listing has
+no slot any more; the attribute codes are stamped, so a later edit cannot change history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Events and the listings they name, in log order.
+
+    Attributes:
+        events: [events] of EVENT_ROW.
+        listings: [mentions] of LISTING_ROW; those of event i are
+            `listings[starts[i]:starts[i + 1]]`.
+        starts: [events + 1] int64.
+    """
+
+    events: NDArray[Any]
+    listings: NDArray[Any]
+    starts: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls) -> "Facts":
+        """No facts."""
+        return cls(np.zeros(0, EVENT_ROW), np.zeros(0, LISTING_ROW), np.zeros(1, dtype=np.int64))
+
+    @classmethod
+    def unpack(cls, event_rows: list[bytes], listing_rows: list[bytes]) -> "Facts":
+        """From the bytes that the log keeps, one pair per event."""
+        lengths = np.array([len(row) for row in listing_rows], dtype=np.int64)
+        starts = np.zeros(len(listing_rows) + 1, dtype=np.int64)
+        np.cumsum(lengths // LISTING_ROW.itemsize, out=starts[1:])
+        return cls(
+            np.frombuffer(b"".join(event_rows), EVENT_ROW),
+            np.frombuffer(b"".join(listing_rows), LISTING_ROW),
+            starts,
+        )
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def __getitem__(self, part: slice) -> "Facts":
+        start, stop, step = part.indices(len(self.events))
+        if step != 1:
+            raise ValueError("Facts are sliced in log order, with step 1")
+        stop = max(start, stop)
+        first, last = self.starts[start], self.starts[stop]
+        return Facts(
+            self.events[start:stop],
+            self.listings[first:last],
+            self.starts[start : stop + 1] - first,
+        )

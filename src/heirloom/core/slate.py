@@ -1,0 +1,142 @@
+"""From candidates to what was shown: Candidates, FeatureBatch, Slate, SlateRecord."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.errors import ShapeError
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Listings that a retriever proposes, best first, without duplicates.
+
+    Attributes:
+        slots: [candidates] int32.
+        scores: [candidates] float32; comparable within one retriever only.
+        sources: [candidates] uint32, bit i set if `names[i]` proposed it.
+        names: the retrievers' names.
+    """
+
+    slots: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    sources: NDArray[np.uint32]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.slots) == len(self.scores) == len(self.sources):
+            raise ShapeError(
+                f"Candidates: slots [{len(self.slots)}], scores [{len(self.scores)}] and "
+                f"sources [{len(self.sources)}] must have one length"
+            )
+
+    @classmethod
+    def of(cls, name: str, slots: NDArray[np.int32], scores: NDArray[np.float32]) -> "Candidates":
+        """From one retriever."""
+        return cls(slots, scores, np.ones(len(slots), dtype=np.uint32), (name,))
+
+    @classmethod
+    def none(cls, name: str) -> "Candidates":
+        """Nothing found."""
+        return cls.of(name, np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "Candidates":
+        """The candidates at these rows, in their order."""
+        return Candidates(self.slots[rows], self.scores[rows], self.sources[rows], self.names)
+
+    def sources_of(self, row: int) -> tuple[str, ...]:
+        """Names of the retrievers that proposed a row."""
+        bits = int(self.sources[row])
+        return tuple(name for i, name in enumerate(self.names) if bits >> i & 1)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureBatch:
+    """Features of candidates for one query.
+
+    Attributes:
+        values: [candidates, features] float32; NaN = missing.
+        columns: names with the view's version, as `view@version.feature`.
+        n: log offset already applied to the state that answered.
+    """
+
+    values: NDArray[np.float32]
+    columns: tuple[str, ...]
+    n: int
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.values.shape[1] != len(self.columns):
+            raise ShapeError(
+                f"FeatureBatch: values have shape {list(self.values.shape)}; "
+                f"wanted [candidates, features={len(self.columns)}]"
+            )
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """One listing of a slate."""
+
+    listing: str
+    position: int
+    score: float
+    sources: tuple[str, ...]
+    reasons: tuple[str, ...]
+    propensity: float = 1.0
+
+
+class Degraded(msgspec.Struct, frozen=True):
+    """A step that answered with less than was asked of it, and why."""
+
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slate:
+    """The ordered listings shown for one query.
+
+    `slots` are the same listings as `shown`, as row numbers; `features` are the values that
+    were used, in the order of `shown`; `remaining` is how many more candidates stand behind it.
+    """
+
+    slate_id: str
+    policy: str
+    shown: tuple[Shown, ...]
+    slots: NDArray[np.int32]
+    features: FeatureBatch | None
+    candidates_hash: str
+    t: int
+    n: int
+    remaining: int = 0
+    degraded: tuple[Degraded, ...] = ()
+    bundle: str = ""
+    timings_us: dict[str, int] = field(default_factory=dict)
+
+
+class SlateRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server writes for each slate. Read by parity, evaluation and audit."""
+
+    slate_id: str
+    t: int
+    n: int
+    policy: str
+    bundle: str
+    surface: str
+    user: str | None
+    session: str | None
+    text: str
+    anchor: str | None
+    request: bytes
+    """The Query as msgpack."""
+    candidates_hash: str
+    listings: tuple[str, ...]
+    positions: tuple[int, ...]
+    propensities: tuple[float, ...]
+    columns: tuple[str, ...]
+    features: bytes
+    """[shown, features] little-endian float32, packed."""
+    degraded: tuple[str, ...] = ()

@@ -1,0 +1,61 @@
+"""Ranker: FeatureBatch → one score per action; and what it is fitted on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.slate import FeatureBatch
+
+POSITION = "position"
+"""Name of the bias column: where the listing was shown. Constant at serving."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What a ranker learns from, in time order.
+
+    Attributes:
+        values: [rows, features] float32, NaN = missing.
+        columns: the features' names, with view version.
+        groups: [rows] int64, one value per slate; rows of a slate are adjacent.
+        gains: [rows] float32, what the person did: 0 for nothing, more for more.
+        positions: [rows] int16, where it was shown, from 0; 0 everywhere for logs without
+            impressions.
+        t: [rows] int64, ms.
+    """
+
+    values: NDArray[np.float32]
+    columns: tuple[str, ...]
+    groups: NDArray[np.int64]
+    gains: NDArray[np.float32]
+    positions: NDArray[np.int16]
+    t: NDArray[np.int64]
+
+
+class Ranker(Protocol):
+    """Scores candidates, each independently of the others."""
+
+    columns: tuple[str, ...]
+    """Features wanted, in order."""
+    actions: tuple[str, ...]
+
+    def score(self, batch: FeatureBatch) -> NDArray[np.float32]:
+        """[candidates, actions] float32; higher is better.
+
+        Raises:
+            ShapeError: if the batch's columns are not those trained on.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Write the weights into an empty folder, without pickle."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+
+    @classmethod
+    def fit(cls, train: Examples, validation: Examples, *, seed: int) -> Self:
+        """A ranker fitted on `train`, stopped early on `validation`. Same input, same weights."""

@@ -1,0 +1,35 @@
+"""Retriever: Request → Candidates, cheap over the whole catalogue."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.facts import Facts
+from heirloom.core.listing import Listing
+from heirloom.core.query import Request
+from heirloom.core.slate import Candidates
+
+
+class Retriever(Protocol):
+    """Proposes listings for a request. It folds the log itself, so that a replay rebuilds it."""
+
+    name: str
+
+    def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:
+        """Fold events in log order; `listings` are those new or edited among them, by slot.
+
+        Called with consecutive parts of the log, however cut: the result may not depend on
+        the cuts.
+        """
+
+    def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
+        """At most k candidates, best first, all of them allowed.
+
+        Args:
+            request: who asks, as of when.
+            allowed: [slots] bool, True where a listing is live and passes the filters. It may
+                be longer than what was folded so far.
+            k: how many are wanted.
+        """

@@ -1,0 +1,1 @@
+"""The laws of each interface, as suites that any implementation can run."""

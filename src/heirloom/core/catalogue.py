@@ -42,6 +42,7 @@ class Catalogue:
         self._listings: list[Listing | None] = []
         self._free: deque[int] = deque()
         self._retiring: deque[tuple[int, int, int]] = deque()  # (t of the end, slot, generation)
+        self._retired: dict[str, bytes] = {}  # one LISTING_ROW without slot, as it last stood
         self._size = 0
         self._columns: dict[str, NDArray[Any]] = {
             "status": np.zeros(0, np.uint8),
@@ -53,6 +54,7 @@ class Catalogue:
             **{name: np.zeros(0, np.int32) for name in CODED},
         }
         self._under: dict[tuple[str, int], NDArray[np.bool_]] = {}
+        self._stems: dict[tuple[int, int], NDArray[np.int32]] = {}
 
     def __len__(self) -> int:
         return self._size
@@ -74,6 +76,10 @@ class Catalogue:
     def slot_of(self, listing_id: str) -> int:
         """The slot of a listing; -1 if it is unknown or retired."""
         return self._slots.get(listing_id, -1)
+
+    def knows(self, listing_id: str) -> bool:
+        """Whether this listing was ever listed, also where its slot is another's by now."""
+        return listing_id in self._slots or listing_id in self._retired
 
     def slots_of(self, listing_ids: tuple[str, ...] | list[str]) -> NDArray[np.int32]:
         """[ids] int32, -1 for those unknown."""
@@ -97,11 +103,15 @@ class Catalogue:
         The listing must be known, or the event be `listed`.
         """
         slot = self.slot_of(event.listing or "")
+        kind = Kind(event.kind)
         if slot < 0:
+            ended = kind in (Kind.RESERVED, Kind.RELEASED, Kind.SOLD)
+            if ended and self.knows(event.listing or ""):
+                return f"listing {event.listing!r} ended long ago: it cannot be {kind}"
             return None
-        status, kind = self.status(slot), Kind(event.kind)
+        status = self.status(slot)
         if kind is Kind.LISTED and status is not Status.REMOVED:
-            return f"listing {event.listing!r} is already listed ({status.name}); send `edited`"
+            return f"listing {event.listing!r} is already listed; send `edited`"
         if kind is Kind.SOLD and status is Status.SOLD:
             return f"listing {event.listing!r} was sold before; a listing sells once"
         if kind in (Kind.RESERVED, Kind.RELEASED, Kind.SOLD) and status in (
@@ -111,14 +121,19 @@ class Catalogue:
             return f"listing {event.listing!r} is {status.name}: it cannot be {kind}"
         return None
 
+    def retires_by(self, t: int) -> bool:
+        """Whether `allocate` at this time takes the slot of a listing that ended."""
+        return bool(self._retiring) and self._retiring[0][0] + self.retire_after_ms <= t
+
     def allocate(self, listing_id: str, t: int) -> int:
         """A slot for a new listing: a retired one if there is one, else the next. Writer only."""
         known = self._slots.get(listing_id)
         if known is not None:
             return known
-        while self._retiring and self._retiring[0][0] + self.retire_after_ms <= t:
+        while self.retires_by(t):
             _, slot, generation = self._retiring.popleft()
-            if self._columns["generation"][slot] == generation:
+            vacant = self._listings[slot] is None  # sold, then removed: two ends, one slot
+            if not vacant and self._columns["generation"][slot] == generation:
                 self._vacate(slot)
                 self._free.append(slot)
         return self._free.popleft() if self._free else self._size
@@ -148,6 +163,14 @@ class Catalogue:
         known = slots >= 0
         for name in ("seller", "brand", "category", "size", "colour", "condition", "price_minor"):
             rows[name][known] = self._columns[name][slots[known]]
+        return rows
+
+    def rows_of(self, listing_ids: tuple[str, ...]) -> NDArray[Any]:
+        """[ids] of LISTING_ROW; a retired listing gives its last row with slot -1."""
+        rows = self.rows(self.slots_of(listing_ids))
+        for i in np.flatnonzero(rows["slot"] < 0):
+            if (row := self._retired.get(listing_ids[i])) is not None:
+                rows[i] = np.frombuffer(row, LISTING_ROW)[0]
         return rows
 
     def mask(self, filters: Filters) -> NDArray[np.bool_]:
@@ -184,6 +207,18 @@ class Catalogue:
             )
         return self._under[key]
 
+    def stem(self, steps: int) -> NDArray[np.int32]:
+        """[category codes] int32: one number for all categories that share their first steps."""
+        texts = self.vocabulary.texts("category")
+        key = (steps, len(texts))
+        if key not in self._stems:
+            numbers: dict[str, int] = {}
+            stems = ("/".join(text.split("/")[:steps]) for text in texts)
+            self._stems[key] = np.array(
+                [numbers.setdefault(stem, len(numbers)) for stem in stems], np.int32
+            )
+        return self._stems[key]
+
     def _occupy(self, slot: int, event: Event) -> None:
         if event.data is None:
             return
@@ -196,6 +231,7 @@ class Catalogue:
         self._columns["listed_at"][slot] = event.data.listed_at or event.t
         self._columns["status"][slot] = Status.LIVE
         self._slots[event.data.listing_id] = slot
+        self._retired.pop(event.data.listing_id, None)
 
     def _write(self, slot: int, listing: Listing) -> None:
         for field in CODED:
@@ -213,6 +249,9 @@ class Catalogue:
     def _vacate(self, slot: int) -> None:
         listing = self._listings[slot]
         if listing is not None and self._slots.get(listing.listing_id) == slot:
+            row = self.rows(np.array([slot], np.int32))
+            row["slot"] = -1
+            self._retired[listing.listing_id] = row.tobytes()
             del self._slots[listing.listing_id]
         self._listings[slot] = None
         self._columns["status"][slot] = Status.REMOVED

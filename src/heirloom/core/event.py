@@ -2,6 +2,8 @@
 
 import enum
 import hashlib
+import math
+from collections.abc import Mapping
 
 import msgspec
 
@@ -10,10 +12,21 @@ from heirloom.core.listing import Listing
 MAX_ID = 256
 MAX_TEXT = 20_000
 MAX_LISTINGS = 1_000
+MAX_POSITION = 32_767
+MAX_PRICE_MINOR = 10**15
+MAX_ATTRIBUTES = 64
+MAX_EVENT_BYTES = 2 << 20
 EARLIEST_MS = 946_684_800_000
 """2000-01-01: an earlier event time is a mistake of units, not a fact."""
+LATEST_MS = 4_102_444_800_000
+"""2100-01-01: a later event time is a mistake of units too."""
 MAX_FUTURE_MS = 24 * 3_600_000
 """A clock up to a day ahead is clamped to ingestion time; further ahead is quarantined."""
+
+ORIGINAL_PRICE = "original_price_minor"
+ORIGINAL_CURRENCY = "original_currency"
+"""Attributes in which ingestion keeps a price as it came, where it came in another currency than
+the system's."""
 
 
 class Kind(enum.StrEnum):
@@ -103,6 +116,53 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: Listing | None = None
 
 
+def named(event: Event) -> tuple[str, ...]:
+    """Ids of the listings that an event is about, in the order of its stamped rows.
+
+    Those of an impression are the listings shown; its `listing` is the anchor beside which they
+    stood.
+    """
+    if event.kind == Kind.IMPRESSION:
+        return event.listings
+    return (event.listing,) if event.listing is not None else ()
+
+
+def person_key(user: str | None, session: str | None) -> str:
+    """The vocabulary's key of a person; a session stands for a person who is unknown.
+
+    >>> person_key("anna", "s1"), person_key(None, "s1"), person_key(None, None)
+    ('anna', 'session:s1', '')
+    """
+    return user or (f"session:{session}" if session else "")
+
+
+def declared_text(value: Scalar | list[str] | None) -> str:
+    """The vocabulary's text of a declared attribute; '' for none and for a list.
+
+    A whole number is one text however it was written.
+
+    >>> declared_text(38.0), declared_text(38), declared_text("38"), declared_text(["M", "L"])
+    ('38', '38', '38', '')
+    """
+    if value is None or isinstance(value, list):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def slate_hash(slate: str | None) -> int:
+    """64-bit blake2b of a slate's id, as EVENT_ROW keeps it; 0 for none.
+
+    >>> slate_hash(None), slate_hash("a") == slate_hash("a"), slate_hash("a") == slate_hash("b")
+    (0, True, False)
+    """
+    if not slate:
+        return 0
+    digest = hashlib.blake2b(slate.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") or 1
+
+
 def derived_id(*parts: object) -> str:
     """An event id made of the event's own content, so that sending it again is no second event.
 
@@ -122,21 +182,29 @@ def problem(event: Event, now_ms: int) -> str | None:
     """
     if event.kind not in KIND_CODE:
         return f"unknown kind {event.kind[:40]!r}; wanted one of {', '.join(Kind)}"
-    return _problem_of_fields(event) or _problem_of_time(event, now_ms) or _problem_of_kind(event)
+    try:
+        length = len(msgspec.msgpack.encode(event))
+    except UnicodeEncodeError as error:
+        return f"the text {error.object[:40]!r} holds a lone surrogate; wanted valid Unicode"
+    except OverflowError:
+        return "a number is outside 64 bits"
+    why = _problem_of_fields(event) or _problem_of_time(event, now_ms) or _problem_of_kind(event)
+    if why is None and length > MAX_EVENT_BYTES:
+        return f"the event is {length} bytes long; at most {MAX_EVENT_BYTES}"
+    return why
 
 
 def _problem_of_fields(event: Event) -> str | None:
     if not event.event_id:
         return "event_id is empty"
-    ids = {
-        "event_id": event.event_id,
-        "user": event.user,
-        "session": event.session,
-        "slate": event.slate,
-        "listing": event.listing,
-        "seller": event.seller,
-    }
-    for name, value in ids.items():
+    for name, value in (
+        ("event_id", event.event_id),
+        ("user", event.user),
+        ("session", event.session),
+        ("slate", event.slate),
+        ("listing", event.listing),
+        ("seller", event.seller),
+    ):
         if value is not None and (why := problem_of_id(value)):
             return f"{name} {why}"
     if len(event.listings) > MAX_LISTINGS:
@@ -146,12 +214,30 @@ def _problem_of_fields(event: Event) -> str | None:
             return f"listings: an id {why}"
     if event.text is not None and len(event.text) > MAX_TEXT:
         return f"text is {len(event.text)} characters long; at most {MAX_TEXT}"
-    if event.price_minor is not None and event.price_minor < 0:
-        return f"price_minor is negative ({event.price_minor})"
+    if event.price_minor is not None and not 0 <= event.price_minor <= MAX_PRICE_MINOR:
+        return f"price_minor is {event.price_minor}; wanted 0 … 10^15"
+    if event.position is not None and not 0 <= event.position <= MAX_POSITION:
+        return f"position is {event.position}; wanted 0 … {MAX_POSITION}"
+    if any(not 0 <= position <= MAX_POSITION for position in event.positions):
+        return f"positions must lie in 0 … {MAX_POSITION}"
+    if event.attributes and (why := _problem_of_attributes(event.attributes)):
+        return why
     if event.surface is not None and event.surface not in SURFACE_CODE:
         return f"unknown surface {event.surface[:40]!r}; wanted one of {', '.join(Surface)}"
     if event.data is not None:
         return event.data.problem()
+    return None
+
+
+def _problem_of_attributes(attributes: Mapping[str, Scalar | list[str]]) -> str | None:
+    if len(attributes) > MAX_ATTRIBUTES:
+        return f"attributes holds {len(attributes)} names; at most {MAX_ATTRIBUTES}"
+    for name, value in attributes.items():
+        texts = value if isinstance(value, list) else [str(value)]
+        if len(name) > MAX_ID or len(texts) > MAX_LISTINGS or any(len(t) > MAX_ID for t in texts):
+            return f"attributes: {name[:40]!r} is too long; at most {MAX_ID} characters"
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"attributes: {name!r} is {value}; wanted a finite number"
     return None
 
 
@@ -173,8 +259,13 @@ def problem_of_id(value: str) -> str | None:
 def _problem_of_time(event: Event, now_ms: int) -> str | None:
     if event.t < EARLIEST_MS:
         return f"t is {event.t}: before 2000; wanted milliseconds since 1970 UTC"
+    if event.t > LATEST_MS:
+        return f"t is {event.t}: after 2100; wanted milliseconds since 1970 UTC"
     if event.t > now_ms + MAX_FUTURE_MS:
-        return f"t is {event.t}: {(event.t - now_ms) // 1000} s in the future"
+        return f"t is {event.t}: over a day in the future"  # nothing that differs on a retry
+    listed_at = event.data.listed_at if event.data is not None else 0
+    if listed_at and not EARLIEST_MS <= listed_at <= LATEST_MS:
+        return f"data.listed_at is {listed_at}; wanted milliseconds since 1970 UTC"
     return None
 
 
@@ -194,8 +285,6 @@ def _problem_of_kind(event: Event) -> str | None:
             return "an impression event needs listings"
         if event.positions and len(event.positions) != len(event.listings):
             return f"{len(event.listings)} listings but {len(event.positions)} positions"
-        if any(not 0 <= position < 32_768 for position in event.positions):
-            return "positions must lie in 0 … 32767"
     if kind in (Kind.FOLLOW, Kind.UNFOLLOW, Kind.BLOCK) and event.seller is None:
         return f"a {kind} event needs a seller"
     person = kind not in STOCK_KINDS and kind is not Kind.IMPRESSION

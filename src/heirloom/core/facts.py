@@ -1,5 +1,6 @@
 """Facts: events as arrays, the form in which features fold them and training reads them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,8 @@ LISTING_ROW = np.dtype(
     ]
 )
 """One listing that an event names, as it stood at ingestion. `slot` is -1 where the listing has
-no slot any more; the attribute codes are stamped, so a later edit cannot change history."""
+no slot any more (or, in an impression, was never listed); the attribute codes are stamped, so a
+later edit cannot change history. `position` is -1 where the event does not state it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,19 @@ class Facts:
             np.frombuffer(b"".join(event_rows), EVENT_ROW),
             np.frombuffer(b"".join(listing_rows), LISTING_ROW),
             starts,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Facts"]) -> "Facts":
+        """Consecutive parts as one."""
+        if len(parts) < 2:
+            return parts[0] if parts else cls.empty()
+        before = np.cumsum([0] + [len(part.listings) for part in parts])
+        starts = [part.starts[:-1] + n for part, n in zip(parts, before[:-1], strict=True)]
+        return cls(
+            np.concatenate([part.events for part in parts]),
+            np.concatenate([part.listings for part in parts]),
+            np.concatenate([*starts, before[-1:]]).astype(np.int64),
         )
 
     def __len__(self) -> int:

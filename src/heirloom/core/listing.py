@@ -61,6 +61,10 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 return f"data.{name} is {len(getattr(self, name))} characters; at most {MAX_FIELD}"
         if len(self.hashtags) > 100 or any(len(tag) > MAX_FIELD for tag in self.hashtags):
             return f"data.hashtags: at most 100 tags of {MAX_FIELD} characters"
-        if self.price_minor < 0:
-            return f"data.price_minor is negative ({self.price_minor})"
+        if not 0 <= self.price_minor <= 10**15:
+            return f"data.price_minor is {self.price_minor}; wanted 0 … 10^15"
+        if len(self.country) > MAX_FIELD or len(self.image) > MAX_DESCRIPTION:
+            return f"data.country or data.image is too long; at most {MAX_FIELD}, {MAX_DESCRIPTION}"
+        if self.photos < 0:
+            return f"data.photos is negative ({self.photos})"
         return None

@@ -50,6 +50,19 @@ class EventLog(Protocol):
         """The offset that the next entry will get."""
 
 
+class Lake(Protocol):
+    """Where the log's old part stands once it is compacted: the offsets 0 … end() - 1."""
+
+    def read(self, from_offset: int, to_offset: int) -> Iterator[Entry]:
+        """Entries with from_offset <= seq < to_offset, by seq."""
+
+    def facts(self, from_offset: int, to_offset: int) -> Facts:
+        """The same range as arrays."""
+
+    def end(self) -> int:
+        """One more than the last offset that is whole and durable in the lake."""
+
+
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     """What came and could not enter the log, with the reason. Nothing is dropped silently."""
 

@@ -62,5 +62,9 @@ class Vocabulary:
         new, self._new = self._new, []
         return new
 
+    def give_back(self, new: list[tuple[str, int, str]]) -> None:
+        """Undo a `drain_new` whose codes could not be persisted; the next one gives them again."""
+        self._new = new + self._new
+
     def __len__(self) -> int:
         return sum(len(codes) for codes in self._codes.values())

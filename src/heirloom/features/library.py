@@ -1,0 +1,286 @@
+"""The views in use: one for a marketplace with impressions, one for logs without them."""
+
+from collections.abc import Sequence
+
+from heirloom.core.errors import ConfigError
+from heirloom.core.event import Kind
+from heirloom.core.facts import MAX_DECLARED
+from heirloom.features.algebra import (
+    Age,
+    Counter,
+    Definition,
+    Given,
+    Lift,
+    Price,
+    PriceGap,
+    Ratio,
+    SinceFirst,
+    SinceLast,
+    Static,
+    Trend,
+)
+from heirloom.features.view import FeatureView
+
+SEEN = (Kind.IMPRESSION.value,)
+CLICKED = (Kind.CLICK.value,)
+WANTED = (Kind.SAVE.value, Kind.MESSAGE.value, Kind.OFFER.value)
+SOLD = (Kind.SOLD.value,)
+ACTED = (*CLICKED, *WANTED, Kind.PURCHASE.value)
+
+TEXT_MATCH, TASTE_MATCH, ANCHOR_MATCH = "text_match", "taste_match", "anchor_match"
+"""Names of the similarities that the pipeline hands over."""
+
+
+def marketplace_view() -> FeatureView:
+    """What a ranker knows of a listing on home, similar and search, given impressions."""
+    return FeatureView(
+        "marketplace",
+        (*_listing(), *_supply(), *_person(), *_taste(), *_price(), *_context()),
+    )
+
+
+def _listing() -> tuple[Definition, ...]:
+    windows = ("24h", "7d")
+    key = ("listing",)
+    seen = Counter("listing_seen", key, SEEN, windows, "How often the listing was shown.")
+    clicked = Counter("listing_clicked", key, CLICKED, windows, "How often it was opened.")
+    wanted = Counter(
+        "listing_wanted", key, WANTED, windows, "Saves, messages and offers it received."
+    )
+    category_seen = Counter("category_seen", ("category",), SEEN, windows)
+    category_clicked = Counter("category_clicked", ("category",), CLICKED, windows)
+    category_wanted = Counter("category_wanted", ("category",), WANTED, windows)
+    category_rate = Ratio(
+        "category_click_rate", category_clicked, category_seen, windows, (1.0, 20.0),
+        about="Clicks per impression in the category: how this kind of thing does now.",
+    )  # fmt: skip
+    category_want_rate = Ratio(
+        "category_want_rate", category_wanted, category_seen, windows, (0.2, 20.0)
+    )
+    return (
+        seen,
+        clicked,
+        wanted,
+        category_rate,
+        Ratio(
+            "listing_click_rate", clicked, seen, windows, (1.0, 20.0), category_rate,
+            "Clicks per impression of the listing, shrunk to its category.",
+        ),
+        Ratio(
+            "listing_want_rate", wanted, seen, ("7d",), (0.2, 20.0), category_want_rate,
+            "Saves, messages and offers per impression, shrunk to its category.",
+        ),
+        Age("listing_age", "New stock is most of the stock; old stock was passed over."),
+    )  # fmt: skip
+
+
+def _supply() -> tuple[Definition, ...]:
+    windows = ("30d",)
+    seen, clicked, sold, listed = (
+        {
+            key: Counter("_".join((*key, word)), key, kinds, windows)
+            for key in (("seller",), ("brand",), ("brand", "category"))
+        }
+        for word, kinds in (
+            ("seen", SEEN), ("clicked", CLICKED), ("sold", SOLD), ("listed", (Kind.LISTED.value,))
+        )
+    )  # fmt: skip
+    seller, brand, both = ("seller",), ("brand",), ("brand", "category")
+    brand_rate = Ratio(
+        "brand_click_rate", clicked[brand], seen[brand], windows, (1.0, 20.0),
+        about="Clicks per impression of the brand.",
+    )  # fmt: skip
+    return (
+        Counter("seller_sold", seller, SOLD, windows, "Sales of the seller: trust, turnover."),
+        Ratio(
+            "seller_click_rate", clicked[seller], seen[seller], windows, (1.0, 20.0),
+            about="Clicks per impression of the seller's listings: photos, titles, prices.",
+        ),
+        brand_rate,
+        Ratio(
+            "brand_category_click_rate", clicked[both], seen[both], windows, (1.0, 20.0),
+            brand_rate, "Clicks per impression of the brand in this category, shrunk to the brand.",
+        ),
+        Ratio(
+            "brand_category_sell_through", sold[both], listed[both], windows, (1.0, 4.0),
+            about="Sales per new listing of the brand in this category: demand over supply.",
+        ),
+    )  # fmt: skip
+
+
+def _person() -> tuple[Definition, ...]:
+    acted = Counter(
+        "person_acted", ("person",), ACTED, ("24h", "7d", "30d"), "How active the person is."
+    )
+    seen = Counter("person_seen", ("person",), SEEN, ("4w",))
+    person_acted = Counter("person_acted", ("person",), ACTED, ("4w",))
+    return (
+        acted,
+        Ratio(
+            "person_act_rate", person_acted, seen, ("4w",), (1.0, 20.0),
+            about="Actions per impression of the person: picky or generous.",
+        ),
+        SinceLast("person_idle", ("person",), ACTED, "A new visit, or in the middle of one."),
+        SinceLast(
+            "revisit", ("person", "listing"), ACTED,
+            "When the person last acted on this very listing: come back for it, or done with it.",
+        ),
+    )  # fmt: skip
+
+
+def _taste() -> tuple[Definition, ...]:
+    definitions: list[Definition] = []
+    acted = {
+        window: Counter("person_acted", ("person",), ACTED, ("24h", "7d", "30d"))
+        for window in ("24h", "7d", "30d")
+    }
+    for part, windows, why in (
+        ("brand", ("24h", "7d", "30d"), "brand: loyalty, and what this visit is about"),
+        ("category", ("24h", "7d", "30d"), "category: what this visit is about"),
+        ("size", ("30d",), "size: a wrong size is worth nothing"),
+        ("colour", ("30d",), "colour: taste"),
+        ("seller", ("30d",), "seller: a wardrobe to come back to"),
+    ):
+        key = ("person", part)
+        mine = Counter(
+            f"person_{part}_acted", key, ACTED, windows, f"The person's actions on this {why}."
+        )
+        definitions += [
+            mine,
+            Ratio(
+                f"person_{part}_share", mine, acted["30d"], ("30d",),
+                about=f"Share of the person's actions that went to this {part}.",
+            ),
+        ]  # fmt: skip
+    for part in ("brand", "category"):
+        key = ("person", part)
+        definitions.append(
+            Ratio(
+                f"person_{part}_act_rate",
+                Counter(f"person_{part}_acted", key, ACTED, ("4w",)),
+                Counter(f"person_{part}_seen", key, SEEN, ("4w",)),
+                ("4w",), (1.0, 20.0),
+                Ratio(
+                    "person_act_rate",
+                    Counter("person_acted", ("person",), ACTED, ("4w",)),
+                    Counter("person_seen", ("person",), SEEN, ("4w",)),
+                    ("4w",), (1.0, 20.0),
+                ),
+                f"Actions per impression of this {part} to the person, shrunk to the person's.",
+            )
+        )  # fmt: skip
+    return tuple(definitions)
+
+
+def _price() -> tuple[Definition, ...]:
+    return (
+        Price("price", "Log price."),
+        PriceGap(
+            "price_to_person", ("person",), ACTED, ("30d", "90d"),
+            "Log price against what the person usually looks at: budget.",
+        ),
+        PriceGap(
+            "price_to_kind", ("brand", "category"), (Kind.LISTED.value,), ("90d",),
+            "Log price against new listings of the brand in this category: a bargain or not.",
+        ),
+    )  # fmt: skip
+
+
+def _context() -> tuple[Definition, ...]:
+    return (
+        Given(TEXT_MATCH, "Similarity of the query's text and the listing."),
+        Given(TASTE_MATCH, "Similarity of the person's recent listings and this one."),
+        Given(ANCHOR_MATCH, "Similarity of the anchor and the listing."),
+        Given("size_stated", "1 in a size that the person stated, else 0; NaN where none was."),
+        Given("department_stated", "1 in the department that the person stated, else 0."),
+        Given("department_recent", "Share of the person's recent actions in this department."),
+        Given("family_recent", "Share of them in the first two steps of this category path."),
+        Given("size_recent", "Share of them in that family and this size."),
+        Given(
+            "anchor_category", "Steps of the category path shared with the anchor, over its own."
+        ),
+        Given("anchor_brand", "1 for the anchor's brand, else 0."),
+        Given("anchor_price", "Log of the price over the anchor's."),
+        Static("condition", "condition", "Code of the condition."),
+        Static(
+            "surface", "surface", "1 home, 2 similar, 3 search: the same counts weigh differently."
+        ),
+    )
+
+
+def rental_view(
+    declared: Sequence[str], *, kinds: Sequence[str] = (Kind.PURCHASE.value,)
+) -> FeatureView:
+    """What a ranker knows where things are taken again and again and no impressions are logged.
+
+    Args:
+        declared: names of the system's declared attributes, in its order (occasion, size, …).
+        kinds: the kinds of event that count as demand.
+
+    Raises:
+        ConfigError: if there are more declared attributes than an event can carry.
+    """
+    if len(declared) > MAX_DECLARED:
+        raise ConfigError(
+            "rental_view", [f"{len(declared)} declared attributes; at most {MAX_DECLARED}"]
+        )
+    taken = tuple(str(kind) for kind in kinds)
+    return FeatureView("rental", (*_demand(taken), *_fit(declared, taken), *_wardrobe(taken)))
+
+
+def _demand(kinds: tuple[str, ...]) -> tuple[Definition, ...]:
+    windows = ("7d", "14d", "30d", "90d", "365d")
+    listing = Counter("listing_taken", ("listing",), kinds, windows, "Demand for the listing.")
+    category = Counter("category_taken", ("category",), kinds, ("30d", "180d"))
+    everything = Counter("all_taken", ("all",), kinds, ("30d", "180d"))
+    return (
+        listing,
+        Counter("listing_taken", ("listing",), kinds, ("ever",), "Demand since the log begins."),
+        Trend("listing_trend_7d", listing, "7d", "30d", "Rising or fading this week."),
+        Trend("listing_trend_30d", listing, "30d", "90d", "Rising or fading this month."),
+        Trend("listing_trend_90d", listing, "90d", "365d", "Rising or fading this season."),
+        Ratio(
+            "category_share", category, everything, ("30d", "180d"),
+            about="Share of all demand that goes to the category.",
+        ),
+        SinceLast("listing_idle", ("listing",), kinds, "Forgotten, out of stock, or in demand."),
+        SinceFirst("listing_known", ("listing",), kinds, "Age since it was first taken."),
+        Age("listing_age", "Age since it was listed."),
+    )  # fmt: skip
+
+
+def _fit(declared: Sequence[str], kinds: tuple[str, ...]) -> tuple[Definition, ...]:
+    definitions: list[Definition] = []
+    for i, name in enumerate(declared):
+        windows = ("365d", "ever")  # a size or an occasion is much the same from year to year
+        value = Counter(f"category_{i}", ("category", f"declared.{i}"), kinds, windows)
+        stated = Counter(f"category_stated_{i}", ("category", f"stated.{i}"), kinds, windows)
+        definitions += [
+            Lift(
+                f"lift_{i}", i, kinds, windows,
+                about=f"Who states this {name} takes this listing more often than others do.",
+            ),
+            Ratio(
+                f"category_fit_{i}", value, stated, ("365d",), (1.0, 20.0),
+                about=f"Share of the category's demand that stated this {name}.",
+            ),
+            Static(f"stated_{i}", f"declared.{i}", f"Code of the {name} stated."),
+        ]  # fmt: skip
+    return tuple(definitions)
+
+
+def _wardrobe(kinds: tuple[str, ...]) -> tuple[Definition, ...]:
+    person = Counter("person_taken", ("person",), kinds, ("ever",), "Length of the history.")
+    category = Counter("person_category_taken", ("person", "category"), kinds, ("ever",))
+    return (
+        person,
+        Ratio(
+            "person_category_share", category, person, ("ever",),
+            about="Share of the person's history in this category.",
+        ),
+        Counter(
+            "person_listing_taken", ("person", "listing"), kinds, ("ever",),
+            "Taken before by this person.",
+        ),
+        Static("category", "category", "Code of the category."),
+    )  # fmt: skip

@@ -1,4 +1,5 @@
-"""Content into vectors.
+"""Content and behaviour into vectors: text, image, attributes, person.
 
-In: listings or text. Out: unit vectors [n, dim] float32. Open `hashed.py` first.
+In: listings and text. Out: float32 vectors [listings, dim] of unit length. Open `encoder.py`
+first, then `hashed.py`, which needs no training and no download.
 """

@@ -38,9 +38,13 @@ class Examples:
 class Ranker(Protocol):
     """Scores candidates, each independently of the others."""
 
-    columns: tuple[str, ...]
-    """Features wanted, in order."""
-    actions: tuple[str, ...]
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Features wanted, in order."""
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """What each score is about."""
 
     def score(self, batch: FeatureBatch) -> NDArray[np.float32]:
         """[candidates, actions] float32; higher is better.

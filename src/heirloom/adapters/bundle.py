@@ -1,0 +1,189 @@
+"""A ModelBundle as a folder: written at once, loaded whole or not at all.
+
+No pickle. Every file stands in the manifest with its hash, and no other file may lie there.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.bundle import FORMAT, MANIFEST_FILE, DataWindow, Manifest, ModelBundle
+from heirloom.core.errors import BundleError
+from heirloom.core.slate import FeatureBatch
+from heirloom.ranking.ranker import Ranker
+
+WEIGHTS_FOLDER = "weights"
+GOLDEN_VALUES = "golden_values.npy"
+GOLDEN_SCORES = "golden_scores.npy"
+GOLDEN_RTOL = 1e-6
+GOLDEN_ATOL = 1e-7
+"""A bundle may be loaded on another machine kind: its last bits may differ, its order may not."""
+MAX_MANIFEST_BYTES = 4 << 20
+MAX_GOLDEN_ROWS = 256
+
+
+def write(
+    folder: Path,
+    ranker: Ranker,
+    *,
+    name: str,
+    kind: str,
+    data_window: DataWindow,
+    metrics: Mapping[str, float],
+    slices: Mapping[str, Mapping[str, float]],
+    negatives: str,
+    seed: int,
+    code_version: str,
+    golden: FeatureBatch,
+    settings: Mapping[str, str | int | float | bool] | None = None,
+) -> ModelBundle[Ranker]:
+    """Write a bundle into a folder that does not exist yet; it appears whole.
+
+    The golden scores are what the ranker gives for up to 256 rows of `golden`.
+
+    Raises:
+        BundleError: if the folder exists, or the golden rows are none.
+    """
+    if folder.exists():
+        raise BundleError(f"bundle {folder.name}: the folder exists; a bundle is never overwritten")
+    if not len(golden.values):
+        raise BundleError(f"bundle {name}: no golden rows; give at least one row of features")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        weights = draft / WEIGHTS_FOLDER
+        weights.mkdir()
+        ranker.save(weights)
+        batch = FeatureBatch(golden.values[:MAX_GOLDEN_ROWS], golden.columns, golden.n)
+        np.save(draft / GOLDEN_VALUES, batch.values, allow_pickle=False)
+        np.save(draft / GOLDEN_SCORES, ranker.score(batch), allow_pickle=False)
+        manifest = Manifest(
+            name=name,
+            kind=kind,
+            columns=ranker.columns,
+            actions=ranker.actions,
+            data_window=data_window,
+            metrics=dict(sorted(metrics.items())),
+            slices={key: dict(sorted(slices[key].items())) for key in sorted(slices)},
+            negatives=negatives,
+            seed=seed,
+            settings=dict(sorted((settings or {}).items())),
+            code_version=code_version,
+            files={path: _sha256(draft / path) for path in _files(draft)},
+        )
+        encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+        (draft / MANIFEST_FILE).write_bytes(encoded)
+        draft.chmod(0o755)
+        draft.rename(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return ModelBundle(_id(encoded), manifest, ranker)
+
+
+def load(folder: Path, loaders: Mapping[str, type[Ranker]]) -> ModelBundle[Ranker]:
+    """Read a bundle, if every file is as it was written and the golden scores come out.
+
+    Args:
+        folder: as `write` made it.
+        loaders: the class that reads the weights, by the manifest's `kind`.
+
+    Raises:
+        BundleError: saying what is wrong with it.
+    """
+    where = f"bundle {folder.name}"
+    manifest, bundle_id = _manifest(folder, where)
+    _check_files(folder, manifest, where)
+    loader = loaders.get(manifest.kind)
+    if loader is None:
+        known = ", ".join(sorted(loaders))
+        raise BundleError(f"{where}: its kind is {manifest.kind!r}; known are {known}")
+    ranker = loader.load(folder / WEIGHTS_FOLDER)
+    if (ranker.columns, ranker.actions) != (manifest.columns, manifest.actions):
+        raise BundleError(f"{where}: the weights are of other columns or actions than the manifest")
+    _check_golden(folder, manifest, ranker, where)
+    return ModelBundle(bundle_id, manifest, ranker)
+
+
+def _manifest(folder: Path, where: str) -> tuple[Manifest, str]:
+    path = folder / MANIFEST_FILE
+    if folder.is_symlink() or not folder.is_dir():
+        raise BundleError(f"{where}: no such folder, or a link; wanted a folder with a bundle")
+    if path.is_symlink() or not path.is_file():
+        raise BundleError(f"{where}: {MANIFEST_FILE} is missing or no plain file")
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{where}: {MANIFEST_FILE} is over {MAX_MANIFEST_BYTES} bytes")
+    encoded = path.read_bytes()
+    try:
+        manifest = msgspec.json.decode(encoded, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise BundleError(f"{where}: {MANIFEST_FILE} cannot be read: {error}") from error
+    if manifest.format != FORMAT:
+        raise BundleError(f"{where}: format {manifest.format}; this version reads {FORMAT}")
+    return manifest, _id(encoded)
+
+
+def _check_files(folder: Path, manifest: Manifest, where: str) -> None:
+    for name in manifest.files:
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or "\\" in name or {"..", "."} & set(parts):
+            raise BundleError(f"{where}: the manifest names {name!r}, which leaves the folder")
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise BundleError(f"{where}: {path.name!r} is a link or no plain file")
+    present = set(_files(folder)) - {MANIFEST_FILE}
+    if missing := sorted(set(manifest.files) - present):
+        raise BundleError(f"{where}: files are missing: {', '.join(missing)}")
+    if strange := sorted(present - set(manifest.files)):
+        raise BundleError(f"{where}: files that are not in the manifest: {', '.join(strange)}")
+    for name, digest in manifest.files.items():
+        if _sha256(folder / name) != digest:
+            raise BundleError(f"{where}: {name} was changed or damaged; fetch the bundle again")
+
+
+def _check_golden(folder: Path, manifest: Manifest, ranker: Ranker, where: str) -> None:
+    values = _array(folder / GOLDEN_VALUES, where)
+    wanted = _array(folder / GOLDEN_SCORES, where)
+    if values.ndim != 2 or values.shape[1] != len(manifest.columns):
+        raise BundleError(
+            f"{where}: golden values have shape {list(values.shape)}; "
+            f"wanted [rows, features={len(manifest.columns)}]"
+        )
+    scores = ranker.score(FeatureBatch(values, manifest.columns, n=0))
+    if scores.shape != wanted.shape:
+        raise BundleError(f"{where}: golden scores {list(wanted.shape)}, came {list(scores.shape)}")
+    if not np.allclose(scores, wanted, rtol=GOLDEN_RTOL, atol=GOLDEN_ATOL):
+        worst = float(np.abs(scores - wanted).max())
+        raise BundleError(
+            f"{where}: golden scores differ by up to {worst:.3g}; "
+            "the library that reads the weights is not the one that wrote them"
+        )
+
+
+def _array(path: Path, where: str) -> NDArray[np.float32]:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BundleError(f"{where}: {path.name} cannot be read: {error}") from error
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+        raise BundleError(f"{where}: {path.name} is not an array of float32")
+    return array
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _id(manifest: bytes) -> str:
+    return hashlib.blake2b(manifest, digest_size=16).hexdigest()

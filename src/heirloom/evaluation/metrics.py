@@ -1,0 +1,170 @@
+"""Ranking metrics: a value per query first, then the mean.
+
+Ranks count from 1 for the best place; 0 means that the relevant listing was not ranked. Queries
+with nothing relevant count as 0 unless the caller leaves them out: say which.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.errors import ShapeError
+
+
+def ranks(
+    scores: NDArray[Any], target: NDArray[np.intp], *, expected_ties: bool = True
+) -> NDArray[np.float64]:
+    """[queries] float64, the rank of one relevant column per query; ties in the mean of orders.
+
+    Args:
+        scores: [queries, listings]; higher is better; -inf for not ranked.
+        target: [queries], the relevant column; -1 where there is none, giving 0.
+        expected_ties: True for the mean rank under random order of ties, False for the worst.
+
+    >>> ranks(np.array([[3.0, 1.0, 1.0]]), np.array([1])).tolist()
+    [2.5]
+    """
+    rows = np.arange(len(scores))
+    own = scores[rows, np.maximum(target, 0)][:, None]
+    above = (scores > own).sum(axis=1)
+    equal = (scores == own).sum(axis=1) - 1
+    result = above + 1 + (equal / 2 if expected_ties else equal)
+    return np.where((target < 0) | np.isneginf(own[:, 0]), 0.0, result)
+
+
+def hit_rate(ranks: NDArray[Any], k: int) -> NDArray[np.float64]:
+    """[queries] float64, 1 where the one relevant listing is among the first k, else 0.
+
+    >>> hit_rate(np.array([1, 11, 0]), 10).tolist()
+    [1.0, 0.0, 0.0]
+    """
+    return ((ranks > 0) & (ranks <= k)).astype(np.float64)
+
+
+def reciprocal_rank(ranks: NDArray[Any]) -> NDArray[np.float64]:
+    """[queries] float64, 1 / rank; its mean is MRR (Voorhees, TREC-8 question answering, 1999).
+
+    >>> reciprocal_rank(np.array([1, 4, 0])).tolist()
+    [1.0, 0.25, 0.0]
+    """
+    result: NDArray[np.float64] = np.where(ranks > 0, 1.0 / np.maximum(ranks, 1), 0.0)
+    return result
+
+
+def ndcg_of_one(ranks: NDArray[Any], k: int) -> NDArray[np.float64]:
+    """[queries] float64, nDCG@k where one listing is relevant: 1 / log2(rank + 1).
+
+    >>> ndcg_of_one(np.array([1, 3, 11]), 10).tolist()
+    [1.0, 0.5, 0.0]
+    """
+    result: NDArray[np.float64] = hit_rate(ranks, k) / np.log2(np.maximum(ranks, 1) + 1)
+    return result
+
+
+def recall(relevant: NDArray[np.bool_], total: NDArray[Any], k: int) -> NDArray[np.float64]:
+    """[queries] float64, the share of each query's relevant listings among the first k.
+
+    Args:
+        relevant: [queries, ranked] bool, by rank, best first.
+        total: [queries], how many are relevant, ranked or not; 0 gives 0.
+        k: the cut.
+
+    >>> recall(np.array([[True, False, True]]), np.array([4]), 2).tolist()
+    [0.25]
+    """
+    result: NDArray[np.float64] = relevant[:, :k].sum(axis=1) / np.maximum(total, 1)
+    return result
+
+
+def linear_gain(grades: NDArray[Any]) -> NDArray[np.float64]:
+    """A grade is its own gain, negative ones 0 (trec_eval)."""
+    gains: NDArray[np.float64] = np.maximum(grades, 0).astype(np.float64)
+    return gains
+
+
+def exponential_gain(grades: NDArray[Any]) -> NDArray[np.float64]:
+    """2^grade - 1, negative grades 0 (Burges et al., ICML 2005; gdeval)."""
+    gains: NDArray[np.float64] = np.exp2(np.maximum(grades, 0).astype(np.float64)) - 1
+    return gains
+
+
+def dcg(gains: NDArray[np.float64], k: int | None = None) -> NDArray[np.float64]:
+    """[queries] float64, sum over ranks i of gain_i / log2(i + 1).
+
+    Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002, with
+    the discount from the second place on, as in trec_eval.
+
+    Args:
+        gains: [queries, ranked] float64 by rank, best first.
+        k: the cut; None for all.
+
+    >>> dcg(np.array([[1.0, 0.0, 2.0]])).tolist()
+    [2.0]
+    """
+    cut = gains[:, :k]
+    discounts: NDArray[np.float64] = np.log2(np.arange(2, cut.shape[1] + 2))
+    result: NDArray[np.float64] = (cut / discounts).sum(axis=1)
+    return result
+
+
+def ndcg(
+    gains: NDArray[np.float64], judged: NDArray[np.float64], k: int | None = None
+) -> NDArray[np.float64]:
+    """[queries] float64, DCG over that of the best order; 0 where nothing is relevant.
+
+    Name the gain beside the number: `linear_gain` and `exponential_gain` give two metrics.
+
+    Args:
+        gains: [queries, ranked] float64 by rank, best first.
+        judged: [queries, judged] float64, gains of all that could be ranked, in any order.
+        k: the cut; None for all.
+
+    >>> ndcg(np.array([[0.0, 1.0]]), np.array([[1.0, 0.0]])).round(4).tolist()
+    [0.6309]
+    """
+    if len(gains) != len(judged):
+        raise ShapeError(f"ndcg: gains of {len(gains)} queries, judged of {len(judged)}")
+    best = dcg(-np.sort(-judged, axis=1), k)
+    return np.where(best > 0, dcg(gains, k) / np.where(best > 0, best, 1), 0.0)
+
+
+def average_precision(relevant: NDArray[np.bool_], total: NDArray[Any]) -> NDArray[np.float64]:
+    """[queries] float64, mean over the relevant listings of the precision at their ranks.
+
+    Args:
+        relevant: [queries, ranked] bool, by rank, best first.
+        total: [queries], how many are relevant, ranked or not; 0 gives 0.
+
+    >>> average_precision(np.array([[True, False, True]]), np.array([2])).round(4).tolist()
+    [0.8333]
+    """
+    precision = np.cumsum(relevant, axis=1) / np.arange(1, relevant.shape[1] + 1)
+    result: NDArray[np.float64] = (precision * relevant).sum(axis=1) / np.maximum(total, 1)
+    return result
+
+
+def grouped_ndcg(
+    scores: NDArray[Any],
+    gains: NDArray[Any],
+    groups: NDArray[np.int64],
+    k: int,
+) -> NDArray[np.float64]:
+    """[groups] float64, nDCG@k (linear gain) of each group of adjacent rows, in order.
+
+    Ties of scores keep the rows' order. Groups without a gain are left out.
+
+    >>> grouped_ndcg(np.array([1, 2, 9]), np.array([1, 0, 0]), np.array([5, 5, 6]), 10).round(4)
+    array([0.6309])
+    """
+    if not len(groups):
+        return np.zeros(0)
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(groups)) + 1, [len(groups)]])
+    member = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    rank = np.arange(len(groups)) - starts[member]
+    discount = np.where(rank < k, 1 / np.log2(rank + 2), 0)
+    reached = gains[np.lexsort((-scores, member))] * discount
+    ideal = gains[np.lexsort((-gains, member))] * discount
+    best = np.add.reduceat(ideal.astype(np.float64), starts[:-1])
+    got = np.add.reduceat(reached.astype(np.float64), starts[:-1])
+    return got[best > 0] / best[best > 0]

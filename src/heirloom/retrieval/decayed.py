@@ -1,0 +1,103 @@
+"""Decayed: counts that halve with time, in one number each.
+
+Forward decay: an event at t counts 2^((t - landmark) / half_life), and a sum read at time s is
+multiplied by 2^-((s - landmark) / half_life). Nothing is touched as time passes. Source:
+Cormode, Shkapenyuk, Srivastava, Xu, "Forward decay: a practical time decay model for streaming
+systems", ICDE 2009, definition 3 with g exponential.
+"""
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.retrieval.top import fitted
+
+_LARGEST_EXPONENT = 400
+_LEAST = 1e-270
+
+
+class Decay:
+    """Weights of moments under one half-life. The landmark moves in whole half-lives.
+
+    `moved(t)` tells by which power of two all sums must shrink before t is counted: an exact
+    operation, so sums do not depend on how the events were cut into parts.
+    """
+
+    def __init__(self, half_life_ms: int) -> None:
+        self.half_life_ms = half_life_ms
+        self._landmark: int | None = None
+
+    def moved(self, t: int) -> float:
+        """Move the landmark if t is far past it; the factor for all sums kept so far."""
+        if self._landmark is None:
+            # On a grid, so that its phase does not depend on which event came first.
+            self._landmark = t // self.half_life_ms * self.half_life_ms
+        halves = (t - self._landmark) // self.half_life_ms
+        if halves <= _LARGEST_EXPONENT:
+            return 1.0
+        self._landmark += halves * self.half_life_ms
+        return float(np.ldexp(1.0, -int(min(halves, 2_000))))
+
+    def weight(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
+        """[events] float64, what an event at each time adds to a sum."""
+        part, halves = self._exponent(t)
+        weights: NDArray[np.float64] = np.ldexp(np.exp2(part), halves)
+        return weights
+
+    def scale(self, t: int) -> float:
+        """The factor by which a sum is multiplied to read it at time t."""
+        part, halves = self._exponent(np.array([t], np.int64))
+        return float(np.ldexp(1 / np.exp2(part), -halves)[0])
+
+    def _exponent(self, t: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        """Half-lives since the landmark, as a part in [0, 1) and whole ones.
+
+        Apart, a moved landmark shifts the binary exponent alone and changes no other bit.
+        """
+        landmark = t if self._landmark is None else self._landmark
+        halves, rest = np.divmod(t - landmark, self.half_life_ms)
+        return rest / self.half_life_ms, np.clip(halves, -2_000, 2_000).astype(np.int32)
+
+
+class Decayed:
+    """Arrays of decayed sums by key, each [slots], [categories] or the like."""
+
+    def __init__(self, half_life_ms: int) -> None:
+        self.decay = Decay(half_life_ms)
+        self._sums: dict[Hashable, NDArray[np.float64]] = {}
+
+    def to(self, t: int) -> None:
+        """Be ready to count events at t."""
+        factor = self.decay.moved(t)
+        if factor != 1.0:
+            for name in self._sums:
+                self._sums[name] *= factor
+
+    def add(self, name: Hashable, rows: NDArray[Any], amounts: NDArray[np.float64]) -> None:
+        """Add amounts (already weighted by time) at rows, in order."""
+        if len(rows):
+            np.add.at(self._reach(name, int(rows.max()) + 1), rows, amounts)
+
+    def read(self, name: Hashable, rows: NDArray[Any], t: int) -> NDArray[np.float64]:
+        """The sums at rows as of t; 0 where nothing was counted."""
+        kept = self._sums.get(name)
+        if kept is None or not len(rows):
+            return np.zeros(len(rows))
+        top = int(rows.max()) + 1
+        sums: NDArray[np.float64] = fitted(kept, top)[rows] * self.decay.scale(t)
+        # After some 900 half-lives a sum is no number to rely on, and nothing to anybody.
+        sums[sums < _LEAST] = 0.0
+        return sums
+
+    def forget(self, level: str, rows: NDArray[Any]) -> None:
+        """Set rows to zero in all arrays whose name is, or ends in, a level."""
+        for name, sums in self._sums.items():
+            if name == level or (isinstance(name, tuple) and name[-1] == level):
+                sums[rows[rows < len(sums)]] = 0.0
+
+    def _reach(self, name: Hashable, size: int) -> NDArray[np.float64]:
+        kept = fitted(self._sums.get(name, np.zeros(0)), size, 0.0)
+        self._sums[name] = kept
+        return kept

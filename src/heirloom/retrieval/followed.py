@@ -1,0 +1,55 @@
+"""Followed: what is new from sellers whom the person follows or has bought from."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.event import KIND_CODE, Kind
+from heirloom.core.facts import Facts
+from heirloom.core.listing import Listing
+from heirloom.core.query import Request
+from heirloom.core.slate import Candidates
+from heirloom.retrieval.recent import newest
+from heirloom.retrieval.shelf import Shelf
+
+_FOLLOW = KIND_CODE[Kind.FOLLOW]
+_UNFOLLOW = KIND_CODE[Kind.UNFOLLOW]
+_PURCHASE = KIND_CODE[Kind.PURCHASE]
+
+
+class Followed:
+    """The newest listings of sellers followed or bought from; nothing for others.
+
+    An unfollow takes back an earlier follow and an earlier purchase alike.
+    """
+
+    def __init__(self, name: str = "followed") -> None:
+        self.name = name
+        self._shelf = Shelf()
+        self._sellers: dict[int, dict[int, None]] = {}
+
+    def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:  # noqa: ARG002
+        """Fold stock events, follows and purchases."""
+        self._shelf.apply(facts)
+        kinds = facts.events["kind"]
+        ties = (kinds == _FOLLOW) | (kinds == _UNFOLLOW) | (kinds == _PURCHASE)
+        for i in np.flatnonzero(ties & (facts.events["person"] > 0)).tolist():
+            event = facts.events[i]
+            sellers = self._sellers.setdefault(int(event["person"]), {})
+            if event["kind"] == _UNFOLLOW:
+                sellers.pop(int(event["seller"]), None)
+            elif event["kind"] == _FOLLOW:
+                sellers[int(event["seller"])] = None
+            else:
+                bought = facts.listings[facts.starts[i] : facts.starts[i + 1]]["seller"]
+                sellers.update(dict.fromkeys(bought.tolist()))
+
+    def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
+        """At most k listings of those sellers, newest first."""
+        sellers = self._sellers.get(request.person) if request.person else None
+        if not sellers:
+            return Candidates.none(self.name)
+        theirs = np.isin(self._shelf.column("seller"), list(sellers), kind="table")
+        size = min(len(theirs), len(allowed))
+        return newest(self.name, self._shelf, request, allowed[:size] & theirs[:size], k)

@@ -1,0 +1,279 @@
+"""Popular: what people engage with lately, in the context of the request."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.errors import ConfigError
+from heirloom.core.event import KIND_CODE, Kind
+from heirloom.core.facts import MAX_DECLARED, Facts
+from heirloom.core.listing import Listing
+from heirloom.core.query import Request
+from heirloom.core.slate import Candidates
+from heirloom.retrieval.decayed import Decayed
+from heirloom.retrieval.rate import DAY_MS, Rate
+from heirloom.retrieval.shelf import EDITED, LISTED, Shelf, mentions
+from heirloom.retrieval.top import best, fitted
+
+ENGAGEMENT: Mapping[str, int] = {
+    Kind.CLICK: 1,
+    Kind.SAVE: 3,
+    Kind.MESSAGE: 4,
+    Kind.OFFER: 5,
+    Kind.PURCHASE: 8,
+}
+"""How much each action counts towards popularity."""
+_ENDED = (KIND_CODE[Kind.SOLD], KIND_CODE[Kind.REMOVED])
+_RECENT_HALF_LIFE_MS = 30 * DAY_MS
+_ALL = np.zeros(1, np.int64)
+
+
+class Popular:
+    """Engagement per day on offer, shrunk upward, times what the context says.
+
+    A listing's rate is decayed engagement over decayed days on offer. It is shrunk to the rate
+    of its brand x category, that to the category's, that to all, so that a new listing starts at
+    what is usual for its like (`rate.py`). With several half-lives the rate is their geometric
+    mean.
+
+    Context multiplies the rate by lifts, as naive Bayes does: P(value | listing) / P(value) for
+    each declared attribute of the request, the listing's share shrunk to its category's and that
+    to all (a prior of `prior_events`); and P(category | person) / P(category) and
+    P(size | person) / P(size) by the person's own recent events, a category shrunk to its
+    department, the first step of its path. A category asked for by a filter is in the mask.
+    Declared attributes that say the same twice (height, weight, size) would count twice; the
+    exponents `declared_weights`, one for each, temper them.
+
+    The same state serves stock that sells once and stock that is rented for years. Sums by
+    declared value and listing are dense: 8 bytes a value and slot.
+    """
+
+    def __init__(
+        self,
+        name: str = "popular",
+        *,
+        half_lives_ms: tuple[int, ...] = (7 * DAY_MS,),
+        context_half_life_ms: int = 60 * DAY_MS,
+        prior_days: float = 3.0,
+        prior_events: float = 16.0,
+        declared_weights: Sequence[float] = (1.0,) * MAX_DECLARED,
+        engagement: Mapping[str, int] = ENGAGEMENT,
+    ) -> None:
+        if len(declared_weights) != MAX_DECLARED:
+            given = f"{len(declared_weights)} declared_weights"
+            raise ConfigError(f"retriever {name!r}", [f"{given}; wanted {MAX_DECLARED}"])
+        self.name = name
+        self.prior_events = prior_events
+        self._declared_weights = tuple(declared_weights)
+        self._worth = np.zeros(len(Kind))
+        for kind, weight in engagement.items():
+            self._worth[KIND_CODE[kind]] = weight
+        self._shelf = Shelf()
+        self._rates = [Rate(half_life, prior_days) for half_life in half_lives_ms]
+        self._context = Decayed(context_half_life_ms)
+        self._groups: dict[tuple[int, int], int] = {}
+        self._pairs = np.zeros((0, 2), np.int64)
+        self._group = np.zeros(0, np.int64)
+        self._on_offer = np.zeros(0, np.bool_)
+        self._departments: dict[str, int] = {"": 0}
+        self._department = np.zeros(1, np.int64)
+
+    def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:
+        """Fold stock events and engagement."""
+        if not len(facts):
+            return
+        self._shelf.apply(facts)
+        latest = int(facts.events["t"].max())
+        for counts in (*(rate.counts for rate in self._rates), self._context):
+            counts.to(latest)
+        opened = self._fold_stock(facts)
+        self._learn_departments(listings)
+        self._fold_engagement(facts, opened)
+
+    def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
+        """At most k, best first; the score is the log of the rate times lifts."""
+        slots = np.flatnonzero(allowed[: self._shelf.size])
+        if not len(slots):
+            return Candidates.none(self.name)
+        value = self._rate(slots, request.query.t)
+        categories = self._shelf.column("category")[slots]
+        for field, code in enumerate(request.declared.tolist()):
+            weight = self._declared_weights[field]
+            if code and weight:
+                lift = self._declared_lift(field, code, slots, categories, request.query.t)
+                value *= lift**weight
+        value *= self._personal_lift(request, slots, categories)
+        rows = best(value, k)
+        scores = np.log(np.maximum(value[rows], 1e-300)).astype(np.float32)
+        return Candidates.of(self.name, slots[rows].astype(np.int32), scores)
+
+    # --- folding ---------------------------------------------------------------------------
+
+    def _fold_stock(self, facts: Facts) -> NDArray[np.int64]:
+        """Open and close listings; gives [slots] the event that last opened each slot, else -1."""
+        self._group = fitted(self._group, self._shelf.size)
+        self._on_offer = fitted(self._on_offer, self._shelf.size)
+        kinds = facts.events["kind"]
+        events, rows = mentions(facts, np.isin(kinds, (LISTED, EDITED, *_ENDED)))
+        inside = rows["slot"] < self._shelf.size
+        events, rows = events[inside], rows[inside]
+        opened = np.full(self._shelf.size, -1, np.int64)
+        listed = kinds[events] == LISTED
+        opened[rows["slot"][listed]] = events[listed]
+        slots = np.flatnonzero(opened >= 0)
+        self._context.forget("slot", slots)
+        for rate in self._rates:
+            rate.counts.forget("slot", slots)
+            rate.open(slots, facts.events["t"][opened[slots]])
+        self._move(facts, events, rows)
+        return opened
+
+    def _move(self, facts: Facts, events: NDArray[np.intp], rows: NDArray[np.void]) -> None:
+        """Count listings in and out of their groups, in log order."""
+        moves: list[tuple[int, int, int]] = []  # group, t, sign
+        kinds, times = facts.events["kind"][events].tolist(), facts.events["t"][events].tolist()
+        for kind, t, row in zip(kinds, times, rows, strict=True):
+            slot = int(row["slot"])
+            was = bool(self._on_offer[slot])
+            if was:
+                moves.append((int(self._group[slot]), t, -1))
+            now = kind == LISTED or (kind == EDITED and was)
+            if now:
+                self._group[slot] = self._group_of((int(row["brand"]), int(row["category"])))
+                moves.append((int(self._group[slot]), t, 1))
+            self._on_offer[slot] = now
+        if not moves:
+            return
+        self._pairs = np.array(list(self._groups), np.int64)
+        group, t_moved, signs = np.array(moves, np.int64).T
+        for rate in self._rates:
+            rate.move("group", group, t_moved, signs)
+            rate.move("category", self._pairs[group, 1], t_moved, signs)
+            rate.move("all", 0 * group, t_moved, signs)
+
+    def _fold_engagement(self, facts: Facts, opened: NDArray[np.int64]) -> None:
+        worth = self._worth[facts.events["kind"]]
+        engaged = np.flatnonzero((worth > 0) & (np.diff(facts.starts) > 0))
+        if not len(engaged):
+            return
+        rows = facts.listings[facts.starts[engaged]]
+        amounts, t = worth[engaged], facts.events["t"][engaged]
+        slot = rows["slot"].astype(np.int64)
+        own = (slot >= 0) & (slot < self._shelf.size)
+        # An event before the slot was opened anew belongs to the listing before.
+        own[own] = engaged[own] > opened[slot[own]]
+        pairs = zip(rows["brand"].tolist(), rows["category"].tolist(), strict=True)
+        group = np.array([self._group_of(pair) for pair in pairs], np.int64)
+        self._pairs = np.array(list(self._groups), np.int64)
+        category = rows["category"].astype(np.int64)
+        for rate in self._rates:
+            rate.engage("slot", slot[own], t[own], amounts[own])
+            rate.engage("group", group, t, amounts)
+            rate.engage("category", category, t, amounts)
+            rate.engage("all", 0 * category, t, amounts)
+        weight = self._context.decay.weight(t)
+        self._context.add("category", category, weight)
+        self._context.add("size", rows["size"], weight)
+        declared = facts.events["declared"][engaged]
+        for field in range(MAX_DECLARED):
+            # Under code 0: that any value was declared.
+            for code in {0, *np.unique(declared[:, field]).tolist()}:
+                held = declared[:, field] == code if code else declared[:, field] > 0
+                at = held & own
+                self._context.add((field, code, "slot"), slot[at], weight[at])
+                self._context.add((field, code, "category"), category[held], weight[held])
+                self._context.add((field, code, "all"), 0 * category[held], weight[held])
+
+    def _group_of(self, pair: tuple[int, int]) -> int:
+        return self._groups.setdefault(pair, len(self._groups))
+
+    def _learn_departments(self, listings: Mapping[int, Listing]) -> None:
+        categories = self._shelf.column("category")
+        for slot, listing in listings.items():
+            code = int(categories[slot])
+            if code >= len(self._department) or not self._department[code]:
+                step = listing.category.split("/", 1)[0]
+                self._department = fitted(self._department, code + 1)
+                self._department[code] = self._departments.setdefault(step, len(self._departments))
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def _rate(self, slots: NDArray[np.intp], t: int) -> NDArray[np.float64]:
+        """[slots] float64, the geometric mean of the rates of all half-lives."""
+        product = np.ones(len(slots))
+        categories = int(self._pairs[:, 1].max(initial=0)) + 1
+        for rate in self._rates:
+            everything = rate.of_level("all", 1, t, 0.0)[0]
+            by_category = rate.of_level("category", categories, t, everything)
+            by_group = rate.of_level("group", len(self._pairs), t, by_category[self._pairs[:, 1]])
+            product *= rate.of_slots(slots, t, by_group[self._group[slots]])
+        root: NDArray[np.float64] = product ** (1 / len(self._rates))
+        return root
+
+    def _declared_lift(
+        self,
+        field: int,
+        code: int,
+        slots: NDArray[np.intp],
+        categories: NDArray[np.int32],
+        t: int,
+    ) -> NDArray[np.float64]:
+        """[slots] float64, P(value | listing) / P(value); 1 for a value never seen."""
+        read = self._context.read
+        every = float(read((field, 0, "all"), _ALL, t)[0])
+        share = float(read((field, code, "all"), _ALL, t)[0]) / max(every, 1e-300)
+        if share <= 0:
+            return np.ones(len(slots))
+        prior = self.prior_events
+        rows = np.arange(int(categories.max()) + 1)
+        by_category = (read((field, code, "category"), rows, t) + prior * share) / (
+            read((field, 0, "category"), rows, t) + prior
+        )
+        held = read((field, code, "slot"), slots, t) + prior * by_category[categories]
+        lift: NDArray[np.float64] = held / (read((field, 0, "slot"), slots, t) + prior) / share
+        return lift
+
+    def _personal_lift(
+        self, request: Request, slots: NDArray[np.intp], categories: NDArray[np.int32]
+    ) -> NDArray[np.float64]:
+        """[slots] float64, how much more the person goes for this category and size than all do."""
+        known = (request.recent >= 0) & (request.recent < self._shelf.size)
+        known &= self._worth[request.recent_kinds] > 0
+        recent = request.recent[known]
+        if not len(recent):
+            return np.ones(len(slots))
+        age = np.maximum(request.query.t - request.recent_t[known], 0)
+        weights = np.exp2(-age / _RECENT_HALF_LIFE_MS)
+        t = request.query.t
+        category = self._shelf.column("category")
+        top = int(category.max()) + 1
+        usual = self._shares("category", top, t)
+        department = fitted(self._department, top)[:top]
+        usual_of = np.bincount(department, usual)
+        own_of = np.bincount(department[category[recent]], weights, minlength=len(usual_of))
+        department_lift = self._lift(own_of, usual_of)[department]
+        own = np.bincount(category[recent], weights, minlength=top)
+        lift: NDArray[np.float64] = self._lift(own, usual, department_lift)[categories]
+        size = self._shelf.column("size")
+        sizes = int(size.max()) + 1
+        own = np.bincount(size[recent], weights * (size[recent] > 0), minlength=sizes)
+        lift_of_size = self._lift(own, self._shares("size", sizes, t))
+        lift_of_size[0] = 1.0
+        lift *= lift_of_size[size[slots]]
+        return lift
+
+    def _shares(self, name: str, size: int, t: int) -> NDArray[np.float64]:
+        """[size] float64, the share of each code in all engagement; a unit count for each."""
+        counts = self._context.read(name, np.arange(size), t) + 1.0
+        shares: NDArray[np.float64] = counts / counts.sum()
+        return shares
+
+    def _lift(
+        self, own: NDArray[Any], usual: NDArray[Any], above: NDArray[np.float64] | float = 1.0
+    ) -> NDArray[np.float64]:
+        """(n + prior · P · lift above) / (N + prior) / P."""
+        prior = self.prior_events
+        lift: NDArray[np.float64] = (own + prior * usual * above) / (own.sum() + prior) / usual
+        return lift

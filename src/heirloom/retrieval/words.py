@@ -1,0 +1,156 @@
+"""Words: an inverted index of listings' words, with idf and tolerance for misspelling."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.listing import Listing
+from heirloom.core.words import words
+from heirloom.retrieval.top import fitted
+
+FIELD_WEIGHT = {"brand": 1.0, "category": 1.0, "title": 1.0, "colour": 0.8, "material": 0.8}
+HASHTAG_WEIGHT = 0.4
+MAX_QUERY_WORDS = 16
+_MAX_HASHTAGS = 30
+_EXPANSIONS = 4
+_LEAST_LIKE = 0.45
+"""Dice similarity of trigrams below which an unknown word is not taken for a known one."""
+
+
+class Words:
+    """An inverted index: word → slots with weights. A slot's words are replaced as a whole.
+
+    Postings are appended; those of a slot's former words are known by its older generation,
+    and swept when they outnumber the rest.
+    """
+
+    def __init__(self) -> None:
+        self._postings: dict[str, _Postings] = {}
+        self._generation = np.zeros(0, np.int32)
+        self._of: dict[int, tuple[str, ...]] = {}
+        self._by_gram: dict[str, set[str]] = {}
+
+    def put(self, slot: int, weighted: Mapping[str, float]) -> None:
+        """Give a slot its words, in place of those it had."""
+        self._generation = fitted(self._generation, slot + 1)
+        self._generation[slot] += 1
+        for word in self._of.pop(slot, ()):
+            self._release(word)
+        for word, weight in weighted.items():
+            postings = self._postings.get(word)
+            if postings is None:
+                postings = self._postings[word] = _Postings()
+                for gram in _grams(word):
+                    self._by_gram.setdefault(gram, set()).add(word)
+            postings.append(slot, int(self._generation[slot]), weight)
+        self._of[slot] = tuple(weighted)
+
+    def match(self, text: str, size: int) -> NDArray[np.float64]:
+        """[size] float64: idf-weighted share of a query's words that each slot has, 0 … 1.
+
+        A word that no listing has stands for the known words that begin with it, or share most
+        of its trigrams.
+        """
+        asked = list(dict.fromkeys(words(text)))[:MAX_QUERY_WORDS]
+        total = np.zeros(size)
+        whole = 0.0
+        for word in asked:
+            alternatives = [(word, 1.0)] if word in self._postings else self._like(word)
+            idf = max((self._idf(other) for other, _ in alternatives), default=self._idf(word))
+            whole += idf
+            part = np.zeros(size)
+            for other, likeness in alternatives:
+                slots, weights = self._postings[other].live(self._generation)
+                within = slots < size
+                # A slot stands once among the live postings of a word: no `maximum.at` needed.
+                slots, worth = slots[within], weights[within] * (idf * likeness)
+                part[slots] = np.maximum(part[slots], worth)
+            total += part
+        return total / max(whole, 1e-12)
+
+    def _idf(self, word: str) -> float:
+        """log(1 + (N - n + 0.5) / (n + 0.5)): Robertson and Zaragoza 2009, BM25, kept positive."""
+        n = self._postings[word].alive if word in self._postings else 0
+        return math.log1p((len(self._of) - n + 0.5) / (n + 0.5))
+
+    def _like(self, word: str) -> list[tuple[str, float]]:
+        """Known words that a word may stand for, with likeness 0 … 1; the likest first."""
+        grams = _grams(word)
+        shared: dict[str, int] = {}
+        for gram in grams:
+            for other in self._by_gram.get(gram, ()):
+                shared[other] = shared.get(other, 0) + 1
+        likeness = {
+            other: 0.9
+            if len(word) >= 3 and other.startswith(word)
+            else 2 * count / (len(grams) + len(_grams(other)))
+            for other, count in shared.items()
+        }
+        close = [(other, like) for other, like in likeness.items() if like >= _LEAST_LIKE]
+        return sorted(close, key=lambda pair: (-pair[1], pair[0]))[:_EXPANSIONS]
+
+    def _release(self, word: str) -> None:
+        postings = self._postings[word]
+        postings.alive -= 1
+        if postings.alive == 0:
+            del self._postings[word]
+            for gram in _grams(word):
+                self._by_gram[gram].discard(word)
+        elif postings.size > 64 and postings.alive * 2 < postings.size:
+            postings.sweep(self._generation)
+
+
+class _Postings:
+    """Slots of one word, with the slot's generation at the time and the weight."""
+
+    def __init__(self) -> None:
+        self.alive = 0
+        self.size = 0
+        self._slots = np.zeros(4, np.int32)
+        self._generations = np.zeros(4, np.int32)
+        self._weights = np.zeros(4, np.float32)
+
+    def append(self, slot: int, generation: int, weight: float) -> None:
+        if self.size == len(self._slots):
+            self._slots = fitted(self._slots, self.size + 1)
+            self._generations = fitted(self._generations, self.size + 1)
+            self._weights = fitted(self._weights, self.size + 1)
+        self._slots[self.size] = slot
+        self._generations[self.size] = generation
+        self._weights[self.size] = weight
+        self.size += 1
+        self.alive += 1
+
+    def live(self, generation: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Slots and weights of those whose slot still has the word."""
+        slots = self._slots[: self.size]
+        valid = generation[slots] == self._generations[: self.size]
+        return slots[valid], self._weights[: self.size][valid]
+
+    def sweep(self, generation: NDArray[np.int32]) -> None:
+        """Drop what is no longer valid."""
+        valid = generation[self._slots[: self.size]] == self._generations[: self.size]
+        self._slots = self._slots[: self.size][valid]
+        self._generations = self._generations[: self.size][valid]
+        self._weights = self._weights[: self.size][valid]
+        self.size = len(self._slots)
+
+
+def weighted_words(listing: Listing) -> dict[str, float]:
+    """Each word of a listing with the weight of the best field it stands in.
+
+    Descriptions are left out: that is where other brands' names are stuffed.
+    """
+    weighted: dict[str, float] = {}
+    for tag in listing.hashtags[:_MAX_HASHTAGS]:
+        weighted.update(dict.fromkeys(words(tag), HASHTAG_WEIGHT))
+    for field, weight in sorted(FIELD_WEIGHT.items(), key=lambda pair: pair[1]):
+        weighted.update(dict.fromkeys(words(getattr(listing, field)), weight))
+    return weighted
+
+
+def _grams(word: str) -> set[str]:
+    padded = f"<{word}>"
+    return {padded[i : i + 3] for i in range(len(padded) - 2)}

@@ -1,0 +1,61 @@
+"""Compose: from scores to the order of a slate. Pure functions of arrays."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def compose(
+    scores: NDArray[np.float32], sellers: NDArray[np.int32], *, k: int, seller_cap: int
+) -> NDArray[np.intp]:
+    """Rows of the slate in order: by score, at most `seller_cap` of a seller, as long as it lasts.
+
+    Args:
+        scores: [candidates]; higher is better. Ties keep the candidates' order; NaN comes last.
+        sellers: [candidates] int32.
+        k: at most so many.
+        seller_cap: see `cap_sellers`; 0 for no cap.
+
+    >>> scores = np.array([5, 4, 3, 2], np.float32)
+    >>> compose(scores, np.array([1, 1, 2, 1], np.int32), k=3, seller_cap=1).tolist()
+    [0, 2, 1]
+    """
+    order = np.argsort(-scores, kind="stable")
+    return cap_sellers(order, sellers, seller_cap)[: max(k, 0)]
+
+
+def cap_sellers(order: NDArray[np.intp], sellers: NDArray[np.int32], cap: int) -> NDArray[np.intp]:
+    """The same rows, with those of a seller past the cap behind all others.
+
+    A slate that would stay short is so filled: first by each seller's next `cap` rows, then by
+    the next, and within these by the order given. Nothing is left out, so a slate is short only
+    where candidates are.
+
+    Args:
+        order: [rows], candidates in order.
+        sellers: [candidates] int32.
+        cap: at most so many of a seller before the next round; 0 for no cap.
+
+    >>> cap_sellers(np.array([0, 1, 2, 3]), np.array([7, 7, 7, 8]), 1).tolist()
+    [0, 3, 1, 2]
+    """
+    if cap <= 0 or not len(order):
+        return order
+    rounds = _occurrence(sellers[order]) // cap
+    return order[np.argsort(rounds, kind="stable")]
+
+
+def _occurrence(values: NDArray[Any]) -> NDArray[np.int64]:
+    """How many equal values stand before each.
+
+    >>> _occurrence(np.array([7, 8, 7, 7])).tolist()
+    [0, 0, 1, 2]
+    """
+    grouped = np.argsort(values, kind="stable")
+    ordered = values[grouped]
+    starts = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    first = np.maximum.accumulate(np.where(starts, np.arange(len(values)), 0))
+    result = np.empty(len(values), np.int64)
+    result[grouped] = np.arange(len(values)) - first
+    return result

@@ -1,0 +1,113 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heirloom.core.errors import BundleError, InputError, ShapeError
+from heirloom.core.slate import FeatureBatch
+from heirloom.ranking.catboost import META_FILE, WEIGHTS_FILE, CatBoostListwise
+from heirloom.ranking.linear import Linear
+from heirloom.ranking.ranker import Examples, Ranker
+from heirloom.testing.ranking import COLUMNS, examples
+
+RANKERS: list[type[Ranker]] = [CatBoostListwise, Linear]
+
+
+@pytest.fixture(scope="module")
+def fitted() -> CatBoostListwise:
+    return CatBoostListwise.fit(examples(1), examples(2, groups=40), seed=3, iterations=60)
+
+
+def shown_by_appeal(seed: int, groups: int = 400, shown: int = 6) -> Examples:
+    """The place decides all clicks, and the old ranking put the first feature on top."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(groups, shown, 2)).astype(np.float32)
+    order = np.argsort(-values[:, :, 0], axis=1)
+    values = np.take_along_axis(values, order[:, :, None], axis=1)
+    positions = np.broadcast_to(np.arange(shown), (groups, shown))
+    gains = rng.random((groups, shown)) < 0.8 * 0.4**positions
+    member = np.repeat(np.arange(groups), shown)
+    return Examples(
+        values.reshape(-1, 2), ("v@1.old_score", "v@1.noise"), member,
+        gains.reshape(-1).astype(np.float32), positions.reshape(-1).astype(np.int16), member,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("ranker", RANKERS)
+def test_the_place_explains_what_the_place_did(ranker: type[Ranker]) -> None:
+    train, validation = shown_by_appeal(1), shown_by_appeal(2)
+    aware = ranker.fit(train, validation, seed=0)
+    blind = ranker.fit(
+        replace(train, positions=0 * train.positions),
+        replace(validation, positions=0 * validation.positions),
+        seed=0,
+    )
+    pair = FeatureBatch(np.array([[-1, 0], [1, 0]], np.float32), train.columns, n=0)
+    belief = [float(np.diff(model.score(pair)[:, 0])[0]) for model in (aware, blind)]
+    assert abs(belief[0]) < 0.5 * belief[1]
+
+
+@pytest.mark.parametrize("ranker", RANKERS)
+def test_groups_without_a_gain_teach_nothing(ranker: type[Ranker]) -> None:
+    train, validation = examples(1), examples(2, groups=40)
+    silent = examples(9, groups=30)
+    more = Examples(
+        np.concatenate([train.values, silent.values]),
+        COLUMNS,
+        np.concatenate([train.groups, silent.groups + 1_000]),
+        np.concatenate([train.gains, 0 * silent.gains]),
+        np.concatenate([train.positions, silent.positions]),
+        np.concatenate([train.t, silent.t + 10**6]),
+    )
+    batch = FeatureBatch(examples(4, groups=5).values, COLUMNS, n=0)
+    one, two = (ranker.fit(part, validation, seed=0).score(batch) for part in (train, more))
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("ranker", RANKERS)
+def test_nothing_gained_at_all_is_refused(ranker: type[Ranker]) -> None:
+    train = examples(1)
+    with pytest.raises(InputError, match="validation examples has a gain"):
+        ranker.fit(train, replace(train, gains=0 * train.gains), seed=0)
+
+
+@pytest.mark.parametrize("ranker", RANKERS)
+def test_torn_groups_are_refused(ranker: type[Ranker]) -> None:
+    train = examples(1)
+    with pytest.raises(ShapeError, match="not adjacent"):
+        ranker.fit(replace(train, groups=train.groups % 7), train, seed=0)
+    with pytest.raises(ShapeError, match="gains"):
+        ranker.fit(replace(train, gains=train.gains[1:]), train, seed=0)
+
+
+def test_yeti_rank_is_a_loss_too() -> None:
+    model = CatBoostListwise.fit(
+        examples(1), examples(2, groups=40), seed=3, iterations=30, loss="YetiRank"
+    )
+    pair = FeatureBatch(np.array([[-2] + [0] * 4, [2] + [0] * 4], np.float32), COLUMNS, n=0)
+    assert np.diff(model.score(pair)[:, 0]) > 0
+
+
+def test_early_stopping_keeps_fewer_trees() -> None:
+    model = CatBoostListwise.fit(
+        examples(1), examples(2, groups=40), seed=3, iterations=2_000, patience=10
+    )
+    assert 0 < model.trees < 500
+
+
+def test_weights_of_other_columns_are_refused(fitted: CatBoostListwise, tmp_path: Path) -> None:
+    fitted.save(tmp_path)
+    meta = tmp_path / META_FILE
+    meta.write_text(meta.read_text().replace("law@1.f0", "law@1.f9"))
+    with pytest.raises(BundleError, match="disagree"):
+        CatBoostListwise.load(tmp_path)
+
+
+def test_damaged_weights_are_refused(fitted: CatBoostListwise, tmp_path: Path) -> None:
+    fitted.save(tmp_path)
+    (tmp_path / WEIGHTS_FILE).write_bytes(b"none of ours")
+    with pytest.raises(BundleError):
+        CatBoostListwise.load(tmp_path)
+    with pytest.raises(BundleError):
+        Linear.load(tmp_path)

@@ -1,0 +1,13 @@
+"""The rankers under the laws of heirloom.testing."""
+
+from heirloom.ranking.catboost import CatBoostListwise
+from heirloom.ranking.linear import Linear
+from heirloom.testing.ranking import RankerLaws
+
+
+class TestCatBoostListwise(RankerLaws):
+    ranker = CatBoostListwise
+
+
+class TestLinear(RankerLaws):
+    ranker = Linear

@@ -1,0 +1,391 @@
+"""Ingest: what came becomes the log, and nothing of it is lost or counted twice.
+
+validate → deduplicate → hold what names an unknown listing → refuse what contradicts → convert
+money → clamp time → stamp → append (durable) → fold → release what was held. Reads from top to
+bottom.
+"""
+
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import msgspec
+
+from heirloom.core.catalogue import Catalogue
+from heirloom.core.errors import ConfigError, StoreError
+from heirloom.core.event import (
+    LISTING_KINDS,
+    ORIGINAL_CURRENCY,
+    ORIGINAL_PRICE,
+    STOCK_KINDS,
+    Event,
+    Kind,
+    named,
+    problem,
+)
+from heirloom.core.facts import MAX_DECLARED
+from heirloom.core.log import Anteroom, Entry, EventLog, Rejected
+from heirloom.core.money import Currencies
+from heirloom.pipelines.stamp import numbered, stamped
+
+MAX_RAW_BYTES = 64 << 10
+_replace = msgspec.structs.replace
+_ROW_KINDS = (Kind.LISTED, Kind.EDITED, Kind.PRICE_CHANGED)
+"""They change what is stamped of a listing; the other stock kinds change its status alone."""
+_WAITING_KINDS = (STOCK_KINDS | LISTING_KINDS | {Kind.IMPRESSION}) - {Kind.LISTED}
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the events of one call.
+
+    What came has one fate each, and so has what left the anteroom:
+    `received + released == taken + duplicate + held + quarantined`.
+    """
+
+    received: int = 0
+    released: int = 0
+    """Events held by an earlier call whose listing has come."""
+    taken: int = 0
+    """In the log now, durable and folded."""
+    duplicate: int = 0
+    """In the log, or held, before."""
+    held: int = 0
+    """Waiting in the anteroom for their listing."""
+    quarantined: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Why, with ids and numbers left out, and how often."""
+    examples: dict[str, str] = field(default_factory=dict)
+    """For each of the reasons, the first case: its source and the full sentence."""
+
+    def refuse(self, rejected: Rejected) -> None:
+        """Count one that goes to the quarantine."""
+        reason = _shape(rejected.reason)
+        self.quarantined += 1
+        self.reasons[reason] += 1
+        self.examples.setdefault(reason, f"{rejected.source}: {rejected.reason}")
+
+    def __str__(self) -> str:
+        lines = [f"{self.received:>12,} received"]
+        for name in ("released", "taken", "duplicate", "held", "quarantined"):
+            if (count := getattr(self, name)) or name == "taken":
+                lines += [f"{count:>12,} {name}"]
+        for reason, count in self.reasons.most_common(10):
+            lines.append(f"{count:>16,} {reason}")
+            lines.append(f"{'':>17}e.g. {self.examples[reason][:200]}")
+        if len(self.reasons) > 10:
+            lines.append(f"{'':>17}and {len(self.reasons) - 10} reasons more")
+        return "\n".join(lines)
+
+
+class Ingest:
+    """The one writer of a log.
+
+    Args:
+        log: where events go.
+        anteroom: where refused events and those that wait go.
+        catalogue: as of the log's end, with the log's vocabulary. Ingest applies stock events to
+            it itself, before they are appended: its rows are stamped on them.
+        currency: the system's currency. Events in the log, stamped rows and the catalogue are in
+            it; a price that came in another stands beside it, in the attributes ORIGINAL_PRICE
+            and ORIGINAL_CURRENCY of its event. An event that names no currency is in the system's.
+        rates: what one unit of another currency is worth in the system's.
+        declared: names of the attributes that are stamped on an event, in a fixed order.
+        apply: folds entries into live state, the catalogue excepted; called with consecutive
+            parts of the log as soon as they are durable.
+        batch: how many events share one durable write.
+
+    Raises:
+        ConfigError: too many declared attributes, or a rate that is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        anteroom: Anteroom,
+        catalogue: Catalogue,
+        currency: str,
+        rates: Mapping[str, Decimal | float | str],
+        declared: tuple[str, ...] = (),
+        apply: Callable[[Sequence[Entry]], None],
+        batch: int = 4_096,
+    ) -> None:
+        if len(declared) > MAX_DECLARED:
+            raise ConfigError("declared", [f"{len(declared)} attributes; at most {MAX_DECLARED}"])
+        self._log = log
+        self._anteroom = anteroom
+        self._catalogue = catalogue
+        self._currencies = Currencies(currency, rates)
+        self._declared = declared
+        self._apply = apply
+        self._batch = batch
+        self._failure: str | None = None
+
+    def ingest(
+        self, events: Iterable[Event | Rejected], *, now_ms: int | None, source: str
+    ) -> Report:
+        """Take events over; what is taken is durable and folded when this returns.
+
+        Args:
+            events: what came, in order. A Rejected among them is what a reader could not read.
+            now_ms: the moment of ingestion; None for an import of history, where each event
+                counts as ingested when it happened.
+            source: where they come from, for the quarantine.
+
+        Raises:
+            StoreError: an earlier call failed half-way, so that this state may be ahead of the
+                log. Rebuild it from the log and send the events again.
+        """
+        report = Report()
+        arrivals = iter(events)
+        while part := list(itertools.islice(arrivals, self._batch)):
+            if self._failure is not None:
+                raise StoreError(
+                    f"ingest: stopped by an earlier failure ({self._failure}); its state may be "
+                    "ahead of the log. Start again from the log, then send the events again"
+                )
+            self._take(_Part(now_ms, source, report), part)
+        return report
+
+    def _take(self, part: "_Part", arrivals: list[Event | Rejected]) -> None:
+        part.report.received += len(arrivals)
+        valid = [event for came in arrivals if (event := self._validated(came, part))]
+        held = self._held_for(valid)
+        fresh = self._deduplicated(valid, held, part)
+        try:
+            for event in fresh:
+                self._sequence(event, part)
+            self._stamp(part)
+            self._write(part)
+        except BaseException as error:
+            self._failure = f"{type(error).__name__}: {error}"
+            raise
+        part.report.held += len(part.to_hold())
+        if part.released:
+            self._anteroom.release(sorted(part.released))
+
+    # ── before the order is fixed ──────────────────────────────────────────────────────────
+
+    def _validated(self, event: Event | Rejected, part: "_Part") -> Event | None:
+        if isinstance(event, Rejected):
+            part.rejected.append(_replace(event, at=event.at or part.now_ms or 0))
+            return None
+        why = problem(event, event.t if part.now_ms is None else part.now_ms)
+        why = why or self._problem_of_currency(event)
+        if why is not None:
+            part.reject(event, why)
+            return None
+        return event
+
+    def _problem_of_currency(self, event: Event) -> str | None:
+        for code in (event.currency, event.data.currency if event.data else None):
+            if code is not None and code not in self._currencies:
+                return (
+                    f"currency {code[:40]!r} has no rate; known are {self._currencies}. "
+                    "Add it to [rates] and send this again"
+                )
+        return None
+
+    def _held_for(self, valid: list[Event]) -> list[Event]:
+        """What the anteroom holds about listings that come now, or are unknown still."""
+        knows = self._catalogue.knows
+        ids = {
+            listing
+            for event in valid
+            if event.kind == Kind.LISTED or event.kind in _WAITING_KINDS
+            for listing in named(event)
+            if event.kind == Kind.LISTED or not knows(listing)
+        }
+        return self._anteroom.held_for(sorted(ids)) if ids else []
+
+    def _deduplicated(self, valid: list[Event], held: list[Event], part: "_Part") -> list[Event]:
+        """Events to be sequenced, in order; those held whose listing is unknown still wait."""
+        in_log = self._log.seen([event.event_id for event in itertools.chain(held, valid)])
+        fresh = []
+        for event in held:
+            part.held_before.add(event.event_id)
+            if event.event_id in in_log:  # a crash came between append and release
+                part.leaves(event)
+                part.report.duplicate += 1
+            elif self._must_wait(event):
+                part.wait(event)
+            else:
+                fresh.append(event)
+        known = in_log | part.held_before
+        for event in valid:
+            if event.event_id in known:
+                part.report.duplicate += 1
+            else:
+                known.add(event.event_id)
+                fresh.append(event)
+        return fresh
+
+    # ── one after the other ────────────────────────────────────────────────────────────────
+
+    def _must_wait(self, event: Event) -> bool:
+        if event.kind not in _WAITING_KINDS:
+            return False
+        knows = self._catalogue.knows
+        for listing in named(event):  # noqa: SIM110 - all() over a generator costs twice as much
+            if knows(listing):
+                return False
+        return True
+
+    def _sequence(self, event: Event, part: "_Part") -> None:
+        if self._must_wait(event):
+            part.wait(event)
+            return
+        part.leaves(event)
+        stock = event.kind in STOCK_KINDS
+        if stock and (why := self._catalogue.refusal(event)) is not None:
+            part.reject(event, why)
+            return
+        event = self._in_system_currency(event)
+        ingested_at = event.t if part.now_ms is None else part.now_ms
+        event = _clamped(event, ingested_at)
+        if stock:
+            if self._changes_rows(event, ingested_at, part):
+                self._stamp(part)
+            self._apply_to_catalogue(event, ingested_at)
+        elif event.seller is not None:  # given a code in log order, however the log is cut
+            self._catalogue.vocabulary.code("seller", event.seller)
+        part.unstamped.append((event, ingested_at))
+        part.unstamped_listings.update(named(event))
+        if event.kind == Kind.LISTED and event.listing is not None:
+            for waiting in part.waiting_for(event.listing):
+                self._sequence(waiting, part)
+
+    def _in_system_currency(self, event: Event) -> Event:
+        """The event with its price in the system's currency, and beside it the price as it came."""
+        system, convert, replace = self._currencies.system, self._currencies.convert, _replace
+        came: tuple[int, str] | None = None
+        if event.price_minor is not None and event.currency not in (None, system):
+            came = event.price_minor, str(event.currency)
+            event = replace(event, price_minor=convert(*came), currency=system)
+        if (data := event.data) is not None and data.currency != system:
+            came = data.price_minor, data.currency
+            event = replace(event, data=replace(data, price_minor=convert(*came), currency=system))
+        if came is None:
+            return event
+        original = {ORIGINAL_PRICE: came[0], ORIGINAL_CURRENCY: came[1]}
+        return replace(event, attributes={**event.attributes, **original})
+
+    def _apply_to_catalogue(self, event: Event, ingested_at: int) -> None:
+        listing = event.listing or ""
+        if event.kind == Kind.LISTED:
+            slot = self._catalogue.allocate(listing, ingested_at)
+        else:
+            slot = self._catalogue.slot_of(listing)
+        self._catalogue.apply(event, slot)
+
+    def _changes_rows(self, event: Event, ingested_at: int, part: "_Part") -> bool:
+        """Whether a stock event would change a row that is still to be stamped."""
+        if event.kind not in _ROW_KINDS:
+            return False
+        if event.kind == Kind.LISTED and self._catalogue.retires_by(ingested_at):
+            return True
+        return event.listing in part.unstamped_listings
+
+    def _stamp(self, part: "_Part") -> None:
+        """Stamp what was sequenced since its rows last changed: many at once is fast."""
+        if part.unstamped:
+            events, ingested_at = zip(*part.unstamped, strict=True)
+            part.entries += stamped(events, ingested_at, self._catalogue, self._declared)
+            part.unstamped.clear()
+            part.unstamped_listings.clear()
+
+    # ── durable ────────────────────────────────────────────────────────────────────────────
+
+    def _write(self, part: "_Part") -> None:
+        """Anteroom, log, live state, in this order: a crash between any two loses nothing."""
+        if part.rejected:
+            self._anteroom.quarantine(part.rejected)
+            for rejected in part.rejected:
+                part.report.refuse(rejected)
+        if waiting := part.to_hold():
+            self._anteroom.hold(waiting)
+        if not part.entries:
+            return
+        offsets = self._log.append(part.entries, self._catalogue.vocabulary)
+        taken = [
+            numbered(entry, offset)
+            for entry, offset in zip(part.entries, offsets, strict=True)
+            if offset is not None
+        ]
+        part.report.taken += len(taken)
+        part.report.duplicate += len(offsets) - len(taken)
+        self._apply(taken)
+
+
+class _Part:
+    """What becomes of the events of one durable write."""
+
+    def __init__(self, now_ms: int | None, source: str, report: Report) -> None:
+        self.now_ms = now_ms
+        self.source = source
+        self.report = report
+        self.unstamped: list[tuple[Event, int]] = []
+        self.unstamped_listings: set[str] = set()
+        self.entries: list[Entry] = []
+        self.rejected: list[Rejected] = []
+        self.held_before: set[str] = set()
+        self.released: set[str] = set()
+        self._waiting: dict[str, Event] = {}
+        self._by_listing: dict[str, list[Event]] = {}
+
+    def reject(self, event: Event, reason: str) -> None:
+        at = event.t if self.now_ms is None else self.now_ms
+        self.rejected.append(
+            Rejected(raw=_raw(event)[:MAX_RAW_BYTES], reason=reason, source=self.source, at=at)
+        )
+
+    def wait(self, event: Event) -> None:
+        self._waiting[event.event_id] = event
+        for listing in named(event):
+            self._by_listing.setdefault(listing, []).append(event)
+
+    def waiting_for(self, listing: str) -> list[Event]:
+        """What waits for this listing; it comes in the order of its own times."""
+        waiting = [e for e in self._by_listing.pop(listing, ()) if e.event_id in self._waiting]
+        return sorted(waiting, key=lambda event: event.t)
+
+    def leaves(self, event: Event) -> None:
+        """It waits no longer; if it was held by an earlier call, it can be released."""
+        self._waiting.pop(event.event_id, None)
+        if event.event_id in self.held_before:
+            self.released.add(event.event_id)
+            self.report.released += 1
+
+    def to_hold(self) -> list[Event]:
+        return [e for e in self._waiting.values() if e.event_id not in self.held_before]
+
+
+def _clamped(event: Event, ingested_at: int) -> Event:
+    """No time later than the moment of ingestion, and no listing from after its event."""
+    if event.t > ingested_at:
+        event = _replace(event, t=ingested_at)
+    if event.data is not None and event.data.listed_at > event.t:
+        data = _replace(event.data, listed_at=event.t)
+        event = _replace(event, data=data)
+    return event
+
+
+def _raw(event: Event) -> bytes:
+    try:
+        return msgspec.json.encode(event)
+    except UnicodeEncodeError:  # json.dumps writes lone surrogates as \ud800
+        return json.dumps(msgspec.to_builtins(event)).encode("ascii")
+
+
+def _shape(reason: str) -> str:
+    """A reason without its ids and numbers, so that equal mistakes are counted together.
+
+    >>> _shape("listing 'a1' was sold before; a listing sells once")
+    'listing … was sold before; a listing sells once'
+    """
+    return re.sub(r"""'[^']*'|"[^"]*"|\b\d[\d.,]*""", "…", reason)

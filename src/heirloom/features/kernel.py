@@ -10,8 +10,6 @@ are made once per event and window, not once per key. It is one file, long as it
 compiler's cache is renewed when this file changes, and only then.
 """
 
-# ruff: noqa: PLR0917 (compiled functions take their many arguments by position)
-
 import math
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar, cast

@@ -191,6 +191,8 @@ def _context() -> tuple[Definition, ...]:
         Given(TEXT_MATCH, "Similarity of the query's text and the listing."),
         Given(TASTE_MATCH, "Similarity of the person's recent listings and this one."),
         Given(ANCHOR_MATCH, "Similarity of the anchor and the listing."),
+        Given("photos", "How many photos the seller took: effort, and more to see."),
+        Given("price_drop", "How far the price fell since it was listed, as a share."),
         Given("size_stated", "1 in a size that the person stated, else 0; NaN where none was."),
         Given("department_stated", "1 in the department that the person stated, else 0."),
         Given("department_recent", "Share of the person's recent actions in this department."),

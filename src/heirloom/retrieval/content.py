@@ -31,6 +31,7 @@ INTEREST = {
 """How much each action says about taste; the others say nothing here."""
 HALF_LIFE_MS = 7 * DAY_MS
 MAX_INTERESTS = 3
+MATCHING = 0.75
 _WORDS_SHARE = 0.8
 _WEIGHT_UNIT = 1 << 20
 _KIND_WEIGHT = np.zeros(len(Kind), np.int64)
@@ -115,6 +116,26 @@ class ContentIndex:
             anchor = self.vectors[request.anchor][None]
             given["anchor_match"] = self._cosines(slots, anchor)[:, 0]
         return given
+
+    def matching(
+        self, request: Request, allowed: NDArray[np.bool_], least: int = 100
+    ) -> NDArray[np.bool_]:
+        """[slots] bool: the allowed listings that match the query's words well.
+
+        Those at least MATCHING times as well matched as the best, and never fewer than the
+        `least` best of those that match at all. Without text, or where nothing matches, all.
+        """
+        if not request.query.text:
+            return allowed
+        size = min(len(self.vectors), len(allowed))
+        matched = np.where(allowed[:size], self.words.match(request.query.text, size), 0.0)
+        found = matched[matched > 0]
+        if not len(found):
+            return allowed
+        enough = -np.partition(-found, least - 1)[least - 1] if len(found) > least else 0.0
+        keep = np.zeros(len(allowed), np.bool_)
+        keep[:size] = (matched > 0) & (matched >= min(MATCHING * found.max(), enough))
+        return keep
 
     def _cosines(
         self, slots: NDArray[np.int32], vectors: NDArray[np.float32]

@@ -48,8 +48,12 @@ class Decay:
 
     def scale(self, t: int) -> float:
         """The factor by which a sum is multiplied to read it at time t."""
-        part, halves = self._exponent(np.array([t], np.int64))
-        return float(np.ldexp(1 / np.exp2(part), -halves)[0])
+        # As `_exponent`, for one time: this is called for every array that a request reads.
+        landmark = t if self._landmark is None else self._landmark
+        halves, rest = divmod(t - landmark, self.half_life_ms)
+        return float(
+            np.ldexp(1 / np.exp2(rest / self.half_life_ms), -min(max(halves, -2_000), 2_000))
+        )
 
     def _exponent(self, t: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         """Half-lives since the landmark, as a part in [0, 1) and whole ones.

@@ -10,6 +10,8 @@ from heirloom.core.query import Request
 from heirloom.core.slate import Candidates, FeatureBatch
 
 MAX_REASONS = 3
+NO_SIZES = frozenset({"one size", "onesize", "os", "no size", "universal"})
+"""What sellers write of things that have no size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ def _brand(row: _Row) -> str | None:
 
 
 def _size(row: _Row) -> str | None:
-    if row.text("size") and row.feature("person_size_share_30d") >= 0.2:
+    size = row.text("size").lower()
+    if size and size not in NO_SIZES and row.feature("person_size_share_30d") >= 0.2:
         return "in your size"
     return None
 

@@ -5,7 +5,6 @@ class TestMyLog(EventLogLaws):
         return MyLog(folder / "log")
 """
 
-# ruff: noqa: D102 - a law says what it says in its name
 import itertools
 import tempfile
 import threading

@@ -1,4 +1,3 @@
-# ruff: noqa: D102 (the name of a law is what it says)
 """The law of an Index: it finds what a naive sort finds, and never what was removed.
 
     class TestMyIndex(IndexLaws):

@@ -1,4 +1,3 @@
-# ruff: noqa: D102 (the name of a law is what it says)
 """The law of a Ranker: it scores each candidate by itself, and is what was saved.
 
 class TestMyRanker(RankerLaws):

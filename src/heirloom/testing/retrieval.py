@@ -1,4 +1,3 @@
-# ruff: noqa: D102 (the name of a law is what it says)
 """The law of a Retriever: allowed listings only, none twice, and the same however it was fed.
 
     class TestMyRetriever(RetrieverLaws):

@@ -1,0 +1,101 @@
+# One command sets up what it needs and does one thing. `make` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.8
+VENV := .venv
+PY := $(VENV)/bin/python
+UV := $(VENV)/bin/uv
+READY := $(VENV)/.ready
+
+SIZE ?= demo
+LISTINGS ?=
+MAPPING ?=
+PORT ?=
+DATA ?= data
+ARGS ?=
+
+# --- what pip was told holds for uv too ----------------------------------------------------------
+# Local wheels: uv wants commas where pip wants spaces, and refuses a folder that is not there.
+comma := ,
+empty :=
+space := $(empty) $(empty)
+places := $(subst $(comma),$(space),$(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS)))
+places := $(foreach place,$(places),$(if $(findstring ://,$(place)),$(place),$(wildcard $(place))))
+export UV_FIND_LINKS := $(subst $(space),$(comma),$(strip $(places)))
+
+ifneq ($(PIP_INDEX_URL),)
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+ifneq ($(PIP_EXTRA_INDEX_URL),)
+export UV_INDEX ?= $(PIP_EXTRA_INDEX_URL)
+endif
+ifneq ($(PIP_CERT),)
+export SSL_CERT_FILE ?= $(PIP_CERT)
+endif
+# The system's certificates, where it has some: behind a company's proxy uv's own do not do.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)
+export UV_SYSTEM_CERTS ?= 1
+endif
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: help setup demo test lint format types contract check lock docs bench-spine clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(READY) ## install the locked versions into .venv (the other commands do it themselves)
+
+demo: $(READY) ## simulate, train, evaluate and serve a marketplace (SIZE=small: a minute; PORT=n; LISTINGS=file MAPPING=toml)
+	@$(VENV)/bin/heirloom demo --size $(SIZE) $(if $(LISTINGS),--listings "$(LISTINGS)") $(if $(MAPPING),--mapping "$(MAPPING)") $(if $(PORT),--port $(PORT))
+
+test: $(READY) ## all tests (ARGS="tests/core -k event" for some); those of programs that are missing skip
+	$(PY) -m pytest $(ARGS)
+
+lint: $(READY) ## format and lint, changing nothing
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+
+format: $(READY) ## format, and mend what ruff can mend
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+types: $(READY) ## mypy, strict
+	$(VENV)/bin/mypy
+
+contract: $(READY) ## the staircase: who may import whom
+	$(VENV)/bin/lint-imports
+
+check: lint types contract test ## everything that must hold before a commit
+
+docs: $(READY) ## write the generated pages anew
+	$(PY) docs/features.py
+	$(PY) -m benchmarks.table
+
+bench-spine: $(READY) ## measure this house's rows of docs/benchmarks.md (DATA=folder of the public sets)
+	$(PY) -m benchmarks.spine --data "$(DATA)"
+	$(PY) -m benchmarks.table
+
+lock: $(UV) ## resolve requirements.lock anew from pyproject.toml
+	$(UV) pip compile --universal --python-version 3.11 --group dev pyproject.toml \
+	    -o requirements.lock --no-header --no-annotate --no-emit-find-links $(ARGS)
+
+clean: ## remove .venv and what tools cached; keep var/ (your data)
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- set-up --------------------------------------------------------------------------------------
+
+$(UV):
+	@.ci/venv "$(VENV)" "$(PYTHON)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	@touch $@
+
+$(READY): requirements.lock pyproject.toml $(UV)
+	@echo "heirloom: installing the locked versions into $(VENV)"
+	@$(UV) pip install --quiet --python $(PY) -r requirements.lock
+	@$(UV) pip install --quiet --python $(PY) --no-deps --build-constraints requirements.lock -e .
+	@touch $@

@@ -1,0 +1,37 @@
+"""`docs/features.md` from the views' definitions. Run as `make docs`; a test compares."""
+
+from pathlib import Path
+
+from heirloom.features.library import marketplace_view, rental_view
+from heirloom.features.view import FeatureView
+
+PAGE = Path(__file__).with_name("features.md")
+_OPENING = """\
+# Features
+
+Made from `src/heirloom/features/library.py` by `make docs`; do not edit by hand. The words of a
+definition (Counter, Ratio, Trend, …) and their formulas stand in `algebra.py` beside it, the
+windows and their hops in `windows.py`. A view's version changes whenever a value could, and a
+bundle trained with another version is refused.
+"""
+
+
+def page() -> str:
+    """The whole page, one section a view."""
+    return "\n".join([_OPENING, *map(_section, (marketplace_view(), rental_view(("size",))))])
+
+
+def _section(view: FeatureView) -> str:
+    lines = "".join(
+        f"| `{column}` | {about} | {missing} |\n" for column, about, missing in view.describe()
+    )
+    where = "home, similar and search" if view.name == "marketplace" else "one attribute declared"
+    return (
+        f"## {view.name}\n\n{len(view.columns)} columns, version `{view.version}` ({where}).\n\n"
+        f"| column | what it is for | NaN |\n|---|---|---|\n{lines}"
+    )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print("wrote docs/features.md")

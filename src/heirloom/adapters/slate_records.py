@@ -1,0 +1,93 @@
+"""Slate records to Parquet files by day, off the hot path: written after the response."""
+
+import queue
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from heirloom.core.slate import SlateRecord
+
+SCHEMA = pa.schema(
+    [
+        pa.field("slate_id", pa.string()),
+        pa.field("t", pa.timestamp("ms", tz="UTC")),
+        pa.field("n", pa.int64()),
+        pa.field("policy", pa.string()),
+        pa.field("bundle", pa.string()),
+        pa.field("surface", pa.string()),
+        pa.field("user", pa.string()),
+        pa.field("session", pa.string()),
+        pa.field("text", pa.string()),
+        pa.field("anchor", pa.string()),
+        pa.field("request", pa.binary()),
+        pa.field("candidates_hash", pa.string()),
+        pa.field("listings", pa.list_(pa.string())),
+        pa.field("positions", pa.list_(pa.int32())),
+        pa.field("propensities", pa.list_(pa.float64())),
+        pa.field("columns", pa.list_(pa.string())),
+        pa.field("features", pa.binary()),
+        pa.field("degraded", pa.list_(pa.string())),
+    ]
+)
+
+
+class ParquetRecords:
+    """Writes records in the background, a file at least every `seconds` or `rows`.
+
+    A full queue drops the record and counts it in `dropped`: the answer to a person goes before
+    the record of it. A crash loses at most what came within the last `seconds`.
+    """
+
+    def __init__(self, folder: Path, *, seconds: float = 2.0, rows: int = 5_000) -> None:
+        self.folder = folder
+        self.dropped = 0
+        self._seconds, self._rows = seconds, rows
+        self._queue: queue.Queue[SlateRecord | None] = queue.Queue(maxsize=20_000)
+        self._thread = threading.Thread(target=self._run, name="slate-records", daemon=True)
+        self._thread.start()
+
+    def write(self, record: SlateRecord) -> None:
+        """Hand over a record; never blocks."""
+        try:
+            self._queue.put_nowait(record)
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Write what is queued and stop."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        batch: list[SlateRecord] = []
+        deadline = time.monotonic() + self._seconds
+        while True:
+            wait = max(0.0, deadline - time.monotonic())
+            try:
+                record = self._queue.get(timeout=wait)
+                if record is None:
+                    self._flush(batch)
+                    return
+                batch.append(record)
+            except queue.Empty:
+                pass
+            if len(batch) >= self._rows or time.monotonic() >= deadline:
+                self._flush(batch)
+                batch = []
+                deadline = time.monotonic() + self._seconds
+
+    def _flush(self, batch: list[SlateRecord]) -> None:
+        if not batch:
+            return
+        rows = [msgspec.structs.asdict(record) for record in batch]
+        day = time.strftime("%Y-%m-%d", time.gmtime(batch[0].t / 1000))
+        folder = self.folder / f"day={day}"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"part-{batch[0].slate_id}.parquet"
+        unfinished = path.with_suffix(".tmp")
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), unfinished, compression="zstd")
+        unfinished.rename(path)

@@ -1,0 +1,338 @@
+"""The JSON API: bytes in, bytes out. Each handler is thin; the work is behind the Desk.
+
+`ENDPOINTS` is the one table from which both the routes and the OpenAPI description are made.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+from urllib.parse import quote
+
+import msgspec
+from msgspec import UNSET
+from starlette.requests import Request
+from starlette.responses import Response
+
+from heirloom.apps.desk import Desk
+from heirloom.apps.paging import Page
+from heirloom.apps.problems import ProblemError, decode, read_body
+from heirloom.apps.wire import (
+    CardOut,
+    DegradedOut,
+    EventIn,
+    EventList,
+    EventsIn,
+    EventsOut,
+    HealthOut,
+    ListingOut,
+    ProblemOut,
+    ReadyOut,
+    ReasonOut,
+    RecommendIn,
+    SearchIn,
+    SlateOut,
+    event_of,
+)
+from heirloom.core.event import Scalar, Surface, derived_id
+from heirloom.core.listing import Listing
+from heirloom.core.query import Query
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Endpoint:
+    """One route, and what is said of it.
+
+    Attributes:
+        method: GET or POST.
+        path: as Starlette writes it; `{x:path}` takes slashes.
+        summary: one line.
+        takes: the body's type; None for none.
+        gives: for each status, the body's type, or a media type for what is not JSON.
+        query: names of query parameters, and what each is for.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    summary: str
+    takes: Any
+    gives: dict[int, Any]
+    query: tuple[tuple[str, str], ...] = ()
+
+
+_BODY_PROBLEMS: dict[int, Any] = {400: ProblemOut, 413: ProblemOut, 422: ProblemOut}
+EVENTS = Endpoint(
+    "POST",
+    "/v1/events",
+    "Take events in. They are durable when this answers.",
+    EventList | EventsIn,
+    {200: EventsOut, **_BODY_PROBLEMS},
+)
+RECOMMEND = Endpoint(
+    "POST",
+    "/v1/recommend",
+    "A page of the home feed, or of listings similar to one.",
+    RecommendIn,
+    {200: SlateOut, 410: ProblemOut, **_BODY_PROBLEMS},
+)
+SEARCH = Endpoint(
+    "POST",
+    "/v1/search",
+    "A page of search results.",
+    SearchIn,
+    {200: SlateOut, 410: ProblemOut, **_BODY_PROBLEMS},
+)
+LISTING = Endpoint(
+    "GET",
+    "/v1/listings/{listing_id:path}",
+    "A listing as it stands now.",
+    None,
+    {200: ListingOut, 404: ProblemOut},
+)
+HEALTH = Endpoint("GET", "/healthz", "The process answers.", None, {200: HealthOut})
+READY = Endpoint(
+    "GET",
+    "/readyz",
+    "Whether it can serve slates, and with what.",
+    None,
+    {200: ReadyOut, 503: ReadyOut},
+)
+METRICS = Endpoint(
+    "GET", "/metrics", "Counters for Prometheus.", None, {200: "text/plain; version=1.0.0"}
+)
+OPENAPI = Endpoint("GET", "/openapi.json", "This description.", None, {200: "application/json"})
+IMAGE = Endpoint(
+    "GET",
+    "/images/{listing_id:path}.png",
+    "A listing's picture, drawn from its attributes.",
+    None,
+    {200: "image/png", 304: "image/png", 404: ProblemOut, 422: ProblemOut},
+    query=(("size", "`large` for 600 x 800 pixels; else 300 x 400."),),
+)
+ENDPOINTS = (EVENTS, RECOMMEND, SEARCH, LISTING, HEALTH, READY, METRICS, OPENAPI, IMAGE)
+
+
+def json_response(content: object, status: int = 200) -> Response:
+    """A struct as JSON."""
+    return Response(
+        msgspec.json.encode(content),
+        status,
+        headers={"cache-control": "no-store"},
+        media_type="application/json",
+    )
+
+
+class Api:
+    """Handlers of the JSON API."""
+
+    def __init__(self, desk: Desk, *, max_body: int) -> None:
+        self._desk = desk
+        self._max_body = max_body
+
+    async def events(self, request: Request) -> Response:
+        """POST /v1/events."""
+        body = await read_body(request, self._max_body)
+        # Known by its first byte, so that an error's path is within the shape that was sent.
+        wanted = EventList if body.lstrip()[:1] == b"[" else EventsIn
+        sent: Any = decode(body, cast("type[Any]", wanted))
+        events = sent.events if isinstance(sent, EventsIn) else sent
+        now = self._desk.shop.now_ms()
+        made = [event_of(event, _event_id(event, now), _time(event, now)) for event in events]
+        report = await self._desk.run(lambda: self._desk.ingest(made, "http"))
+        return json_response(
+            EventsOut(
+                received=report.received,
+                taken=report.taken,
+                duplicate=report.duplicate,
+                held=report.held,
+                released=report.released,
+                quarantined=report.quarantined,
+                reasons=[
+                    ReasonOut(reason, count, report.examples.get(reason, ""))
+                    for reason, count in report.reasons.most_common(20)
+                ],
+            )
+        )
+
+    async def recommend(self, request: Request) -> Response:
+        """POST /v1/recommend."""
+        body = await read_body(request, self._max_body)
+        asked = decode(body, RecommendIn)
+        if asked.next is not None:
+            return await self._later(asked.next, asked.k, asked)
+        if asked.surface == "similar" and asked.anchor is None:
+            raise ProblemError(
+                422,
+                "Surface `similar` needs an anchor.",
+                wanted="anchor: the id of the listing to be similar to",
+                came="no anchor",
+            )
+        if asked.surface == "home" and asked.anchor is not None:
+            raise ProblemError(
+                422,
+                "Surface `home` has no anchor.",
+                wanted='surface "similar" with an anchor, or no anchor',
+                came=asked.anchor,
+            )
+        return await self._first(
+            Query(
+                surface=asked.surface,
+                t=self._desk.shop.now_ms(),
+                user=asked.user,
+                session=asked.session,
+                anchor=asked.anchor,
+                filters=asked.filters,
+                attributes=asked.attributes,
+                exclude=asked.exclude,
+                k=asked.k,
+            )
+        )
+
+    async def search(self, request: Request) -> Response:
+        """POST /v1/search."""
+        body = await read_body(request, self._max_body)
+        asked = decode(body, SearchIn)
+        if asked.next is not None:
+            return await self._later(asked.next, asked.k, asked)
+        return await self._first(
+            Query(
+                surface=Surface.SEARCH.value,
+                t=self._desk.shop.now_ms(),
+                user=asked.user,
+                session=asked.session,
+                text=asked.text,
+                filters=asked.filters,
+                attributes=asked.attributes,
+                exclude=asked.exclude,
+                k=asked.k,
+            )
+        )
+
+    async def listing(self, request: Request) -> Response:
+        """GET /v1/listings/{listing_id}."""
+        listing_id = request.path_params["listing_id"]
+        found = await self._desk.run(lambda: listing_out(self._desk, listing_id))
+        return json_response(found)
+
+    async def health(self, request: Request) -> Response:  # noqa: ARG002
+        """GET /healthz."""
+        return json_response(HealthOut())
+
+    async def ready(self, request: Request) -> Response:  # noqa: ARG002
+        """GET /readyz."""
+        details = await self._desk.run(self._desk.shop.ready)
+        plain: dict[str, Scalar] = {
+            name: value if isinstance(value, str | int | float | bool) else str(value)
+            for name, value in details.items()
+        }
+        ready = bool(details.get("listings"))
+        return json_response(ReadyOut(ready, plain), 200 if ready else 503)
+
+    async def metrics(self, request: Request) -> Response:  # noqa: ARG002
+        """GET /metrics."""
+        text = await self._desk.run(self._desk.metrics.exposition)
+        return Response(text, headers={"content-type": self._desk.metrics.content_type})
+
+    async def _first(self, query: Query) -> Response:
+        return json_response(
+            await self._desk.run(lambda: slate_out(self._desk, self._desk.page(query)))
+        )
+
+    async def _later(self, token: str, k: int, asked: RecommendIn | SearchIn) -> Response:
+        extra = msgspec.structs.replace(asked, next=None, k=24) != type(asked)()
+        if extra:
+            raise ProblemError(
+                422,
+                "A later page is asked for by `next` (and `k`) alone: the query is the token's.",
+                wanted="fields next, k",
+                came="other fields besides",
+            )
+        return json_response(
+            await self._desk.run(lambda: slate_out(self._desk, self._desk.later_page(token, k)))
+        )
+
+
+def slate_out(desk: Desk, page: Page) -> SlateOut:
+    """A page of a slate, as it crosses the wire."""
+    catalogue = desk.shop.live.catalogue
+    cards = []
+    for shown in page.shown:
+        listing = catalogue.listing(catalogue.slot_of(shown.listing))
+        cards.append(
+            CardOut(
+                listing_id=listing.listing_id,
+                title=listing.title,
+                brand=listing.brand,
+                price_minor=listing.price_minor,
+                currency=listing.currency,
+                image=image_of(listing),
+                position=shown.position,
+                score=shown.score,
+                sources=list(shown.sources),
+                reasons=list(shown.reasons),
+            )
+        )
+    slate = page.slate
+    return SlateOut(
+        slate_id=slate.slate_id,
+        listings=cards,
+        next=page.next_token,
+        policy=slate.policy,
+        bundle=slate.bundle,
+        degraded=[DegradedOut(step.step, step.reason) for step in slate.degraded],
+        t=slate.t,
+        n=slate.n,
+    )
+
+
+def listing_out(desk: Desk, listing_id: str) -> ListingOut:
+    """A listing with its status.
+
+    Raises:
+        ProblemError: 404.
+    """
+    catalogue = desk.shop.live.catalogue
+    slot = catalogue.slot_of(listing_id)
+    if slot < 0:
+        raise ProblemError(
+            404,
+            "No such listing: it never was here, or is gone long since.",
+            wanted="the id of a listing",
+            came=listing_id,
+        )
+    listing = catalogue.listing(slot)
+    fields = msgspec.structs.asdict(listing)
+    fields["hashtags"] = list(listing.hashtags)
+    fields["image"] = image_of(listing)
+    fields["listed_at"] = int(catalogue.column("listed_at")[slot])
+    fields["first_price_minor"] = int(catalogue.column("first_price_minor")[slot])
+    status = cast("Any", catalogue.status(slot).name.lower())
+    return ListingOut(**fields, status=status)
+
+
+def image_of(listing: Listing) -> str:
+    """Where a listing's picture is: the seller's photo where that is a URL, else drawn by us."""
+    if listing.image.startswith(("https://", "http://")):
+        return listing.image
+    return picture_path(listing.listing_id)
+
+
+def picture_path(listing_id: str) -> str:
+    """The path of the picture that we draw.
+
+    >>> picture_path("a/b?")
+    '/images/a%2Fb%3F.png'
+    """
+    return f"/images/{quote(listing_id, safe='')}.png"
+
+
+def _event_id(event: EventIn, now: int) -> str:
+    if event.event_id is not UNSET:
+        return event.event_id
+    content = msgspec.structs.replace(event, t=_time(event, now))
+    return derived_id("http", msgspec.json.encode(content).decode())
+
+
+def _time(event: EventIn, now: int) -> int:
+    return now if event.t is UNSET else event.t

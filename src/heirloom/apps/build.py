@@ -1,0 +1,275 @@
+"""The only wiring: settings and registry into a running System."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from heirloom import __version__
+from heirloom.adapters import bundle as bundles
+from heirloom.adapters.anteroom import SqliteAnteroom
+from heirloom.adapters.lake import ParquetLake
+from heirloom.adapters.slate_records import ParquetRecords
+from heirloom.adapters.sqlite import SqliteLog
+from heirloom.apps.registry import Registry, pick
+from heirloom.apps.settings import Settings
+from heirloom.core.bundle import DataWindow, ModelBundle
+from heirloom.core.catalogue import DAY_MS, Catalogue
+from heirloom.core.errors import InputError, NotFoundError
+from heirloom.core.event import Event
+from heirloom.core.log import Rejected
+from heirloom.core.query import Query, Request
+from heirloom.core.slate import Candidates, Slate
+from heirloom.encoders.hashed import Hashed
+from heirloom.pipelines.ingest import Ingest, Report
+from heirloom.pipelines.live import Live
+from heirloom.pipelines.serve import Policy, recommend, record, retrieve
+from heirloom.pipelines.train import Progress, Recipe, Trained, evaluate, held_out, train
+from heirloom.ranking.gains import GAINS
+from heirloom.ranking.ranker import Ranker
+from heirloom.retrieval.content import ContentIndex
+
+
+class System:
+    """One marketplace: its log, its live state, and the policy that answers.
+
+    Reads and writes of the live state take one lock, so that a request sees all of an event or
+    nothing of it.
+
+    Args:
+        settings: one TOML.
+        registry: what its names stand for; default: what is installed.
+        answering: load the published bundle. Without, a system can still take events in and
+            train, also when that bundle no longer fits the view.
+        clock: ms since 1970 UTC.
+
+    Raises:
+        ConfigError: the policy names what is not there, or the bundle is of another view.
+        BundleError, StoreError: what lies in the folder is damaged, or in use.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        registry: Registry | None = None,
+        answering: bool = True,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self.settings = settings
+        self.registry = registry or Registry.installed()
+        self.now_ms = clock
+        self.folder = settings.system.folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log = SqliteLog(self.folder / "events.sqlite", lake=ParquetLake(self.folder / "lake"))
+        self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
+        self.live = self.empty_live()
+        self.live.replay(self.log.read())
+        self.policy = self._published() if answering else self._policy_of(None, "")
+        self.policy.check(self.live)
+        self._lock = threading.RLock()
+        self._ingest = Ingest(
+            log=self.log,
+            anteroom=self.anteroom,
+            catalogue=self.live.catalogue,
+            currency=settings.system.currency,
+            rates=settings.rates,
+            declared=settings.system.declared,
+            apply=self.live.fold,
+        )
+        self.records = ParquetRecords(self.folder / "slates")
+
+    def empty_live(self, *, retrievers: bool = True) -> Live:
+        """A state that has folded nothing yet; it shares the log's codes."""
+        catalogue = Catalogue(
+            self.log.vocabulary(),
+            retire_after_ms=self.settings.system.retire_after_days * DAY_MS,
+        )
+        make_view = pick("view", self.registry.views, self.settings.policy.view)
+        live = Live(
+            catalogue=catalogue,
+            view=make_view(self.settings.system.declared),
+            content=ContentIndex(Hashed()),
+            declared=self.settings.system.declared,
+        )
+        if retrievers:
+            named = {name for quota in self.settings.policy.quotas.values() for name in quota}
+            make = self.registry.retrievers
+            live.add({name: pick("retriever", make, name)(live) for name in sorted(named)})
+        return live
+
+    def ingest(self, events: Iterable[Event | Rejected], *, source: str = "api") -> Report:
+        """Take events over; durable and folded when it returns."""
+        with self._lock:
+            return self._ingest.ingest(events, now_ms=self.now_ms(), source=source)
+
+    def ingest_history(self, events: Iterable[Event | Rejected], *, source: str) -> Report:
+        """Take over events of the past, each as if it had come when it happened."""
+        with self._lock:
+            return self._ingest.ingest(events, now_ms=None, source=source)
+
+    def recommend(self, query: Query) -> Slate:
+        """The slate for a query; its record is written in the background."""
+        with self._lock:
+            slate = recommend(query, self.policy, self.live)
+        self.records.write(record(slate, query))
+        return slate
+
+    def train(self, *, progress: Progress = lambda *_: None) -> tuple[ModelBundle[Ranker], Trained]:
+        """Train on the whole log, write the bundle, and answer with it unless a gate refuses.
+
+        Raises:
+            InputError: too little to learn from, or a gate refused; the bundle is kept then.
+        """
+        recipe, live = self._recipe(), self._training_live()
+        ranker = pick("ranker", self.registry.rankers, self.settings.policy.ranker)
+        trained = train(
+            self.log, live, ranker, recipe, retrieve=self._retrieve(live), progress=progress
+        )
+        (from_offset, to_offset), (from_t, to_t) = trained.offsets, trained.times
+        bundle = self._keep(
+            trained,
+            DataWindow(from_offset=from_offset, to_offset=to_offset, from_t=from_t, to_t=to_t),
+        )
+        if trained.refused:
+            raise InputError(
+                f"bundle {bundle.bundle_id} is not published: " + "; ".join(trained.refused)
+            )
+        self.publish(bundle.bundle_id)
+        return bundle, trained
+
+    def _keep(self, trained: Trained, window: DataWindow) -> ModelBundle[Ranker]:
+        """Write the bundle under its own id; the same bundle made again is the same folder."""
+        folder = self.folder / "bundles"
+        with tempfile.TemporaryDirectory(prefix=".draft-", dir=_made(folder)) as draft:
+            bundle = bundles.write(
+                Path(draft) / "bundle",
+                trained.ranker,
+                name=self.settings.policy.name,
+                kind=self.settings.policy.ranker,
+                data_window=window,
+                metrics=trained.metrics,
+                slices=trained.slices,
+                negatives=trained.negatives,
+                seed=self.settings.training.seed,
+                code_version=__version__,
+                golden=trained.golden,
+                settings={f"gain_{kind}": gain for kind, gain in self._recipe().gains.items()},
+            )
+            if not (folder / bundle.bundle_id).exists():
+                (Path(draft) / "bundle").rename(folder / bundle.bundle_id)
+        return bundle
+
+    def evaluate(
+        self, *, progress: Progress = lambda *_: None
+    ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """Metrics of the bundle in use on the latest slates of the log: all, and by surface."""
+        if self.policy.ranker is None:
+            raise NotFoundError(f"no bundle is published in {self.folder}; run `heirloom train`")
+        live = self._training_live()
+        test, surfaces = held_out(
+            self.log, live, self._recipe(), retrieve=self._retrieve(live), progress=progress
+        )
+        return evaluate(self.policy.ranker, test, surfaces)
+
+    def publish(self, bundle_id: str) -> None:
+        """Answer with a bundle from now on, here and after a restart."""
+        policy = self._policy_with(bundle_id)
+        policy.check(self.live)
+        pointer = self.folder / "current.txt"
+        unfinished = pointer.with_suffix(".tmp")
+        unfinished.write_text(bundle_id + "\n", encoding="utf-8")
+        unfinished.replace(pointer)
+        self.policy = policy
+
+    def ready(self) -> dict[str, object]:
+        """What a load balancer or a person may ask before sending traffic."""
+        return {
+            "listings": int(self.live.catalogue.live.sum()),
+            "n": self.live.n,
+            "policy": self.policy.name,
+            "bundle": self.policy.bundle,
+        }
+
+    def people_examples(self, count: int = 6) -> list[tuple[str, str]]:
+        """Some people of the log to look through the eyes of: (user, a sentence about them)."""
+        examples = []
+        catalogue, vocabulary = self.live.catalogue, self.live.vocabulary
+        people = vocabulary.texts("person")
+        for code in range(1, len(people)):
+            slots, _, _ = self.live.people.recent(code)
+            if people[code].startswith("session:") or len(slots) < 10:
+                continue
+            words = [catalogue.listing(int(slot)) for slot in slots[:20]]
+            brands = _most_frequent([listing.brand for listing in words if listing.brand])
+            kinds = _most_frequent([listing.category.split("/")[-1] for listing in words])
+            examples.append((people[code], f"lately {kinds}; {brands}"))
+            if len(examples) == count:
+                break
+        return examples
+
+    def close(self) -> None:
+        """Write what is waiting to be written, and let the files go."""
+        self.records.close()
+        self.log.close()
+        self.anteroom.close()
+
+    def _training_live(self) -> Live:
+        return self.empty_live(retrievers=self.settings.system.impressions == "none")
+
+    def _retrieve(self, live: Live) -> Callable[[Request], Candidates] | None:
+        """What would have been ranked, for a log that does not say what was shown."""
+        if self.settings.system.impressions != "none":
+            return None
+        policy = self._policy_of(None, "")
+        return lambda request: retrieve(request, policy, live)
+
+    def _recipe(self) -> Recipe:
+        training = self.settings.training
+        return Recipe(
+            gains={**GAINS, **{kind.value: gain for kind, gain in training.gains.items()}},
+            maturity_ms=int(training.maturity_hours * 3_600_000),
+            max_slates=training.max_slates,
+            validation=training.validation,
+            test=training.test,
+            gate=training.gate,
+            seed=training.seed,
+        )
+
+    def _published(self) -> Policy:
+        """The policy with the bundle that was published last; without a ranker if none was."""
+        pointer = self.folder / "current.txt"
+        if not pointer.exists():
+            return self._policy_of(None, "")
+        return self._policy_with(pointer.read_text(encoding="utf-8").strip())
+
+    def _policy_with(self, bundle_id: str) -> Policy:
+        folder = self.folder / "bundles" / bundle_id
+        if not folder.is_dir():
+            raise NotFoundError(
+                f"no bundle {bundle_id!r} under {folder.parent}; run `heirloom train`"
+            )
+        bundle = bundles.load(folder, self.registry.rankers)
+        return self._policy_of(bundle.ranker, bundle.bundle_id)
+
+    def _policy_of(self, ranker: Ranker | None, bundle_id: str) -> Policy:
+        part = self.settings.policy
+        return Policy(
+            name=part.name,
+            quotas={surface.value: quota for surface, quota in part.quotas.items()},
+            ranker=ranker,
+            bundle=bundle_id,
+            pool=part.pool,
+            seller_cap=part.seller_cap,
+        )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _most_frequent(words: list[str], count: int = 2) -> str:
+    ranked = sorted(set(words), key=lambda word: (-words.count(word), word))
+    return ", ".join(ranked[:count])

@@ -1,0 +1,243 @@
+"""The command line: heirloom simulate | ingest | train | evaluate | serve | recommend | demo."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from heirloom.apps.progress import Bars
+from heirloom.apps.settings import Settings, load
+from heirloom.core.errors import HeirloomError
+from heirloom.core.event import Surface
+from heirloom.core.listing import Listing
+from heirloom.core.query import Filters, Query
+
+app = typer.Typer(
+    help="Personalised discovery in marketplaces of one-of-a-kind things.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+SystemFile = Annotated[
+    Path, typer.Option("--system", help="TOML file of the system; see systems/laptop.toml.")
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--folder", help="Where the system's data lies, in place of the TOML's."),
+]
+LAPTOP = Path("systems/laptop.toml")
+
+
+def main() -> NoReturn:
+    """Entry point: our own errors become one clear message and exit status 2."""
+    # One thread per numeric library: a laptop's other core stays free, and results repeat.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    try:
+        app()
+    except HeirloomError as error:
+        Console(stderr=True).print(f"[bold red]error[/]: {error}", markup=True, highlight=False)
+        sys.exit(2)
+    sys.exit(0)
+
+
+@app.command()
+def simulate(
+    system: SystemFile = LAPTOP,
+    folder: Folder = None,
+    size: Annotated[str, typer.Option(help="small or demo.")] = "demo",
+    seed: Annotated[int, typer.Option(help="Same seed, same marketplace.")] = 0,
+    listings: Annotated[Path | None, typer.Option(help="Real listings to simulate over.")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="Which column of it is which.")] = None,
+) -> None:
+    """Simulate a marketplace and ingest its listings and events."""
+    from heirloom.apps.build import System
+    from heirloom.apps.demo import simulate_into
+
+    with Bars(console) as bars:
+        built = System(_settings(system, folder), answering=False)
+        try:
+            simulate_into(built, size, seed, _stock(listings, mapping), bars)
+        finally:
+            built.close()
+    console.print(built.ready())
+
+
+@app.command()
+def ingest(
+    events: Annotated[Path | None, typer.Option(help="Parquet, CSV or JSONL.")] = None,
+    listings: Annotated[Path | None, typer.Option(help="Parquet, CSV or JSONL.")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="TOML: which column is which.")] = None,
+    system: SystemFile = LAPTOP,
+    folder: Folder = None,
+) -> None:
+    """Take over your own listings and events, and report what was taken and what was not."""
+    from heirloom.apps.build import System
+    from heirloom.apps.history import events_from
+    from heirloom.apps.mapping import load_mapping
+
+    if mapping is None or (events is None and listings is None):
+        raise typer.BadParameter("give --mapping, and --listings or --events or both")
+    arrivals = events_from(listings, events, load_mapping(mapping))
+    built = System(_settings(system, folder), answering=False)
+    try:
+        with Bars(console) as bars:
+            counted = bars.counted("ingest", arrivals)
+            report = built.ingest_history(counted, source=mapping.stem)
+    finally:
+        built.close()
+    console.print(str(report), highlight=False)
+
+
+@app.command()
+def train(system: SystemFile = LAPTOP, folder: Folder = None) -> None:
+    """Train a ranker on the log, evaluate it, and publish its bundle unless a gate refuses."""
+    from heirloom.apps.build import System
+
+    built = System(_settings(system, folder), answering=False)
+    try:
+        with Bars(console) as bars:
+            bundle, trained = built.train(progress=bars.progress)
+    finally:
+        built.close()
+    console.print(f"published bundle [bold]{bundle.bundle_id}[/]")
+    console.print(metrics_table(trained.metrics, trained.slices))
+
+
+@app.command()
+def evaluate(system: SystemFile = LAPTOP, folder: Folder = None) -> None:
+    """Evaluate the published bundle on the latest slates of the log."""
+    from heirloom.apps.build import System
+
+    built = System(_settings(system, folder))
+    try:
+        with Bars(console) as bars:
+            metrics, slices = built.evaluate(progress=bars.progress)
+    finally:
+        built.close()
+    console.print(metrics_table(metrics, slices))
+
+
+@app.command()
+def serve(
+    system: SystemFile = LAPTOP,
+    folder: Folder = None,
+    host: Annotated[str | None, typer.Option(help="In place of the TOML's.")] = None,
+    port: Annotated[int | None, typer.Option(help="In place of the TOML's; 0 picks one.")] = None,
+) -> None:
+    """Serve the API and the shop window until Ctrl-C."""
+    from heirloom.apps.build import System
+    from heirloom.apps.server import run
+
+    settings = _settings(system, folder)
+    run(
+        System(settings),
+        host=host or settings.http.host,
+        port=settings.http.port if port is None else port,
+    )
+
+
+@app.command()
+def recommend(
+    user: Annotated[
+        str | None, typer.Argument(help="Whose slate; leave out for a newcomer.")
+    ] = None,
+    surface: Annotated[Surface, typer.Option(help="home, similar or search.")] = Surface.HOME,
+    text: Annotated[str, typer.Option(help="Words of a search.")] = "",
+    anchor: Annotated[str | None, typer.Option(help="Listing id, for similar.")] = None,
+    category: Annotated[str, typer.Option(help="Only below this category path.")] = "",
+    k: Annotated[int, typer.Option(min=1, max=200, help="How many.")] = 10,
+    system: SystemFile = LAPTOP,
+    folder: Folder = None,
+) -> None:
+    """Print one slate, with the reasons."""
+    from heirloom.apps.build import System
+
+    built = System(_settings(system, folder))
+    try:
+        query = Query(
+            surface=surface.value,
+            t=time.time_ns() // 1_000_000,
+            user=user,
+            text=text,
+            anchor=anchor,
+            filters=Filters(category=category),
+            k=k,
+        )
+        slate = built.recommend(query)
+        table = Table(title=f"{surface} for {user or 'a newcomer'}, policy {slate.policy}")
+        for heading in ("", "listing", "title", "brand", "price", "score", "why"):
+            table.add_column(heading, overflow="fold")
+        for shown in slate.shown:
+            listing = built.live.catalogue.listing(built.live.catalogue.slot_of(shown.listing))
+            table.add_row(
+                str(shown.position + 1),
+                shown.listing,
+                listing.title,
+                listing.brand,
+                f"{listing.price_minor / 100:.2f} {listing.currency}",
+                f"{shown.score:.3f}",
+                "; ".join(shown.reasons),
+            )
+        console.print(table)
+        for step in slate.degraded:
+            console.print(f"degraded: {step.step}: {step.reason}", style="yellow")
+    finally:
+        built.close()
+
+
+@app.command()
+def demo(
+    size: Annotated[str, typer.Option(help="small (about a minute) or demo.")] = "demo",
+    seed: Annotated[int, typer.Option(help="Same seed, same marketplace.")] = 0,
+    listings: Annotated[Path | None, typer.Option(help="Real listings to simulate over.")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="Which column of it is which.")] = None,
+    port: Annotated[int, typer.Option(help="0 picks a free one.")] = 8080,
+    keep_serving: Annotated[bool, typer.Option(help="Stay up until Ctrl-C.")] = True,
+    folder: Folder = None,
+) -> None:
+    """Run the main job: simulate, ingest, train, evaluate, serve."""
+    from heirloom.apps.demo import run
+
+    run(
+        console,
+        size=size,
+        seed=seed,
+        listings=_stock(listings, mapping),
+        port=port,
+        keep_serving=keep_serving,
+        folder=folder or Path("var") / f"demo-{size}",
+    )
+
+
+def metrics_table(metrics: dict[str, float], slices: dict[str, dict[str, float]]) -> Table:
+    """Metrics of all and by surface, side by side."""
+    table = Table(title="held-out slates, latest in time", title_justify="left")
+    table.add_column("")
+    for name in metrics:
+        table.add_column(name, justify="right")
+    for label, values in {"all": metrics, **slices}.items():
+        table.add_row(label, *(f"{values[name]:.4f}" for name in metrics))
+    return table
+
+
+def _settings(system: Path, folder: Path | None) -> Settings:
+    return load(system, **({"folder": folder} if folder else {}))
+
+
+def _stock(listings: Path | None, mapping: Path | None) -> list[Listing] | None:
+    if listings is None:
+        return None
+    from heirloom.apps.history import listings_from
+    from heirloom.apps.mapping import load_mapping
+
+    if mapping is None:
+        raise typer.BadParameter("--listings needs --mapping, which says which column is which")
+    return listings_from(listings, load_mapping(mapping))

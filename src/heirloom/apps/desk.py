@@ -1,0 +1,119 @@
+"""Desk: what the API and the shop window both ask of the system, on the system's one thread.
+
+A slate is CPU-bound and an event waits for the disk, so neither may run on the event loop:
+health, images and static files are answered meanwhile. Both run on one thread, not many: the
+system takes one lock for either, so a second thread would only wait, and on one thread a page
+reads the live state without tearing.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, TypeVar
+
+import msgspec
+
+from heirloom.apps.metrics import Metrics
+from heirloom.apps.paging import DEPTH, Page, Pages
+from heirloom.apps.problems import ProblemError
+from heirloom.apps.shop import Report, Shop
+from heirloom.core.event import Event, Kind, Surface, derived_id, person_key
+from heirloom.core.listing import Status
+from heirloom.core.query import Query
+from heirloom.core.slate import Shown
+
+T = TypeVar("T")
+
+
+class Desk:
+    """The system behind its door: pages of slates, events, and reads of the live state."""
+
+    def __init__(
+        self, shop: Shop, metrics: Metrics, *, impressions: Literal["client", "server", "none"]
+    ) -> None:
+        self.shop = shop
+        self.metrics = metrics
+        self.impressions = impressions
+        self._pages = Pages()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="system")
+
+    async def run(self, step: Callable[[], T]) -> T:
+        """A step on the system's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, step)
+
+    def close(self) -> None:
+        """Finish what is under way."""
+        self._thread.shutdown()
+
+    def page(self, query: Query) -> Page:
+        """The first page of a new slate."""
+        if query.anchor is not None and self.shop.live.catalogue.slot_of(query.anchor) < 0:
+            raise ProblemError(
+                422,
+                "The anchor is no listing known here.",
+                wanted="the id of a listing",
+                came=query.anchor,
+            )
+        if query.surface == Surface.SEARCH and not query.text:
+            # Without words there is nothing to match: it is the feed, under the filters.
+            query = msgspec.structs.replace(query, surface=Surface.HOME.value)
+        slate = self.shop.recommend(msgspec.structs.replace(query, k=max(DEPTH, query.k)))
+        self.metrics.slate(query.surface, slate)
+        page = self._pages.first(query, slate, query.k, self._fit(query))
+        self._impress(page)
+        return page
+
+    def later_page(self, token: str, k: int) -> Page:
+        """A later page, by token."""
+        page = self._pages.later(token, k, self.shop.now_ms(), self._fit)
+        self._impress(page)
+        return page
+
+    def ingest(self, events: Sequence[Event], source: str) -> Report:
+        """Take events in; durable on return."""
+        report = self.shop.ingest(events, source=source)
+        self.metrics.ingested(report)
+        return report
+
+    def _fit(self, query: Query) -> Callable[[Shown], bool]:
+        """Whether a listing may be shown now: live, and neither it nor its seller unwanted."""
+        live = self.shop.live
+        catalogue, status = live.catalogue, live.catalogue.column("status")
+        person = person_code(self.shop, query.user, query.session)
+        hidden, blocked = live.people.hidden(person), live.people.blocked(person)
+        sellers = catalogue.column("seller")
+
+        def fit(shown: Shown) -> bool:
+            slot = catalogue.slot_of(shown.listing)
+            if slot < 0 or status[slot] != Status.LIVE:
+                return False
+            return slot not in hidden and int(sellers[slot]) not in blocked
+
+        return fit
+
+    def _impress(self, page: Page) -> None:
+        """Write a page's impression here, where the TOML says that the client writes none."""
+        if self.impressions != "server" or not page.shown:
+            return
+        query, slate_id = page.query, page.slate.slate_id
+        positions = tuple(shown.position for shown in page.shown)
+        event = Event(
+            event_id=derived_id("impression", slate_id, positions[0]),
+            kind=Kind.IMPRESSION.value,
+            t=self.shop.now_ms(),
+            user=query.user,
+            session=query.session,
+            surface=query.surface,
+            text=query.text or None,
+            slate=slate_id,
+            listing=query.anchor,
+            listings=tuple(shown.listing for shown in page.shown),
+            positions=positions,
+            attributes=query.attributes,
+        )
+        self.ingest([event], "server")
+
+
+def person_code(shop: Shop, user: str | None, session: str | None = None) -> int:
+    """Vocabulary code of a person, or of a session where no user is known; 0 for a newcomer."""
+    return shop.live.vocabulary.find("person", person_key(user, session))

@@ -1,0 +1,189 @@
+"""The HTTP door: a Starlette application over a System. `application` is where to begin."""
+
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from heirloom.apps import api as a
+from heirloom.apps.desk import Desk
+from heirloom.apps.images import Images
+from heirloom.apps.metrics import Metrics
+from heirloom.apps.openapi import describe
+from heirloom.apps.problems import ProblemError, problem_response
+from heirloom.apps.shop import Shop
+from heirloom.apps.web.pages import Window
+from heirloom.apps.wire import MAX_BODY, ProblemOut
+from heirloom.core.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def application(
+    shop: Shop,
+    *,
+    name: str = "heirloom",
+    currency: str = "EUR",
+    max_body: int = MAX_BODY,
+    impressions: Literal["client", "server", "none"] = "client",
+) -> Starlette:
+    """The application: JSON API, shop window, health and metrics.
+
+    Args:
+        shop: the running system.
+        name: what the shop window is called.
+        currency: of all prices, as in ISO 4217: ingestion converts to it.
+        max_body: bytes of a request's body.
+        impressions: who writes them. `server`: each page is written as it is answered.
+    """
+    metrics = Metrics(shop)
+    desk = Desk(shop, metrics, impressions=impressions)
+    api = a.Api(desk, max_body=max_body)
+    images = Images(desk)
+    window = Window(desk, name=name, currency=currency)
+    description = msgspec.json.encode(describe(a.ENDPOINTS))
+
+    async def openapi(request: Request) -> Response:  # noqa: ARG001
+        return Response(description, media_type="application/json")
+
+    handlers: Mapping[a.Endpoint, a.Handler] = {
+        a.EVENTS: api.events,
+        a.RECOMMEND: api.recommend,
+        a.SEARCH: api.search,
+        a.LISTING: api.listing,
+        a.HEALTH: api.health,
+        a.READY: api.ready,
+        a.METRICS: api.metrics,
+        a.OPENAPI: openapi,
+        a.IMAGE: images.picture,
+    }
+
+    async def on_problem(request: Request, error: Exception) -> Response:
+        if not isinstance(error, ProblemError):
+            raise error
+        if window.wants_html(request):
+            return window.error_page(request, error.problem)
+        return problem_response(error.problem)
+
+    async def on_input_error(request: Request, error: Exception) -> Response:
+        return await on_problem(request, ProblemError(422, str(error)))
+
+    async def on_http_error(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        problem = _problem_of_routing(request, error)
+        if window.wants_html(request):
+            return window.error_page(request, problem)
+        return problem_response(problem, dict(error.headers or {}))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
+        yield
+        desk.close()
+
+    app = Starlette(
+        routes=[
+            *(Route(point.path, handlers[point], methods=[point.method]) for point in a.ENDPOINTS),
+            *window.routes(),
+        ],
+        exception_handlers={
+            ProblemError: on_problem,
+            InputError: on_input_error,
+            HTTPException: on_http_error,
+        },
+        lifespan=lifespan,
+    )
+    app.add_middleware(_Doorman, metrics=metrics)
+    return app
+
+
+def _problem_of_routing(request: Request, error: HTTPException) -> ProblemOut:
+    path, status = request.url.path, error.status_code
+    came = f"{request.method} {path}"[:200]
+    if status == 404:
+        detail, wanted = f"No page at {path[:200]}.", "a path of /openapi.json"
+    elif status == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        detail, wanted = f"{path[:200]} does not take {request.method}.", f"method {allowed}"
+    else:
+        detail, wanted = str(error.detail), ""
+    return ProblemOut(
+        type=f"/problems/{status}",
+        title={404: "Not found", 405: "Method not allowed"}.get(status, "The request failed"),
+        status=status,
+        detail=detail,
+        wanted=wanted,
+        came=came,
+    )
+
+
+_HEADERS = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
+        b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    # `same-origin`, not `no-referrer`: under the latter a form's Origin header would be `null`.
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+class _Doorman:
+    """Around every request: an id, security headers, a count, and no traceback to the client."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = secrets.token_hex(8)
+        began, status = time.perf_counter(), 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    *_HEADERS,
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        except Exception:
+            # The last door: whatever went wrong is logged whole and told to nobody outside.
+            log.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
+            if status:
+                raise
+            await problem_response(_accident(request_id))(scope, receive, answer)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            self._metrics.answered(route, status, time.perf_counter() - began)
+
+
+def _accident(request_id: str) -> ProblemOut:
+    return ProblemOut(
+        type="/problems/500",
+        title="An error of the server",
+        status=500,
+        detail="Something went wrong here; it is in the server's log under this request id.",
+        request_id=request_id,
+    )

@@ -1,0 +1,150 @@
+"""Pages of one slate: a visit's pages never repeat a listing.
+
+The first page asks for a long slate once; later pages are cut from the same order, by a token of
+slate id, offset and position. Listings sold since are left out. An order is kept for a while
+only: where it has gone, the token is answered with 410 and the client asks anew.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from heirloom.apps.problems import ProblemError
+from heirloom.core.query import Query
+from heirloom.core.slate import Shown, Slate
+
+DEPTH = 240
+"""Listings of a slate that its pages are cut from."""
+_SIGNATURE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a slate, and the token of the next part.
+
+    Attributes:
+        query: the query that made the slate.
+        slate: where it comes from; of its listings, `shown` is the part to show.
+        shown: what this page shows, with positions counted over the visit.
+        next_token: None on the last page.
+    """
+
+    query: Query
+    slate: Slate
+    shown: tuple[Shown, ...]
+    next_token: str | None
+
+
+class _Bookmark(msgspec.Struct, frozen=True, array_like=True):
+    """Where the next page begins: in the slate's order, and counted over the visit."""
+
+    slate_id: str
+    offset: int = 0
+    position: int = 0
+
+
+class Pages:
+    """Orders of the latest slates, by slate id: at most `capacity`, each for `keep_ms`.
+
+    Times are passed in. Tokens are signed with a key of this process, so that nobody reads
+    another visit by guessing. Not safe for several threads at once.
+    """
+
+    def __init__(self, *, capacity: int = 2_000, keep_ms: int = 30 * 60_000) -> None:
+        self.capacity = capacity
+        self.keep_ms = keep_ms
+        self._kept: OrderedDict[str, tuple[Query, Slate, bytes]] = OrderedDict()
+        self._key = secrets.token_bytes(32)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def first(self, query: Query, slate: Slate, k: int, fit: Callable[[Shown], bool]) -> Page:
+        """The first k listings of a new slate that are fit to be shown."""
+        page = self._cut(query, slate, _Bookmark(slate.slate_id), k, fit)
+        if page.next_token is not None:
+            # Packed, a slate of 240 takes 20 kB instead of 100.
+            packed = msgspec.msgpack.encode(slate.shown)
+            light = replace(slate, shown=(), features=None)
+            self._kept[slate.slate_id] = (query, light, packed)
+            self._kept.move_to_end(slate.slate_id)
+            if len(self._kept) > self.capacity:
+                self._kept.popitem(last=False)
+        return page
+
+    def later(
+        self, token: str, k: int, now_ms: int, fit_for: Callable[[Query], Callable[[Shown], bool]]
+    ) -> Page:
+        """The k listings after those that the token's pages have shown.
+
+        Raises:
+            ProblemError: 410 where the order is no longer kept (or is of another process), 422
+                where the token is none of ours.
+        """
+        start = self._read(token)
+        kept = self._kept.get(start.slate_id)
+        if kept is None or kept[0].t < now_ms - self.keep_ms:
+            self._kept.pop(start.slate_id, None)
+            raise _expired(token)
+        query, light, packed = kept
+        slate = replace(light, shown=msgspec.msgpack.decode(packed, type=tuple[Shown, ...]))
+        return self._cut(query, slate, start, k, fit_for(query))
+
+    def _cut(
+        self,
+        query: Query,
+        slate: Slate,
+        start: _Bookmark,
+        k: int,
+        fit: Callable[[Shown], bool],
+    ) -> Page:
+        page: list[Shown] = []
+        offset, position = start.offset, start.position
+        while offset < len(slate.shown) and len(page) < k:
+            shown = slate.shown[offset]
+            if fit(shown):
+                page.append(msgspec.structs.replace(shown, position=position))
+                position += 1
+            offset += 1
+        more = any(fit(shown) for shown in slate.shown[offset:])
+        rest = _Bookmark(slate.slate_id, offset, position) if more else None
+        return Page(query, slate, tuple(page), self._write(rest) if rest else None)
+
+    def _write(self, bookmark: _Bookmark) -> str:
+        content = msgspec.msgpack.encode(bookmark)
+        return base64.urlsafe_b64encode(self._sign(content) + content).decode().rstrip("=")
+
+    def _read(self, token: str) -> _Bookmark:
+        try:
+            raw = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
+            content = raw[_SIGNATURE:]
+            read = msgspec.msgpack.decode(content, type=_Bookmark)
+        except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
+            raise ProblemError(
+                422,
+                "The page token is none that this service gives.",
+                wanted="the value of `next` from a former page, unchanged",
+                came=token,
+            ) from error
+        if not hmac.compare_digest(raw[:_SIGNATURE], self._sign(content)):
+            raise _expired(token)
+        return read
+
+    def _sign(self, content: bytes) -> bytes:
+        return hmac.digest(self._key, content, hashlib.sha256)[:_SIGNATURE]
+
+
+def _expired(token: str) -> ProblemError:
+    return ProblemError(
+        410,
+        "The order that this token pages through is no longer kept; ask anew without `next`.",
+        wanted="a token of the last half hour, from this server",
+        came=token,
+    )

@@ -1,0 +1,108 @@
+"""A whole system on one screen: TOML at the door, checked whole; flat arguments inside."""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+
+from heirloom.core.errors import ConfigError
+from heirloom.core.event import Kind, Surface
+from heirloom.core.facts import MAX_DECLARED
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SystemPart(_Part):
+    """What the marketplace is."""
+
+    name: str
+    folder: Path
+    """Where log, lake, bundles and slate records lie; relative to the working folder."""
+    currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
+    impressions: Literal["client", "server", "none"] = "client"
+    """Who writes impressions: the client, this server when it answers, or nobody."""
+    declared: tuple[str, ...] = Field(default=(), max_length=MAX_DECLARED)
+    """Attributes that people and queries may declare, in a fixed order: append only."""
+    retire_after_days: PositiveInt = 30
+    """A sold or removed listing keeps its slot for so long."""
+
+
+class PolicyPart(_Part):
+    """What decides a slate."""
+
+    name: str = "first"
+    view: str = "marketplace"
+    ranker: str = "catboost"
+    pool: PositiveInt = 300
+    seller_cap: PositiveInt = 3
+    quotas: dict[Surface, dict[str, PositiveInt]]
+    """For each surface, how many candidates each retriever may give."""
+
+
+class TrainingPart(_Part):
+    """How a ranker is made."""
+
+    maturity_hours: float = Field(default=1.0, ge=0)
+    max_slates: PositiveInt = 40_000
+    validation: float = Field(default=0.1, gt=0, lt=0.5)
+    test: float = Field(default=0.15, gt=0, lt=0.5)
+    seed: int = 0
+    gains: dict[Kind, float] = {}
+    gate: dict[str, float] = {}
+
+
+class HttpPart(_Part):
+    """The door."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65_535)
+    max_body_bytes: PositiveInt = 1 << 20
+
+
+class Settings(_Part):
+    """One system."""
+
+    system: SystemPart
+    policy: PolicyPart
+    training: TrainingPart = TrainingPart()
+    http: HttpPart = HttpPart()
+    rates: dict[str, float] = {}
+    """What one unit of another currency is worth in the system's: {"USD": 0.92}."""
+
+    @field_validator("rates")
+    @classmethod
+    def _positive(cls, rates: dict[str, float]) -> dict[str, float]:
+        for currency, rate in rates.items():
+            if not rate > 0:
+                raise ValueError(f"the rate of {currency} is {rate}; wanted more than 0")
+        return rates
+
+
+def load(path: Path, **system: object) -> Settings:
+    """Settings from a TOML file; keywords replace keys of its [system] table.
+
+    Raises:
+        ConfigError: with all that is wrong.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(str(path), ["there is no such file; try systems/laptop.toml"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [f"not TOML: {error}"]) from None
+    content["system"] = {**content.get("system", {}), **system}
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(str(path), [_sentence(problem) for problem in error.errors()]) from None
+
+
+def _sentence(problem: object) -> str:
+    if not isinstance(problem, dict):
+        return str(problem)
+    place = ".".join(str(step) for step in problem["loc"])
+    came = "" if problem["type"] == "missing" else f"; came {problem['input']!r}"
+    return f"{place}: {problem['msg']}{came}"[:300]

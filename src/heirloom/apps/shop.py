@@ -1,0 +1,87 @@
+"""Shop: what the HTTP door asks of a running system. `build.System` is one."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.catalogue import Catalogue
+from heirloom.core.event import Event
+from heirloom.core.query import Query
+from heirloom.core.slate import Slate
+from heirloom.core.vocabulary import Vocabulary
+
+
+class Report(Protocol):
+    """What became of the events of one call to `ingest`, as in `pipelines.ingest.Report`."""
+
+    received: int
+    released: int
+    taken: int
+    duplicate: int
+    held: int
+    quarantined: int
+    reasons: Counter[str]
+    examples: dict[str, str]
+
+
+class People(Protocol):
+    """What is known of persons, by vocabulary code."""
+
+    def recent(self, person: int) -> tuple[NDArray[np.int32], NDArray[np.int8], NDArray[np.int64]]:
+        """Slots [events], kind codes and times (ms) of the latest events, newest first."""
+
+    def saved(self, person: int) -> NDArray[np.int32]:
+        """[saved] slots that the person has saved."""
+
+    def hidden(self, person: int) -> Set[int]:
+        """Slots that the person does not want to see."""
+
+    def blocked(self, person: int) -> Set[int]:
+        """Seller codes that the person does not want to see."""
+
+
+class Live(Protocol):
+    """The state folded from the log."""
+
+    n: int
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Listings by slot."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The codes of all strings."""
+
+    @property
+    def people(self) -> People:
+        """What is known of persons."""
+
+
+class Shop(Protocol):
+    """A running system, as the door sees it.
+
+    The door calls it from one thread only, one call at a time.
+    """
+
+    @property
+    def live(self) -> Live:
+        """The state folded from the log."""
+
+    def now_ms(self) -> int:
+        """The system's clock, ms since 1970 UTC."""
+
+    def recommend(self, query: Query) -> Slate:
+        """The slate for a query, and its SlateRecord written."""
+
+    def ingest(self, events: Sequence[Event], *, source: str) -> Report:
+        """Take events in; durable on return."""
+
+    def ready(self) -> Mapping[str, object]:
+        """With what it serves: live `listings`, `n`, `policy`, `bundle`."""
+
+    def people_examples(self) -> list[tuple[str, str]]:
+        """(user, a sentence about them) for a few people whom a visitor may become."""

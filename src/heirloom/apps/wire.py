@@ -1,0 +1,227 @@
+"""What crosses the HTTP door, as msgspec structs. The OpenAPI description is made from them.
+
+Requests refuse unknown fields: a misspelt filter is an error, not an unfiltered slate.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from heirloom.core.event import MAX_LISTINGS, Event, Scalar
+from heirloom.core.listing import Listing
+from heirloom.core.query import Filters
+
+MAX_BODY = 1 << 20
+"""Bytes of a request's body."""
+MAX_EVENTS = 5_000
+"""Events of one request."""
+MAX_K = 200
+"""Listings of one page."""
+MAX_INT = (1 << 53) - 1
+"""The largest integer that every JSON reader keeps exactly."""
+
+Id = Annotated[str, Meta(min_length=1, max_length=256)]
+Money = Annotated[int, Meta(ge=0, le=MAX_INT, description="Minor units (cents).")]
+PageSize = Annotated[int, Meta(ge=1, le=MAX_K, description="Listings wanted on this page.")]
+
+
+class ListingIn(Listing, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A listing, as its seller describes it."""
+
+    price_minor: Annotated[int, Meta(ge=-MAX_INT, le=MAX_INT)] = 0
+    photos: Annotated[int, Meta(ge=0, le=32_767)] = 0
+    listed_at: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
+
+
+class FiltersIn(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a listing must be to be shown. Empty fields ask for nothing."""
+
+    price_min_minor: Money | None = None
+    price_max_minor: Money | None = None
+
+
+class EventIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An event. Left out, `event_id` is derived from the content and `t` is the moment of arrival.
+
+    Send your own `event_id` (or `t`) where a request may be sent twice: then it counts once.
+    """
+
+    kind: str
+    event_id: Id | UnsetType = UNSET
+    t: Annotated[int, Meta(ge=-MAX_INT, le=MAX_INT)] | UnsetType = UNSET
+    user: str | None = None
+    session: str | None = None
+    surface: str | None = None
+    text: str | None = None
+    slate: str | None = None
+    listing: str | None = None
+    listings: Annotated[tuple[str, ...], Meta(max_length=MAX_LISTINGS)] = ()
+    positions: Annotated[tuple[int, ...], Meta(max_length=MAX_LISTINGS)] = ()
+    position: Annotated[int, Meta(ge=0, le=32_767)] | None = None
+    seller: str | None = None
+    price_minor: Annotated[int, Meta(ge=-MAX_INT, le=MAX_INT)] | None = None
+    currency: str | None = None
+    attributes: dict[str, Scalar | list[str]] = {}
+    data: ListingIn | None = None
+
+
+EventList = Annotated[list[EventIn], Meta(max_length=MAX_EVENTS)]
+
+
+class EventsIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Events in an object; a bare list of them is taken too."""
+
+    events: EventList
+
+
+class ReasonOut(msgspec.Struct, frozen=True):
+    """Why events were quarantined, how many, and the first of them."""
+
+    reason: str
+    count: int
+    example: str
+
+
+class EventsOut(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the events. Those taken are durable."""
+
+    received: int
+    taken: int
+    duplicate: int
+    """Here before: not counted again."""
+    held: int
+    """They wait for a listing that is not known yet."""
+    released: int
+    """Held before, and let in since their listing came."""
+    quarantined: int
+    reasons: list[ReasonOut]
+
+
+class RecommendIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A first page of the home feed or beside an item; or, with `next`, a later page.
+
+    With `next`, the only other field is `k`: the query is the one that the token stands for.
+    """
+
+    surface: Literal["home", "similar"] = "home"
+    user: Id | None = None
+    session: Id | None = None
+    anchor: Id | None = None
+    """Listing id; wanted on surface `similar`."""
+    filters: FiltersIn = FiltersIn()
+    attributes: dict[str, Scalar | list[str]] = {}
+    exclude: Annotated[tuple[str, ...], Meta(max_length=MAX_LISTINGS)] = ()
+    k: PageSize = 24
+    next: str | None = None
+
+
+class SearchIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A first page of search results; or, with `next`, a later page (then only `k` besides)."""
+
+    text: Annotated[str, Meta(max_length=1_000)] = ""
+    user: Id | None = None
+    session: Id | None = None
+    filters: FiltersIn = FiltersIn()
+    attributes: dict[str, Scalar | list[str]] = {}
+    exclude: Annotated[tuple[str, ...], Meta(max_length=MAX_LISTINGS)] = ()
+    k: PageSize = 24
+    next: str | None = None
+
+
+class CardOut(msgspec.Struct, frozen=True, kw_only=True):
+    """One listing of a page."""
+
+    listing_id: str
+    title: str
+    brand: str
+    price_minor: int
+    currency: str
+    image: str
+    position: int
+    """Where it stands in the visit, from 0; later pages count on. Send it back with events."""
+    score: float
+    sources: list[str]
+    """The retrievers that proposed it."""
+    reasons: list[str]
+
+
+class DegradedOut(msgspec.Struct, frozen=True):
+    """A step that answered with less than was asked of it, and why."""
+
+    step: str
+    reason: str
+
+
+class SlateOut(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a slate."""
+
+    slate_id: str
+    listings: list[CardOut]
+    next: str | None
+    """Token of the next page; null on the last."""
+    policy: str
+    bundle: str
+    degraded: list[DegradedOut]
+    t: int
+    """As of when, ms since 1970 UTC."""
+    n: int
+    """Log offset applied to the state that answered."""
+
+
+class ListingOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A listing as it stands now."""
+
+    listing_id: str
+    seller: str
+    title: str
+    description: str
+    hashtags: list[str]
+    category: str
+    brand: str
+    size: str
+    colour: str
+    condition: str
+    material: str
+    price_minor: int
+    first_price_minor: int
+    currency: str
+    country: str
+    image: str
+    photos: int
+    listed_at: int
+    status: Literal["live", "reserved", "sold", "removed"]
+
+
+class HealthOut(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ReadyOut(msgspec.Struct, frozen=True):
+    """Whether the system can serve, and with what."""
+
+    ready: bool
+    details: dict[str, Scalar]
+
+
+class ProblemOut(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error, as application/problem+json (RFC 9457): what was wanted and what came."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    wanted: str = ""
+    came: str = ""
+    request_id: str = ""
+    """Names the request in the server's log."""
+
+
+def event_of(event: EventIn, event_id: str, t: int) -> Event:
+    """The core event of what came in."""
+    fields = msgspec.structs.asdict(event)
+    data = event.data
+    fields["data"] = Listing(**msgspec.structs.asdict(data)) if data is not None else None
+    return Event(**{**fields, "event_id": event_id, "t": t})

@@ -1,0 +1,128 @@
+"""Given: columns of a view that rest on content and words, made alike in serving and replay.
+
+The state of counts (`heirloom.features`) knows codes alone. What needs a category's path, the
+words of a size, or a vector is computed here, from the catalogue and the content index as of the
+same log offset. Shares are ratios of small integers, divided once: the same on any machine.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.catalogue import Catalogue
+from heirloom.core.query import Request
+from heirloom.core.vocabulary import Vocabulary
+
+Column = NDArray[np.float32]
+
+
+def stock_columns(slots: NDArray[np.int32], catalogue: Catalogue) -> dict[str, Column]:
+    """What the catalogue alone knows: `photos`, how many; `price_drop`, share of the first price.
+
+    Both [candidates]; a price that rose is a negative drop; NaN for a first price of nothing.
+    """
+    first = catalogue.column("first_price_minor")[slots].astype(np.float64)
+    drop = 1 - catalogue.column("price_minor")[slots] / np.where(first > 0, first, np.nan)
+    return {
+        "photos": catalogue.column("photos")[slots].astype(np.float32),
+        "price_drop": drop.astype(np.float32),
+    }
+
+
+def stated_match(
+    request: Request, slots: NDArray[np.int32], catalogue: Catalogue, declared: tuple[str, ...]
+) -> dict[str, Column]:
+    """Whether candidates [candidates] are as the person said: 1 yes, 0 no, NaN nothing said.
+
+    `size_stated`: the listing's size is one of the declared attributes named `…size`.
+    `department_stated`: its category lies below the declared attribute `department`.
+    """
+    vocabulary = catalogue.vocabulary
+    stated = {
+        name: vocabulary.text(f"declared.{name}", int(code))
+        for name, code in zip(declared, request.declared.tolist(), strict=False)
+        if code
+    }
+    sizes = _same_size(vocabulary, [stated[name] for name in stated if name.endswith("size")])
+    size, department = _missing(slots), _missing(slots)
+    if sizes.any():
+        size = sizes[catalogue.column("size")[slots]].astype(np.float32)
+    if path := stated.get("department"):
+        department = catalogue.under(path)[catalogue.column("category")[slots]].astype(np.float32)
+    return {"size_stated": size, "department_stated": department}
+
+
+def recent_match(
+    request: Request, slots: NDArray[np.int32], catalogue: Catalogue
+) -> dict[str, Column]:
+    """Share of the person's recent actions that went to the like of each candidate; NaN: none.
+
+    `department_recent` and `family_recent` compare the first one and two steps of the category
+    path; `size_recent` counts the actions of the same family in the same size.
+    """
+    names = ("department_recent", "family_recent", "size_recent")
+    if not len(request.recent):
+        return dict.fromkeys(names, _missing(slots))
+    category, size = catalogue.column("category"), catalogue.column("size")
+    columns = {}
+    for name, steps in zip(names[:2], (1, 2), strict=True):
+        stem = catalogue.stem(steps)
+        columns[name] = _share(stem[category[request.recent]], stem[category[slots]])
+    family = catalogue.stem(2).astype(np.int64) << 32
+    columns["size_recent"] = _share(
+        family[category[request.recent]] + size[request.recent],
+        family[category[slots]] + size[slots],
+    )
+    return columns
+
+
+def anchor_match(
+    request: Request, slots: NDArray[np.int32], catalogue: Catalogue
+) -> dict[str, Column]:
+    """How candidates stand to the anchor; NaN without one.
+
+    `anchor_category`: the steps of the category path they share, over the anchor's;
+    `anchor_brand`: 1 for the same brand, else 0; `anchor_price`: log of price over the anchor's.
+    """
+    names = ("anchor_category", "anchor_brand", "anchor_price")
+    anchor = request.anchor
+    if not 0 <= anchor < len(catalogue):
+        return dict.fromkeys(names, _missing(slots))
+    category, price = catalogue.column("category"), catalogue.column("price_minor")
+    shared = np.zeros(len(slots), np.int64)
+    steps = catalogue.vocabulary.text("category", int(category[anchor])).count("/") + 1
+    for step in range(1, steps + 1):
+        stem = catalogue.stem(step)
+        shared += stem[category[slots]] == stem[category[anchor]]
+    brand = catalogue.column("brand")
+    ratio = np.maximum(price[slots], 1) / max(int(price[anchor]), 1)
+    return {
+        "anchor_category": (shared / steps).astype(np.float32),
+        "anchor_brand": ((brand[slots] == brand[anchor]) & (brand[anchor] > 0)).astype(np.float32),
+        "anchor_price": np.log(ratio).astype(np.float32),
+    }
+
+
+def _share(recent: NDArray[np.integer], candidates: NDArray[np.integer]) -> Column:
+    """How many of `recent` [actions] equal each of `candidates`, over all of `recent`.
+
+    >>> _share(np.array([5, 5, 7, 9]), np.array([5, 8])).tolist()
+    [0.5, 0.0]
+    """
+    values, counts = np.unique(recent, return_counts=True)
+    at = np.minimum(np.searchsorted(values, candidates), len(values) - 1)
+    same = values[at] == candidates
+    return (np.where(same, counts[at], 0) / len(recent)).astype(np.float32)
+
+
+def _same_size(vocabulary: Vocabulary, wanted: list[str]) -> NDArray[np.bool_]:
+    """[size codes] bool, True for the sizes meant, upper or lower case."""
+    sizes = np.zeros(vocabulary.size("size"), np.bool_)
+    for text in wanted:
+        for form in {text, text.upper(), text.lower()}:
+            sizes[vocabulary.find("size", form)] = True
+    sizes[0] = False
+    return sizes
+
+
+def _missing(slots: NDArray[np.int32]) -> Column:
+    return np.full(len(slots), np.nan, np.float32)

@@ -1,0 +1,149 @@
+"""Live: everything that is known as of a log offset, kept by folding the log.
+
+Serving folds entries as they are acknowledged; training and a restart fold them again from the
+log. It is the same object in each case, so what was served can be replayed.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.catalogue import Catalogue
+from heirloom.core.event import (
+    STOCK_KINDS,
+    SURFACE_CODE,
+    Kind,
+    Scalar,
+    declared_text,
+    person_key,
+)
+from heirloom.core.facts import LISTING_ROW, Facts
+from heirloom.core.listing import Listing
+from heirloom.core.log import Entry
+from heirloom.core.query import Query, Request
+from heirloom.core.slate import FeatureBatch
+from heirloom.core.vocabulary import Vocabulary
+from heirloom.features.people import People
+from heirloom.features.view import FeatureView
+from heirloom.pipelines.given import anchor_match, recent_match, stated_match, stock_columns
+from heirloom.retrieval.content import ContentIndex
+from heirloom.retrieval.retriever import Retriever
+
+FOLD_BATCH = 2_000
+
+
+class Live:
+    """The catalogue and all state folded from the log, as of offset `n`."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        view: FeatureView,
+        content: ContentIndex,
+        declared: tuple[str, ...] = (),
+    ) -> None:
+        self.catalogue = catalogue
+        self.view = view
+        self.features = view.state()
+        self.people = People()
+        self.content = content
+        self.retrievers: dict[str, Retriever] = {}
+        self.declared = declared
+        self.n = 0
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The codes of all strings."""
+        return self.catalogue.vocabulary
+
+    def add(self, retrievers: Mapping[str, Retriever]) -> None:
+        """Let retrievers fold the log too; only before the first entry."""
+        if self.n:
+            raise ValueError(
+                f"Live: retrievers must be added before the log is folded (n={self.n})"
+            )
+        self.retrievers.update(retrievers)
+
+    def replay(self, entries: Iterable[Entry]) -> None:
+        """Take over entries from the log: the catalogue first, then all state."""
+        batch: list[Entry] = []
+        for entry in entries:
+            batch.append(entry)
+            if len(batch) == FOLD_BATCH:
+                self._take(batch)
+                batch = []
+        self._take(batch)
+
+    def _take(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.event.kind in STOCK_KINDS and entry.listing_rows:
+                slot = int(np.frombuffer(entry.listing_rows, LISTING_ROW)["slot"][0])
+                self.catalogue.apply(entry.event, slot)
+        self.fold(entries)
+
+    def fold(self, entries: Sequence[Entry]) -> None:
+        """Fold consecutive entries that the catalogue has taken over already."""
+        if not entries:
+            return
+        facts = Facts.unpack(
+            [entry.event_row for entry in entries], [entry.listing_rows for entry in entries]
+        )
+        self.features.apply(facts)
+        self.people.apply(facts)
+        listings = _listings_by_slot(entries)
+        self.content.apply(facts, listings)
+        for retriever in self.retrievers.values():
+            retriever.apply(facts, listings)
+        self.n = entries[-1].seq + 1
+
+    def request(self, query: Query) -> Request:
+        """The query with its strings as codes and the person's recent events beside it."""
+        find = self.vocabulary.find
+        person = find("person", person_key(query.user, query.session))
+        slots, kinds, times = self.people.recent(person)
+        return Request(
+            query=query,
+            person=person,
+            surface=SURFACE_CODE.get(query.surface, 0),
+            declared=self._declared(person, query.attributes),
+            anchor=self.catalogue.slot_of(query.anchor) if query.anchor else -1,
+            recent=slots,
+            recent_kinds=kinds,
+            recent_t=times,
+            text_vector=self.content.text(query.text),
+        )
+
+    def _declared(
+        self, person: int, attributes: Mapping[str, Scalar | list[str]]
+    ) -> NDArray[np.int32]:
+        """[MAX_DECLARED] int32, codes of what is declared with the request, else was before."""
+        codes = self.people.declared(person)
+        for i, name in enumerate(self.declared):
+            if stated := declared_text(attributes.get(name)):
+                codes[i] = self.vocabulary.find(f"declared.{name}", stated)
+        return codes
+
+    def look_up(self, request: Request, slots: NDArray[np.int32]) -> FeatureBatch:
+        """Features of candidates for a request, as of (request.query.t, n)."""
+        wanted = self.view.given
+        given: dict[str, NDArray[np.float32]] = {}
+        if wanted:
+            given = {
+                **self.content.given(request, slots),
+                **stock_columns(slots, self.catalogue),
+                **stated_match(request, slots, self.catalogue, self.declared),
+                **recent_match(request, slots, self.catalogue),
+                **anchor_match(request, slots, self.catalogue),
+            }
+        return self.features.lookup(request, slots, {name: given[name] for name in wanted})
+
+
+def _listings_by_slot(entries: Sequence[Entry]) -> dict[int, Listing]:
+    listings = {}
+    for entry in entries:
+        if entry.event.kind in (Kind.LISTED, Kind.EDITED) and entry.event.data is not None:
+            slot = int(np.frombuffer(entry.listing_rows, LISTING_ROW)["slot"][0])
+            listings[slot] = entry.event.data
+    return listings

@@ -1,0 +1,226 @@
+"""A request, from top to bottom: retrieve, filter, look up, score, compose, check, answer.
+
+`recommend` is the same function for real time, batch and simulation. It is pure but for the
+state it reads; the SlateRecord is written by the caller, after the response.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.errors import ConfigError
+from heirloom.core.event import Surface, derived_id
+from heirloom.core.query import Query, Request
+from heirloom.core.slate import (
+    Candidates,
+    Degraded,
+    FeatureBatch,
+    Shown,
+    Slate,
+    SlateRecord,
+)
+from heirloom.pipelines.live import Live
+from heirloom.ranking.ranker import Ranker
+from heirloom.retrieval.fusion import fuse
+from heirloom.slates.compose import compose
+from heirloom.slates.filters import permitted
+from heirloom.slates.reasons import reasons
+
+RECORDED = 48
+"""A slate is ranked some pages deep; the record keeps what is likely to be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Everything that decides a slate.
+
+    Attributes:
+        name: as it stands in responses and records.
+        quotas: for each surface, how many candidates each retriever may give.
+        ranker: orders the candidates; None keeps the order of retrieval, and says so.
+        bundle: id of the bundle the ranker came from.
+        action_weights: weight of each of the ranker's actions in the order.
+        pool: how many fused candidates are ranked.
+        seller_cap: at most so many listings of one seller on a page.
+    """
+
+    name: str
+    quotas: Mapping[str, Mapping[str, int]]
+    ranker: Ranker | None = None
+    bundle: str = ""
+    action_weights: tuple[float, ...] = (1.0,)
+    pool: int = 300
+    seller_cap: int = 3
+
+    def check(self, live: Live) -> None:
+        """Refuse a misconfiguration before it serves anybody.
+
+        Raises:
+            ConfigError: listing all that is wrong.
+        """
+        problems = []
+        for surface in Surface:
+            if not self.quotas.get(surface):
+                problems.append(f"surface {surface} has no retriever; name at least one")
+            for name in self.quotas.get(surface, {}):
+                if name not in live.retrievers:
+                    known = ", ".join(sorted(live.retrievers))
+                    problems.append(f"surface {surface}: no retriever {name!r}; known: {known}")
+        if self.ranker is not None:
+            if self.ranker.columns != live.view.columns:
+                problems.append(
+                    f"the ranker was trained on {_sample(self.ranker.columns)}, but view "
+                    f"{live.view.name!r} gives {_sample(live.view.columns)}; "
+                    "load the bundle that was trained with this view, or train again"
+                )
+            if len(self.action_weights) != len(self.ranker.actions):
+                problems.append(
+                    f"{len(self.action_weights)} action weights for the ranker's actions "
+                    f"{', '.join(self.ranker.actions)}; give one for each"
+                )
+        if problems:
+            raise ConfigError(f"policy {self.name!r}", problems)
+
+
+def recommend(query: Query, policy: Policy, live: Live) -> Slate:
+    """The slate for a query, as of the query's time and the state's offset."""
+    watch = _Watch()
+    request = live.request(query)
+    candidates = retrieve(request, policy, live)
+    watch.lap("retrieve")
+    batch = live.look_up(request, candidates.slots)
+    watch.lap("features")
+    scores, degraded = _score(batch, candidates, policy)
+    watch.lap("score")
+    rows = compose(
+        scores,
+        live.catalogue.column("seller")[candidates.slots],
+        k=query.k,
+        seller_cap=policy.seller_cap,
+    )
+    # Availability once more: a sale may have been folded since retrieval.
+    rows = rows[live.catalogue.live[candidates.slots[rows]]]
+    chosen, shown_batch = candidates.take(rows), _take(batch, rows)
+    watch.lap("compose")
+    return Slate(
+        slate_id=derived_id(msgspec.msgpack.encode(query), live.n, policy.name, policy.bundle),
+        policy=policy.name,
+        shown=_shown(request, chosen, scores[rows], shown_batch, live),
+        slots=chosen.slots,
+        features=shown_batch,
+        candidates_hash=hashlib.blake2b(candidates.slots.tobytes(), digest_size=8).hexdigest(),
+        t=query.t,
+        n=live.n,
+        remaining=len(candidates) - len(rows),
+        degraded=degraded,
+        bundle=policy.bundle,
+        timings_us=watch.laps,
+    )
+
+
+def retrieve(request: Request, policy: Policy, live: Live) -> Candidates:
+    """Candidates of all sources, fused; live, as the filters ask, and fit for this person.
+
+    In a search every source chooses among the listings that have the words.
+    """
+    allowed = live.content.matching(request, allow(request, live))
+    found = [
+        live.retrievers[name].retrieve(request, allowed, quota)
+        for name, quota in policy.quotas[request.query.surface].items()
+    ]
+    return fuse(found, policy.pool)
+
+
+def allow(request: Request, live: Live) -> NDArray[np.bool_]:
+    """[slots] bool: live, as the filters ask, not own, hidden, blocked or shown before."""
+    catalogue, query = live.catalogue, request.query
+    return permitted(
+        catalogue.mask(query.filters),
+        catalogue.column("seller"),
+        own=live.vocabulary.find("seller", query.user),
+        blocked=live.people.blocked(request.person),
+        hidden=live.people.hidden(request.person),
+        excluded=[*catalogue.slots_of(query.exclude).tolist(), request.anchor],
+    )
+
+
+def record(slate: Slate, query: Query) -> SlateRecord:
+    """What is kept of a slate, for parity, evaluation and audit: its first RECORDED listings."""
+    features, shown = slate.features, slate.shown[:RECORDED]
+    return SlateRecord(
+        slate_id=slate.slate_id,
+        t=slate.t,
+        n=slate.n,
+        policy=slate.policy,
+        bundle=slate.bundle,
+        surface=query.surface,
+        user=query.user,
+        session=query.session,
+        text=query.text,
+        anchor=query.anchor,
+        request=msgspec.msgpack.encode(query),
+        candidates_hash=slate.candidates_hash,
+        listings=tuple(each.listing for each in shown),
+        positions=tuple(each.position for each in shown),
+        propensities=tuple(each.propensity for each in shown),
+        columns=features.columns if features else (),
+        features=features.values[:RECORDED].astype("<f4").tobytes() if features else b"",
+        degraded=tuple(f"{step.step}: {step.reason}" for step in slate.degraded),
+    )
+
+
+def _score(
+    batch: FeatureBatch, candidates: Candidates, policy: Policy
+) -> tuple[NDArray[np.float32], tuple[Degraded, ...]]:
+    if policy.ranker is None:
+        return candidates.scores, (Degraded("score", "no ranker is loaded: order of retrieval"),)
+    if not len(candidates):
+        return candidates.scores, ()
+    weights = np.asarray(policy.action_weights, np.float32)
+    return policy.ranker.score(batch) @ weights, ()
+
+
+def _shown(
+    request: Request,
+    chosen: Candidates,
+    scores: NDArray[np.float32],
+    batch: FeatureBatch,
+    live: Live,
+) -> tuple[Shown, ...]:
+    words = reasons(request, chosen, batch, live.catalogue)
+    return tuple(
+        Shown(
+            listing=live.catalogue.listing(int(slot)).listing_id,
+            position=position,
+            score=float(scores[position]),
+            sources=chosen.sources_of(position),
+            reasons=words[position],
+        )
+        for position, slot in enumerate(chosen.slots)
+    )
+
+
+def _take(batch: FeatureBatch, rows: NDArray[np.intp]) -> FeatureBatch:
+    return FeatureBatch(batch.values[rows], batch.columns, batch.n)
+
+
+def _sample(columns: tuple[str, ...]) -> str:
+    return f"{len(columns)} columns ({', '.join(columns[:2])}, …)"
+
+
+class _Watch:
+    """Time of each stage in microseconds. It measures; no decision reads it."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, int] = {}
+        self._last = time.perf_counter_ns()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter_ns()
+        self.laps[stage] = (now - self._last) // 1000
+        self._last = now

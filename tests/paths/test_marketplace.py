@@ -1,0 +1,160 @@
+"""A small marketplace, end to end: what is promised to people and to training."""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from heirloom.apps.build import System
+from heirloom.apps.settings import load
+from heirloom.core.event import Event, Kind
+from heirloom.core.listing import Status
+from heirloom.core.query import Filters, Query
+from heirloom.core.slate import Slate
+from heirloom.pipelines.serve import recommend, record
+
+from .conftest import LAPTOP, Marketplace
+
+
+def someone(system: System) -> str:
+    """A person who has done something."""
+    return system.people_examples(1)[0][0]
+
+
+def ask(system: System, **asked: object) -> Slate:
+    return system.recommend(Query(t=system.now_ms(), **asked))  # type: ignore[arg-type]
+
+
+def act(system: System, kind: Kind, number: int, **fields: object) -> None:
+    event = Event(
+        event_id=f"test-{kind}-{number}-{fields}",
+        kind=kind.value,
+        t=system.now_ms(),
+        **fields,  # type: ignore[arg-type]
+    )
+    report = system.ingest([event])
+    assert report.taken == 1, str(report)
+
+
+@pytest.mark.parametrize("surface", ["home", "similar", "search"])
+def test_every_surface_gives_a_full_slate_of_live_listings(
+    trained: Marketplace, surface: str
+) -> None:
+    system = trained.system
+    catalogue = system.live.catalogue
+    anchor = catalogue.listing(int(np.flatnonzero(catalogue.live)[0]))
+    slate = ask(
+        system,
+        surface=surface,
+        user=someone(system),
+        anchor=anchor.listing_id if surface == "similar" else None,
+        text=f"{anchor.brand} {anchor.colour}" if surface == "search" else "",
+        k=12,
+    )
+    assert len(slate.shown) == 12
+    assert not slate.degraded
+    assert all(catalogue.status(int(slot)) is Status.LIVE for slot in slate.slots)
+    assert len({shown.listing for shown in slate.shown}) == 12
+    assert anchor.listing_id not in {s.listing for s in slate.shown} or surface != "similar"
+    assert all(shown.reasons and shown.sources for shown in slate.shown)
+
+
+def test_a_newcomer_gets_a_slate(trained: Marketplace) -> None:
+    assert len(ask(trained.system, k=24).shown) == 24
+
+
+def test_a_bought_listing_is_in_no_later_slate(trained: Marketplace) -> None:
+    system, user = trained.system, someone(trained.system)
+    first = ask(system, user=user, k=5).shown[0].listing
+    act(system, Kind.PURCHASE, 1, user=user, listing=first)
+    act(system, Kind.SOLD, 1, listing=first)
+    for _ in range(5):
+        assert first not in {s.listing for s in ask(system, user=user, k=100).shown}
+
+
+def test_hidden_and_blocked_and_own_are_not_shown(trained: Marketplace) -> None:
+    system, user = trained.system, someone(trained.system)
+    slate = ask(system, user=user, k=3)
+    hidden, other = slate.shown[0].listing, slate.shown[1].listing
+    catalogue = system.live.catalogue
+    seller = catalogue.listing(catalogue.slot_of(other)).seller
+    act(system, Kind.HIDE, 1, user=user, listing=hidden)
+    act(system, Kind.BLOCK, 1, user=user, seller=seller)
+    after = ask(system, user=user, k=100)
+    assert hidden not in {s.listing for s in after.shown}
+    assert seller not in {catalogue.listing(int(slot)).seller for slot in after.slots}
+    own = ask(system, user=seller, k=100)
+    assert seller not in {catalogue.listing(int(slot)).seller for slot in own.slots}
+
+
+def test_filters_are_kept(trained: Marketplace) -> None:
+    system = trained.system
+    catalogue = system.live.catalogue
+    model = catalogue.listing(int(np.flatnonzero(catalogue.live)[7]))
+    department = model.category.split("/")[0]
+    slate = ask(
+        system,
+        user=someone(system),
+        filters=Filters(category=department, price_max_minor=5_000),
+        k=50,
+    )
+    assert slate.shown
+    for slot in slate.slots:
+        listing = catalogue.listing(int(slot))
+        assert listing.category.startswith(department)
+        assert catalogue.column("price_minor")[slot] <= 5_000
+
+
+def test_a_click_changes_the_next_slate(trained: Marketplace) -> None:
+    system, user = trained.system, "a-new-person"
+    before = ask(system, user=user, k=24)
+    for number, shown in enumerate(before.shown[:3]):
+        act(system, Kind.CLICK, number, user=user, listing=shown.listing, slate=before.slate_id)
+    after = ask(system, user=user, k=24)
+    assert [s.listing for s in after.shown] != [s.listing for s in before.shown]
+
+
+def test_a_restart_gives_the_same_slate_by_bytes(trained: Marketplace, tmp_path: Path) -> None:
+    system = trained.system
+    query = Query(t=system.now_ms(), user=someone(system), k=24)
+    served = recommend(query, system.policy, system.live)
+    shutil.copytree(system.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("*.writer*"))
+    again = System(load(LAPTOP, folder=tmp_path / "copy"))
+    try:
+        replayed = recommend(query, again.policy, again.live)
+    finally:
+        again.close()
+    assert msgspec.msgpack.encode(record(served, query)) == msgspec.msgpack.encode(
+        record(replayed, query)
+    )
+
+
+def test_served_features_are_replayed_bit_for_bit(trained: Marketplace) -> None:
+    """Served at n while events came on; replayed from the log up to n, compared as bytes."""
+    system, user = trained.system, someone(trained.system)
+    served = []
+    for number in range(5):
+        query = Query(t=system.now_ms(), user=user, k=10)
+        slate = system.recommend(query)
+        served.append((query, slate))
+        act(system, Kind.CLICK, 100 + number, user=user, listing=slate.shown[number].listing)
+    for query, slate in served:
+        live = system.empty_live(retrievers=False)
+        live.replay(system.log.read(0, slate.n))
+        batch = live.look_up(live.request(query), slate.slots)
+        assert slate.features is not None
+        assert batch.values.tobytes() == slate.features.values.tobytes()
+
+
+def test_training_again_gives_the_same_bundle(trained: Marketplace, tmp_path: Path) -> None:
+    system = trained.system
+    shutil.copytree(system.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("*.writer*"))
+    again = System(load(LAPTOP, folder=tmp_path / "copy"))
+    try:
+        first, _ = again.train()
+        second, _ = again.train()
+    finally:
+        again.close()
+    assert first.bundle_id == second.bundle_id

@@ -1,0 +1,105 @@
+"""A log without impressions: a rental shop by day, through the benchmark's own path."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from benchmarks import renttherunway
+from benchmarks.record import Row
+
+from heirloom.ranking.linear import Linear
+
+OCCASIONS = ("wedding", "work", "party", "vacation")
+GARMENTS = 60
+DAYS = 200
+
+
+@pytest.fixture(autouse=True)
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renttherunway, "RANKERS", {"linear": Linear})
+
+
+def written(folder: Path, table: dict[str, list[object]]) -> Path:
+    """The table in the columns of the real one, as the benchmark looks for it."""
+    rows = len(table["item_id"])
+    rng = np.random.default_rng(7)
+    others = {
+        "size": rng.choice([4, 8, 12], rows),
+        "body_type": rng.choice(["pear", "athletic"], rows),
+        "age": rng.integers(20, 60, rows).astype(float),
+        "height_in": rng.integers(60, 72, rows).astype(float),
+        "weight_lbs": rng.integers(100, 180, rows).astype(float),
+        "bust_size_num": rng.choice([32.0, 34.0], rows),
+        "bust_size_letter": rng.choice(["b", "c"], rows),
+        "rating": rng.integers(1, 6, rows),
+        "fit": rng.choice(["fit", "small"], rows),
+    }
+    (folder / renttherunway.TABLE).parent.mkdir()
+    pl.DataFrame({**table, **others}).write_parquet(folder / renttherunway.TABLE)
+    return folder
+
+
+def measured(folder: Path) -> dict[str, Row]:
+    return {row.id: row for row in renttherunway.rows(folder, lambda _: None)}
+
+
+def test_what_people_say_before_finds_what_they_rent(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rentals = 2_000
+    garment = rng.integers(0, GARMENTS, rentals)
+    days = np.sort(rng.integers(0, DAYS, rentals))
+    people = rng.permutation(rentals)  # nobody comes twice
+    table = {
+        "user_id": people.tolist(),
+        "item_id": garment.tolist(),
+        "review_date": [date(2017, 1, 1) + timedelta(int(day)) for day in days],
+        "category": [f"kind {g % 5}" for g in garment],
+        # A garment is rented for one occasion alone: GARMENTS / 4 = 15 are left to choose from.
+        "rented_for": [OCCASIONS[g % 4] for g in garment],
+    }
+    rows = measured(written(tmp_path, table))
+    hit = rows["spine.rtr_hr10"]
+    # Random order finds 10 of 15 when the occasion is understood, 10 of 60 when it is not. The
+    # test part has 200 rows: standard error .033.
+    assert hit.value == pytest.approx(10 / 15, abs=0.12)
+    assert hit.peer_value == pytest.approx(10 / 60, abs=0.08)
+    assert hit.interval is not None
+    assert hit.value is not None
+    assert hit.interval[0] < hit.value < hit.interval[1]
+    assert rows["spine.rtr_hr100"].value == 1.0
+
+    # The peer by its definition: the share of tied orders in which it stands among the first ten.
+    cut = days[int(rentals * 0.9)]
+    recent = (days < cut) & (days >= cut - renttherunway.POPULAR_DAYS)
+    counts = np.bincount(garment[recent], minlength=GARMENTS)
+    wanted = counts[garment[days >= cut]]
+    above, equal = (counts > wanted[:, None]).sum(axis=1), (counts == wanted[:, None]).sum(axis=1)
+    expected = np.clip((10 - above) / equal, 0, 1)
+    # Ties fall at random: 200 rows, of which those at the edge of ten are uncertain.
+    spread = np.sqrt((expected * (1 - expected)).sum()) / len(expected)
+    assert hit.peer_value == pytest.approx(expected.mean(), abs=4 * spread + 1e-5)
+
+
+def test_a_day_does_not_foretell_itself(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    days = np.repeat(np.arange(DAYS), 10)
+    # Half of each day's rentals are of a garment that came that very day and is rented that day
+    # alone. Whoever looks at the day itself finds it at once; as of the morning it is unknown.
+    new = np.arange(len(days)) % 2 == 0
+    garment = np.where(new, GARMENTS + days, rng.integers(0, GARMENTS, len(days)))
+    table = {
+        "user_id": rng.permutation(len(days)).tolist(),
+        "item_id": garment.tolist(),
+        "review_date": [date(2017, 1, 1) + timedelta(int(day)) for day in days],
+        "category": ["dress"] * len(days),
+        "rented_for": rng.choice(OCCASIONS, len(days)).tolist(),
+    }
+    rows = measured(written(tmp_path, table))
+    unseen = rows["spine.rtr_unseen_hr100"]
+    assert unseen.value == 0.0
+    assert unseen.note.startswith("100 test rows")
+    overall = rows["spine.rtr_hr100"].value
+    assert overall is not None
+    assert overall <= 0.5

@@ -1,0 +1,94 @@
+"""Given columns: the definition's arithmetic in a world of four listings."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from heirloom.core.catalogue import Catalogue
+from heirloom.core.event import Event, Kind
+from heirloom.core.facts import MAX_DECLARED
+from heirloom.core.listing import Listing
+from heirloom.core.query import Query, Request
+from heirloom.core.vocabulary import Vocabulary
+from heirloom.pipelines.given import anchor_match, recent_match, stated_match
+
+T = 1_735_689_600_000
+SHELF = (
+    ("women/dresses/midi", "ganni", "38", 4_000),
+    ("women/dresses/maxi", "ganni", "40", 8_000),
+    ("women/shoes/boots", "arket", "38", 9_000),
+    ("men/shirts/linen", "cos", "M", 2_000),
+)
+ALL = np.arange(4, dtype=np.int32)
+DECLARED = ("department", "clothing_size")
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    catalogue = Catalogue(Vocabulary())
+    for number, (category, brand, size, price) in enumerate(SHELF):
+        listing = Listing(
+            listing_id=f"l{number}",
+            seller="s",
+            title="t",
+            category=category,
+            brand=brand,
+            size=size,
+            price_minor=price,
+        )
+        event = Event(
+            event_id=f"e{number}", kind=Kind.LISTED, t=T, listing=f"l{number}", data=listing
+        )
+        catalogue.apply(event, catalogue.allocate(f"l{number}", T))
+    return catalogue
+
+
+def asked(catalogue: Catalogue, recent: list[int] | None = None, **stated: str) -> Request:
+    declared = np.zeros(MAX_DECLARED, np.int32)
+    for i, name in enumerate(DECLARED):
+        declared[i] = catalogue.vocabulary.code(f"declared.{name}", stated.get(name))
+    slots = np.array(recent or [], np.int32)
+    return Request(
+        query=Query(t=T),
+        person=1,
+        surface=1,
+        declared=declared,
+        anchor=-1,
+        recent=slots,
+        recent_kinds=np.zeros(len(slots), np.int8),
+        recent_t=np.zeros(len(slots), np.int64),
+        text_vector=np.zeros(4, np.float32),
+    )
+
+
+def test_what_was_stated(catalogue: Catalogue) -> None:
+    request = asked(catalogue, department="women", clothing_size="m")
+    found = stated_match(request, ALL, catalogue, DECLARED)
+    assert found["size_stated"].tolist() == [0, 0, 0, 1]
+    assert found["department_stated"].tolist() == [1, 1, 1, 0]
+
+
+def test_nothing_stated_is_missing(catalogue: Catalogue) -> None:
+    found = stated_match(asked(catalogue), ALL, catalogue, DECLARED)
+    assert all(np.isnan(column).all() for column in found.values())
+
+
+def test_shares_of_recent_actions(catalogue: Catalogue) -> None:
+    found = recent_match(asked(catalogue, [0, 0, 1, 3]), ALL, catalogue)
+    assert found["department_recent"].tolist() == [3 / 4, 3 / 4, 3 / 4, 1 / 4]
+    assert found["family_recent"].tolist() == [3 / 4, 3 / 4, 0, 1 / 4]
+    assert found["size_recent"].tolist() == [2 / 4, 1 / 4, 0, 1 / 4]
+
+
+def test_beside_an_anchor(catalogue: Catalogue) -> None:
+    found = anchor_match(replace(asked(catalogue), anchor=0), ALL, catalogue)
+    assert found["anchor_category"].tolist() == pytest.approx([1, 2 / 3, 1 / 3, 0])
+    assert found["anchor_brand"].tolist() == [1, 1, 0, 0]
+    assert found["anchor_price"].tolist() == pytest.approx(np.log([1, 2, 9 / 4, 1 / 2]))
+
+
+def test_no_anchor_and_no_recents_are_missing(catalogue: Catalogue) -> None:
+    request = asked(catalogue)
+    for found in (anchor_match(request, ALL, catalogue), recent_match(request, ALL, catalogue)):
+        assert all(np.isnan(column).all() for column in found.values())

@@ -11,7 +11,8 @@ from heirloom.core.facts import MAX_DECLARED
 from heirloom.core.listing import Listing
 from heirloom.core.query import Query, Request
 from heirloom.core.vocabulary import Vocabulary
-from heirloom.pipelines.given import anchor_match, recent_match, stated_match
+from heirloom.pipelines.given import anchor_match, recent_match, stated_match, stock_columns
+from heirloom.pipelines.preferences import Preference
 
 T = 1_735_689_600_000
 SHELF = (
@@ -64,13 +65,14 @@ def asked(catalogue: Catalogue, recent: list[int] | None = None, **stated: str) 
 
 def test_what_was_stated(catalogue: Catalogue) -> None:
     request = asked(catalogue, department="women", clothing_size="m")
-    found = stated_match(request, ALL, catalogue, DECLARED)
+    found = stated_match(request, ALL, catalogue, DECLARED, Preference(frozenset({1}), frozenset()))
+    assert found["brand_stated"].tolist() == [1, 1, 0, 0]
     assert found["size_stated"].tolist() == [0, 0, 0, 1]
     assert found["department_stated"].tolist() == [1, 1, 1, 0]
 
 
 def test_nothing_stated_is_missing(catalogue: Catalogue) -> None:
-    found = stated_match(asked(catalogue), ALL, catalogue, DECLARED)
+    found = stated_match(asked(catalogue), ALL, catalogue, DECLARED, Preference())
     assert all(np.isnan(column).all() for column in found.values())
 
 
@@ -92,3 +94,13 @@ def test_no_anchor_and_no_recents_are_missing(catalogue: Catalogue) -> None:
     request = asked(catalogue)
     for found in (anchor_match(request, ALL, catalogue), recent_match(request, ALL, catalogue)):
         assert all(np.isnan(column).all() for column in found.values())
+
+
+def test_photos_and_price_drop(catalogue: Catalogue) -> None:
+    event = Event(
+        event_id="p", kind=Kind.PRICE_CHANGED, t=T, listing="l0", price_minor=3_000, currency="EUR"
+    )
+    catalogue.apply(event, 0)
+    found = stock_columns(ALL, catalogue)
+    assert found["price_drop"].tolist() == [1 - 3_000 / 4_000, 0, 0, 0]
+    assert found["photos"].tolist() == [0, 0, 0, 0]

@@ -191,9 +191,15 @@ def _context() -> tuple[Definition, ...]:
         Given(TEXT_MATCH, "Similarity of the query's text and the listing."),
         Given(TASTE_MATCH, "Similarity of the person's recent listings and this one."),
         Given(ANCHOR_MATCH, "Similarity of the anchor and the listing."),
+        *(
+            Given(f"asked_{field}", f"1 if the {field} is one that the text names, else 0.")
+            for field in ("brand", "category", "colour", "size")
+        ),
         Given("photos", "How many photos the seller took: effort, and more to see."),
         Given("price_drop", "How far the price fell since it was listed, as a share."),
         Given("size_stated", "1 in a size that the person stated, else 0; NaN where none was."),
+        Given("brand_stated", "1 for a brand that the person stated, else 0; NaN: none stated."),
+        Given("words_match", "How far its words are those of the person's recent listings."),
         Given("department_stated", "1 in the department that the person stated, else 0."),
         Given("department_recent", "Share of the person's recent actions in this department."),
         Given("family_recent", "Share of them in the first two steps of this category path."),

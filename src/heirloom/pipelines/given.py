@@ -5,12 +5,15 @@ words of a size, or a vector is computed here, from the catalogue and the conten
 same log offset. Shares are ratios of small integers, divided once: the same on any machine.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.query import Request
-from heirloom.core.vocabulary import Vocabulary
+from heirloom.pipelines.preferences import Preference
+from heirloom.retrieval.lexicon import FIELDS, Lexicon
 
 Column = NDArray[np.float32]
 
@@ -29,12 +32,17 @@ def stock_columns(slots: NDArray[np.int32], catalogue: Catalogue) -> dict[str, C
 
 
 def stated_match(
-    request: Request, slots: NDArray[np.int32], catalogue: Catalogue, declared: tuple[str, ...]
+    request: Request,
+    slots: NDArray[np.int32],
+    catalogue: Catalogue,
+    declared: tuple[str, ...],
+    preference: Preference,
 ) -> dict[str, Column]:
     """Whether candidates [candidates] are as the person said: 1 yes, 0 no, NaN nothing said.
 
-    `size_stated`: the listing's size is one of the declared attributes named `…size`.
-    `department_stated`: its category lies below the declared attribute `department`.
+    `size_stated`: the listing's size is among the preferred sizes or the declared attributes
+    named `…size`; `brand_stated`: its brand is a preferred one; `department_stated`: its
+    category lies below the declared attribute `department`.
     """
     vocabulary = catalogue.vocabulary
     stated = {
@@ -42,13 +50,35 @@ def stated_match(
         for name, code in zip(declared, request.declared.tolist(), strict=False)
         if code
     }
-    sizes = _same_size(vocabulary, [stated[name] for name in stated if name.endswith("size")])
-    size, department = _missing(slots), _missing(slots)
-    if sizes.any():
-        size = sizes[catalogue.column("size")[slots]].astype(np.float32)
+    sizes = set(preference.sizes)
+    for name, text in stated.items():
+        if name.endswith("size"):
+            forms = (text, text.upper(), text.lower())
+            sizes.update(code for form in forms if (code := vocabulary.find("size", form)))
+    department = _missing(slots)
     if path := stated.get("department"):
         department = catalogue.under(path)[catalogue.column("category")[slots]].astype(np.float32)
-    return {"size_stated": size, "department_stated": department}
+    return {
+        "size_stated": _among(catalogue.column("size")[slots], sizes),
+        "brand_stated": _among(catalogue.column("brand")[slots], preference.brands),
+        "department_stated": department,
+    }
+
+
+def text_asks(
+    request: Request, slots: NDArray[np.int32], catalogue: Catalogue, lexicon: Lexicon
+) -> dict[str, Column]:
+    """Whether candidates have what the query's text names: 1 yes, 0 no, NaN it names none.
+
+    `asked_brand`, `asked_category`, `asked_colour`, `asked_size`.
+    """
+    codes = lexicon.named(request.query.text).codes if request.query.text else {}
+    return {
+        f"asked_{field}": codes[field][catalogue.column(field)[slots]].astype(np.float32)
+        if field in codes
+        else _missing(slots)
+        for field in FIELDS
+    }
 
 
 def recent_match(
@@ -114,14 +144,11 @@ def _share(recent: NDArray[np.integer], candidates: NDArray[np.integer]) -> Colu
     return (np.where(same, counts[at], 0) / len(recent)).astype(np.float32)
 
 
-def _same_size(vocabulary: Vocabulary, wanted: list[str]) -> NDArray[np.bool_]:
-    """[size codes] bool, True for the sizes meant, upper or lower case."""
-    sizes = np.zeros(vocabulary.size("size"), np.bool_)
-    for text in wanted:
-        for form in {text, text.upper(), text.lower()}:
-            sizes[vocabulary.find("size", form)] = True
-    sizes[0] = False
-    return sizes
+def _among(codes: NDArray[np.int32], wanted: Collection[int]) -> Column:
+    """1 for codes that are wanted, 0 for others, NaN throughout if none is."""
+    if not wanted:
+        return _missing(codes)
+    return np.isin(codes, list(wanted)).astype(np.float32)
 
 
 def _missing(slots: NDArray[np.int32]) -> Column:

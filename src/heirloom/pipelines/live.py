@@ -26,8 +26,16 @@ from heirloom.core.slate import FeatureBatch
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.features.people import People
 from heirloom.features.view import FeatureView
-from heirloom.pipelines.given import anchor_match, recent_match, stated_match, stock_columns
+from heirloom.pipelines.given import (
+    anchor_match,
+    recent_match,
+    stated_match,
+    stock_columns,
+    text_asks,
+)
+from heirloom.pipelines.preferences import Preferences
 from heirloom.retrieval.content import ContentIndex
+from heirloom.retrieval.lexicon import Lexicon
 from heirloom.retrieval.retriever import Retriever
 
 FOLD_BATCH = 2_000
@@ -48,6 +56,8 @@ class Live:
         self.view = view
         self.features = view.state()
         self.people = People()
+        self.preferences = Preferences()
+        self.lexicon = Lexicon(catalogue.vocabulary)
         self.content = content
         self.retrievers: dict[str, Retriever] = {}
         self.declared = declared
@@ -92,6 +102,7 @@ class Live:
         )
         self.features.apply(facts)
         self.people.apply(facts)
+        self.preferences.apply(entries, self.vocabulary)
         listings = _listings_by_slot(entries)
         self.content.apply(facts, listings)
         for retriever in self.retrievers.values():
@@ -133,7 +144,14 @@ class Live:
             given = {
                 **self.content.given(request, slots),
                 **stock_columns(slots, self.catalogue),
-                **stated_match(request, slots, self.catalogue, self.declared),
+                **stated_match(
+                    request,
+                    slots,
+                    self.catalogue,
+                    self.declared,
+                    self.preferences.of(request.person),
+                ),
+                **text_asks(request, slots, self.catalogue, self.lexicon),
                 **recent_match(request, slots, self.catalogue),
                 **anchor_match(request, slots, self.catalogue),
             }

@@ -185,7 +185,7 @@ def examples_of_impressions(
     """
     facts = log.facts()
     labels = label(facts, recipe.gains)
-    wanted = _slates_to_use(facts, labels, recipe)
+    wanted = slates_to_use(facts, labels, recipe)
     parts: list[_Part] = []
     for entry in _folded_up_to_impressions(log, live, wanted, progress):
         parts.append(_part(entry, live, labels, recipe))  # noqa: PERF401 - live moves on meanwhile
@@ -268,7 +268,7 @@ class _Part:
     t: int
 
 
-def _slates_to_use(
+def slates_to_use(
     facts: Facts, labels: Mapping[tuple[int, int], float], recipe: Recipe
 ) -> frozenset[int]:
     """Hashes of the slates that were acted on, mature, at most `max_slates` of them."""

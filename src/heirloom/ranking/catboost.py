@@ -86,13 +86,13 @@ class CatBoostListwise:
         *,
         seed: int,
         loss: str = "QuerySoftMax",
-        iterations: int = 500,
+        iterations: int = 300,
         depth: int = 6,
-        learning_rate: float = 0.08,
+        learning_rate: float = 0.12,
         l2_leaf_reg: float = 5.0,
         leaf_iterations: int = 5,
         patience: int = 40,
-        thread_count: int = 1,
+        thread_count: int = 2,
     ) -> Self:
         """Fit on `train`, stop when `validation` has not improved for `patience` trees.
 

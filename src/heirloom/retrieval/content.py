@@ -15,6 +15,7 @@ from heirloom.core.facts import Facts
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
+from heirloom.retrieval.diction import Diction
 from heirloom.retrieval.index import ExactIndex
 from heirloom.retrieval.shelf import Shelf
 from heirloom.retrieval.top import best, fitted
@@ -60,6 +61,7 @@ class ContentIndex:
         self.index = ExactIndex(encoder.dim)
         self.shelf = Shelf()
         self.words = Words()
+        self.diction = Diction()
         self._codes = np.zeros((0, encoder.dim), np.int8)
 
     @property
@@ -89,6 +91,7 @@ class ContentIndex:
         self._codes[slots] = quantised(vectors)
         for slot, listing in listings.items():
             self.words.put(slot, weighted_words(listing))
+        self.diction.put(listings)
 
     def text(self, text: str) -> NDArray[np.float32]:
         """[dim] float32 of a query's words; zeros for none."""
@@ -99,16 +102,19 @@ class ContentIndex:
 
         `anchor_match` and `taste_match` are cosines, the latter with the person's nearest
         interest; `text_match` is the relevance, 0 … 1. Each value depends on its own candidate
-        alone. NaN throughout where there is no text, anchor or taste.
+        alone; `words_match` is that of Diction. NaN throughout where there is no text, anchor or
+        taste.
         """
         given = dict.fromkeys(
-            ("text_match", "taste_match", "anchor_match"),
+            ("text_match", "taste_match", "anchor_match", "words_match"),
             np.full(len(slots), np.nan, np.float32),
         )
         if request.text_vector.any():
             matched = self.words.match(request.query.text, len(self.vectors))[slots]
             cosines = self._cosines(slots, request.text_vector[None])[:, 0]
             given["text_match"] = relevance(matched, cosines)
+        if len(request.recent):
+            given["words_match"] = self.diction.match(request.recent, slots)
         interests, _ = self.interests(request)
         if len(interests):
             given["taste_match"] = self._cosines(slots, interests).max(axis=1)

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from heirloom.retrieval.top import fitted
 
 _LARGEST_EXPONENT = 400
-_LEAST = 1e-270
+_LEAST = 2.0**-600
+"""Below it a sum reads as 0: the landmark may lie 400 half-lives back, and what is older than
+600 would be lost or kept by where it lies, for floats end at 2^-1074."""
 
 
 class Decay:
@@ -91,7 +93,6 @@ class Decayed:
             return np.zeros(len(rows))
         top = int(rows.max()) + 1
         sums: NDArray[np.float64] = fitted(kept, top)[rows] * self.decay.scale(t)
-        # After some 900 half-lives a sum is no number to rely on, and nothing to anybody.
         sums[sums < _LEAST] = 0.0
         return sums
 

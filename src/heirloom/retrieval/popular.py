@@ -57,7 +57,7 @@ class Popular:
         half_lives_ms: tuple[int, ...] = (7 * DAY_MS,),
         context_half_life_ms: int = 60 * DAY_MS,
         prior_days: float = 3.0,
-        prior_events: float = 16.0,
+        prior_events: float = 8.0,
         declared_weights: Sequence[float] = (1.0,) * MAX_DECLARED,
         engagement: Mapping[str, int] = ENGAGEMENT,
     ) -> None:

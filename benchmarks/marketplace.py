@@ -1,0 +1,133 @@
+"""The main job on the frozen simulator: captured value over seeds, and sold listings shown.
+
+    python -m benchmarks.marketplace captured [--seeds 1 2 3]
+    python -m benchmarks.marketplace leaks [--slates 100000]
+
+Seed 0 is for development; no setting was chosen on the seeds measured here.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from math import sqrt
+from pathlib import Path
+
+import msgspec
+from scipy.stats import t as student
+
+from benchmarks.record import Row
+from heirloom.apps.build import System
+from heirloom.apps.demo import SYSTEM, product_policy, simulate_into, trial
+from heirloom.apps.progress import Silent
+from heirloom.apps.settings import load
+from heirloom.core.event import Event
+from heirloom.simulator import VERSION, Captured, Mixed, Size, World
+
+SEEDS = (1, 2, 3, 4, 5)
+TICKS = 36
+"""A simulated day of 40-minute ticks."""
+SLATES = 100_000
+BUSY = Size(listings=4_000, people=4_000, days=2, sessions_per_day=1.5)
+Say = Callable[[str], None]
+
+
+def captured_of_seed(seed: int) -> tuple[Captured, int]:
+    """Simulate two weeks, train, and let the policy live a day; with sold listings it showed."""
+    with tempfile.TemporaryDirectory() as folder:
+        system = System(load(SYSTEM, folder=folder), answering=False)
+        try:
+            world = simulate_into(system, "demo", seed, None, Silent())
+            system.train()
+            found = trial(system, world, TICKS, Silent())
+        finally:
+            system.close()
+    return found.captured("heirloom"), found.sold_shown["heirloom"]
+
+
+def captured_rows(seeds: Sequence[int] = SEEDS, say: Say = print) -> list[Row]:
+    """`spine.captured_value`: mean over seeds with a Student interval, and each seed's own."""
+    found = []
+    for seed in seeds:
+        began = time.monotonic()
+        captured, _ = captured_of_seed(seed)
+        say(f"seed {seed}: {captured} in {time.monotonic() - began:.0f} s")
+        found.append(captured)
+    values = [captured.value for captured in found]
+    mean = statistics.mean(values)
+    half = 0.0
+    if len(values) > 1:
+        half = float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values)
+        half /= sqrt(len(values))
+    queries = sum(captured.queries for captured in found)
+    return [
+        Row(
+            id="spine.captured_value",
+            value=round(mean, 4),
+            unit="share",
+            better="higher",
+            target=0.25,
+            peer="popular in context 0, oracle 1",
+            interval=(round(mean - half, 4), round(mean + half, 4)),
+            note=f"simulator version {VERSION}, seeds {', '.join(map(str, seeds))}, 95 % Student "
+            f"interval over seeds, {queries:,} slates; "
+            + "; ".join(f"{c.value:.3f} [{c.low:.3f}, {c.high:.3f}]" for c in found),
+        )
+    ]
+
+
+def leak_rows(slates: int = SLATES, say: Say = print) -> list[Row]:
+    """`spine.sold_leaks`: the trained policy drives a busy world until so many slates."""
+    with tempfile.TemporaryDirectory() as folder:
+        system = System(load(SYSTEM, folder=folder), answering=False)
+        world = World(BUSY, seed=1, start_ms=system.now_ms() - 90 * 86_400_000)
+        system.ingest_history(world.opening(), source="simulator")
+        logging = Mixed(world)
+        while world.day < 1:
+            system.ingest_history(world.step(logging).events(), source="simulator")
+        system.train()
+        policy = product_policy(system)
+
+        def hear(events: list[Event]) -> None:
+            system.ingest_history(events, source="simulator")
+
+        shown = leaks = sold = 0
+        while shown < slates:
+            batch = world.step(policy, hear)
+            shown, leaks = shown + batch.queries, leaks + batch.sold_shown
+            sold += sum(event.kind == "sold" for event in batch.events())
+            if world.tick % 10 == 0:
+                say(f"{shown:,} slates, {sold:,} sales, {leaks} sold listings shown")
+        system.close()
+    return [
+        Row(
+            id="spine.sold_leaks",
+            value=leaks,
+            unit="listings",
+            better="equal",
+            target=0,
+            note=f"{shown:,} slates of {BUSY.k} by the trained policy, {sold:,} listings sold "
+            f"meanwhile; {BUSY.listings:,} listings, {BUSY.people:,} people",
+        )
+    ]
+
+
+def main() -> None:
+    """Measure one part and print its rows."""
+    options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    options.add_argument("part", choices=("captured", "leaks"))
+    options.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    options.add_argument("--slates", type=int, default=SLATES)
+    options.add_argument("--out", type=Path, help="write the rows here as JSON too")
+    chosen = options.parse_args()
+    found = captured_rows(chosen.seeds) if chosen.part == "captured" else leak_rows(chosen.slates)
+    text = json.dumps([msgspec.to_builtins(row) for row in found], indent=1)
+    if chosen.out:
+        chosen.out.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

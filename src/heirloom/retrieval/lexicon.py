@@ -1,0 +1,68 @@
+"""Lexicon: which brands, categories, colours and sizes a query names, in words spelt rightly."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.vocabulary import Vocabulary
+from heirloom.core.words import words
+
+FIELDS = ("brand", "category", "colour", "size")
+MAX_PHRASE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a text names.
+
+    Attributes:
+        codes: for each of FIELDS that the text names, a bool per vocabulary code: True for those
+            meant. A step of a category's path means all below it: «bag» means all bags.
+    """
+
+    codes: dict[str, NDArray[np.bool_]]
+
+
+class Lexicon:
+    """Phrases of a vocabulary's texts. It grows with the vocabulary; nothing else is kept."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._read = dict.fromkeys(FIELDS, 1)  # codes read so far; 0 is none
+        self._phrases: dict[str, dict[tuple[str, ...], list[int]]] = {f: {} for f in FIELDS}
+
+    def named(self, text: str) -> Named:
+        """What a query's text names; a longer phrase is preferred to a shorter one in it."""
+        asked = words(text)
+        codes = {}
+        for field in FIELDS:
+            self._catch_up(field)
+            if found := self._found(self._phrases[field], asked):
+                mask = np.zeros(self._vocabulary.size(field), np.bool_)
+                mask[found] = True
+                codes[field] = mask
+        return Named(codes)
+
+    def _found(self, phrases: dict[tuple[str, ...], list[int]], asked: list[str]) -> list[int]:
+        found: list[int] = []
+        start = 0
+        while start < len(asked):
+            for length in range(min(MAX_PHRASE, len(asked) - start), 0, -1):
+                codes = phrases.get(tuple(asked[start : start + length]))
+                if codes:
+                    found += codes
+                    start += length - 1
+                    break
+            start += 1
+        return found
+
+    def _catch_up(self, field: str) -> None:
+        texts = self._vocabulary.texts(field)
+        phrases = self._phrases[field]
+        for code in range(self._read[field], len(texts)):
+            steps = texts[code].split("/") if field == "category" else [texts[code]]
+            for step in steps:
+                if phrase := tuple(words(step)):
+                    phrases.setdefault(phrase, []).append(code)
+        self._read[field] = max(len(texts), 1)

@@ -2,12 +2,10 @@
 
     python examples/03_your_own_ranker.py
 
-In a package of yours, two entry points take the place of `with_retriever` and `with_ranker`:
+In a package of yours, two lines under [project] take the place of `with_retriever` and `with_ranker`:
 
-    [project.entry-points."heirloom.retrievers"]
-    bargains = "my_package:Bargains"
-    [project.entry-points."heirloom.rankers"]
-    ridge = "my_package:Ridge"
+    entry-points."heirloom.retrievers".bargains = "my_package:Bargains"
+    entry-points."heirloom.rankers".ridge = "my_package:Ridge"
 """
 
 import json

@@ -38,7 +38,7 @@ class Bargains:
         self.catalogue = live.catalogue
 
     def apply(self, facts, listings) -> None:
-        """Nothing to fold: the catalogue knows the prices."""
+        """Nothing to fold."""
 
     def retrieve(self, request, allowed, k) -> Candidates:
         now, first = (self.catalogue.column(c) for c in ("price_minor", "first_price_minor"))
@@ -72,14 +72,13 @@ class Ridge:
         return (x @ self.weights).astype(np.float32)[:, None]
 
     def save(self, folder: Path) -> None:
-        arrays = {name: getattr(self, name).tolist() for name in ("mean", "scale", "weights")}
-        (folder / "ridge.json").write_text(json.dumps({"columns": self.columns, **arrays}))
+        arrays = [self.mean.tolist(), self.scale.tolist(), self.weights.tolist()]
+        (folder / "ridge.json").write_text(json.dumps([self.columns, *arrays]))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        saved = json.loads((folder / "ridge.json").read_text())
-        columns = tuple(saved.pop("columns"))
-        return cls(columns, **{name: np.array(values) for name, values in saved.items()})
+        columns, *arrays = json.loads((folder / "ridge.json").read_text())
+        return cls(tuple(columns), *map(np.array, arrays))
 
 
 def main() -> None:

@@ -27,6 +27,8 @@ TINY = Size(listings=800, people=150, days=3, sessions_per_day=0.8, tick_ms=60 *
 SIZES = {"tiny": TINY, "small": Size.SMALL, "demo": Size.DEMO}
 TRIAL_TICKS = {"tiny": 4, "small": 24, "demo": 18}
 """How long the policy is tried: about eight hours of the day."""
+DEMO_SLATES = 12_000
+"""A demo learns from part of its log: quality still grows with more, but so does the wait."""
 SYSTEM = Path(__file__).parents[3] / "systems" / "laptop.toml"
 DAY_MS = 86_400_000
 
@@ -100,7 +102,9 @@ def run(
     """Do the whole and stay up, with an address to open and a line to paste."""
     began = time.monotonic()
     _clear(folder)
-    system = System(load(SYSTEM, folder=folder))
+    settings = load(SYSTEM, folder=folder)
+    training = settings.training.model_copy(update={"max_slates": DEMO_SLATES})
+    system = System(settings.model_copy(update={"training": training}))
     with Bars(console) as bars:
         world = simulate_into(system, size, seed, listings, bars)
         bundle, trained = system.train(progress=bars.progress)

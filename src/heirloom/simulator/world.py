@@ -64,7 +64,7 @@ class Size:
 
 
 Size.SMALL = Size(listings=3_000, people=600, days=4, sessions_per_day=0.5)
-Size.DEMO = Size(listings=20_000, people=2_000, days=14, sessions_per_day=0.25, tick_ms=40 * 60_000)
+Size.DEMO = Size(listings=20_000, people=2_000, days=14, sessions_per_day=0.5, tick_ms=40 * 60_000)
 Size.LOAD = Size(listings=50_000, people=50_000, days=7, sessions_per_day=1.0)
 
 

@@ -2,7 +2,7 @@
 
     python examples/03_your_own_ranker.py
 
-In a package of yours, two lines under [project] take the place of `with_retriever` and `with_ranker`:
+In a package of yours, two lines under [project] take the place of the two `with_…` calls:
 
     entry-points."heirloom.retrievers".bargains = "my_package:Bargains"
     entry-points."heirloom.rankers".ridge = "my_package:Ridge"

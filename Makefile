@@ -75,8 +75,11 @@ docs: $(READY) ## write the generated pages anew
 	$(PY) docs/features.py
 	$(PY) -m benchmarks.table
 
-bench-spine: $(READY) ## measure this house's rows of docs/benchmarks.md (DATA=folder of the public sets)
-	$(PY) -m benchmarks.spine --data "$(DATA)"
+bench-spine: export OMP_NUM_THREADS = 1
+bench-spine: export NUMBA_NUM_THREADS = 1
+bench-spine: export POLARS_MAX_THREADS = 1
+bench-spine: $(READY) ## measure this house's rows of docs/benchmarks.md (DATA=folder of the public sets; ARGS="--part rtr": one part)
+	$(PY) -m benchmarks.spine --data "$(DATA)" $(ARGS)
 	$(PY) -m benchmarks.table
 
 lock: $(UV) ## resolve requirements.lock anew from pyproject.toml

@@ -119,11 +119,11 @@ def write(name: str, rows: Iterable[Row], *, command: str, path: Path | None = N
         problems.append("no rows")
     if problems:
         raise InputError(f"benchmark {name!r} cannot be recorded:\n  - " + "\n  - ".join(problems))
-    commit, dirty = _version()
+    at, dirty = version()
     result = Result(
         name=name,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        commit=commit,
+        commit=at,
         dirty=dirty,
         command=command,
         machine=machine(),
@@ -173,7 +173,9 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _version() -> tuple[str | None, bool]:
+def version() -> tuple[str | None, bool]:
+    """The commit that stands here, and whether the tree differs from it in what matters."""
+
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(ROOT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -10,10 +10,10 @@ from heirloom.core.slate import SlateRecord
 T = 1_735_689_600_000
 
 
-def a_record(number: int) -> SlateRecord:
+def a_record(number: int, t: int = T) -> SlateRecord:
     return SlateRecord(
         slate_id=f"s{number}",
-        t=T + number,
+        t=t + number,
         n=number,
         policy="first",
         bundle="",
@@ -42,3 +42,22 @@ def test_close_writes_what_is_queued(tmp_path: Path) -> None:
     assert written["listings"][0].to_list() == ["a/1", "b"]
     assert not list(tmp_path.rglob("*.tmp"))
     assert records.dropped == 0
+
+
+def test_the_same_slate_twice_is_two_records_and_days_are_kept_apart(tmp_path: Path) -> None:
+    for _ in range(2):
+        records = ParquetRecords(tmp_path, seconds=60)
+        records.write(a_record(7))
+        records.write(a_record(7, T + 86_400_000))
+        records.close()
+    for day in ("2025-01-01", "2025-01-02"):
+        written = pl.scan_parquet(tmp_path / f"day={day}" / "*.parquet").collect()
+        assert written["slate_id"].to_list() == ["s7", "s7"]
+
+
+def test_what_the_disk_refuses_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder can stand here")
+    records = ParquetRecords(tmp_path / "file", seconds=60)
+    records.write(a_record(1))
+    records.close()
+    assert records.dropped == 1

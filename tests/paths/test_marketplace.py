@@ -158,3 +158,11 @@ def test_training_again_gives_the_same_bundle(trained: Marketplace, tmp_path: Pa
     finally:
         again.close()
     assert first.bundle_id == second.bundle_id
+
+
+def test_filters_that_nothing_meets_give_an_empty_slate(trained: Marketplace) -> None:
+    for text in ("", "dress"):
+        slate = ask(trained.system, user=someone(trained.system), text=text,
+                    surface="search" if text else "home",
+                    filters=Filters(brands=("no such brand",)))  # fmt: skip
+        assert slate.shown == ()

@@ -1,5 +1,6 @@
 """Slate records to Parquet files by day, off the hot path: written after the response."""
 
+import os
 import queue
 import threading
 import time
@@ -38,8 +39,8 @@ SCHEMA = pa.schema(
 class ParquetRecords:
     """Writes records in the background, a file at least every `seconds` or `rows`.
 
-    A full queue drops the record and counts it in `dropped`: the answer to a person goes before
-    the record of it. A crash loses at most what came within the last `seconds`.
+    What a full queue or a full disk loses is counted in `dropped`: the answer to a person goes
+    before the record of it. A crash loses at most what came within the last `seconds`.
     """
 
     def __init__(self, folder: Path, *, seconds: float = 2.0, rows: int = 5_000) -> None:
@@ -83,11 +84,21 @@ class ParquetRecords:
     def _flush(self, batch: list[SlateRecord]) -> None:
         if not batch:
             return
-        rows = [msgspec.structs.asdict(record) for record in batch]
-        day = time.strftime("%Y-%m-%d", time.gmtime(batch[0].t / 1000))
-        folder = self.folder / f"day={day}"
+        by_day: dict[str, list[SlateRecord]] = {}
+        for record in batch:
+            day = time.strftime("%Y-%m-%d", time.gmtime(record.t / 1000))
+            by_day.setdefault(day, []).append(record)
+        for day, records in by_day.items():
+            try:
+                self._write(self.folder / f"day={day}", records)
+            except OSError:  # a full disk: go on answering, and count what is lost
+                self.dropped += len(records)
+
+    def _write(self, folder: Path, records: list[SlateRecord]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"part-{batch[0].slate_id}.parquet"
+        # Not by slate id: the same question at the same moment gives the same slate.
+        path = folder / f"part-{time.time_ns()}-{os.getpid()}.parquet"
         unfinished = path.with_suffix(".tmp")
+        rows = [msgspec.structs.asdict(record) for record in records]
         pq.write_table(pa.Table.from_pylist(rows, SCHEMA), unfinished, compression="zstd")
         unfinished.rename(path)

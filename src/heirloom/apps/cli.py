@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from heirloom.apps.progress import Bars
@@ -43,7 +44,9 @@ def main() -> NoReturn:
     try:
         app()
     except HeirloomError as error:
-        Console(stderr=True).print(f"[bold red]error[/]: {error}", markup=True, highlight=False)
+        Console(stderr=True).print(
+            f"[bold red]error[/]: {escape(str(error))}", highlight=False, soft_wrap=True
+        )
         sys.exit(2)
     sys.exit(0)
 
@@ -85,7 +88,9 @@ def ingest(
 
     if mapping is None or (events is None and listings is None):
         raise typer.BadParameter("give --mapping, and --listings or --events or both")
-    arrivals = events_from(listings, events, load_mapping(mapping))
+    arrivals = events_from(
+        listings, events, load_mapping(mapping, listings=listings, events=events)
+    )
     built = System(_settings(system, folder), answering=False)
     try:
         with Bars(console) as bars:

@@ -163,5 +163,6 @@ def _listings_by_slot(entries: Sequence[Entry]) -> dict[int, Listing]:
     for entry in entries:
         if entry.event.kind in (Kind.LISTED, Kind.EDITED) and entry.event.data is not None:
             slot = int(np.frombuffer(entry.listing_rows, LISTING_ROW)["slot"][0])
-            listings[slot] = entry.event.data
+            if slot >= 0:  # an edit may come after the listing gave up its slot
+                listings[slot] = entry.event.data
     return listings

@@ -1,4 +1,4 @@
-"""Live: an edit of a listing whose slot is another's changes nothing of the other's."""
+"""Live: what a slot's former listing does changes nothing, nor does how the log was cut."""
 
 import numpy as np
 import pytest
@@ -25,21 +25,29 @@ def event(kind: Kind, listing: str, t: int, title: str | None = None) -> Event:
     return Event(event_id=f"{kind}-{listing}-{t}", kind=kind, t=t, listing=listing, data=data)
 
 
-@pytest.fixture
-def live() -> Live:
+def a_live() -> Live:
     catalogue = Catalogue(Vocabulary(), retire_after_ms=DAY)
     return Live(catalogue=catalogue, view=marketplace_view(), content=ContentIndex(Hashed(8)))
 
 
-def test_an_edit_after_the_slot_was_given_up(live: Live) -> None:
-    ingest = Ingest(
-        log=MemoryLog(),
+def an_ingest(live: Live, log: MemoryLog) -> Ingest:
+    return Ingest(
+        log=log,
         anteroom=MemoryAnteroom(),
         catalogue=live.catalogue,
         currency="EUR",
         rates={},
         apply=live.fold,
     )
+
+
+@pytest.fixture
+def live() -> Live:
+    return a_live()
+
+
+def test_an_edit_after_the_slot_was_given_up(live: Live) -> None:
+    ingest = an_ingest(live, MemoryLog())
     past = [
         event(Kind.LISTED, "old", T, "red silk dress"),
         event(Kind.SOLD, "old", T + 1),
@@ -52,3 +60,38 @@ def test_an_edit_after_the_slot_was_given_up(live: Live) -> None:
     late = event(Kind.EDITED, "old", T + 4 * DAY, "green linen shirt")
     assert ingest.ingest([late], now_ms=None, source="test").taken == 1
     np.testing.assert_array_equal(live.content.vectors, before)
+
+
+def test_content_is_fitted_at_the_same_offsets_however_the_log_was_cut(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heirloom.pipelines.live.REFIT_EVERY", 96)
+    rng = np.random.default_rng(0)
+    words = np.array(
+        [
+            "boho",
+            "festival",
+            "fringed",
+            "flowy",
+            "office",
+            "tailored",
+            "smart",
+            "formal",
+            "gym",
+            "track",
+        ]
+    )
+    stock = [
+        event(Kind.LISTED, f"l{i}", T + i, " ".join(rng.choice(words, 4, replace=False)))
+        for i in range(300)
+    ]
+    log = MemoryLog()
+    ingest = an_ingest(live, log)
+    for cut in np.split(np.arange(300), [1, 90, 100, 101, 250]):
+        ingest.ingest([stock[i] for i in cut], now_ms=None, source="test")
+    replayed = a_live()
+    replayed.replay(log.read())
+    recent, slots = np.array([3, 5], np.int32), np.arange(300, dtype=np.int32)
+    served = live.content.diction.match(recent, slots)
+    assert served.any()
+    assert replayed.content.diction.match(recent, slots).tobytes() == served.tobytes()

@@ -7,11 +7,12 @@ import pytest
 from heirloom.core.errors import BundleError, InputError, ShapeError
 from heirloom.core.slate import FeatureBatch
 from heirloom.ranking.catboost import META_FILE, WEIGHTS_FILE, CatBoostListwise
+from heirloom.ranking.expected import CHANCE_FILE, CatBoostExpected
 from heirloom.ranking.linear import Linear
 from heirloom.ranking.ranker import Examples, Ranker
 from heirloom.testing.ranking import COLUMNS, examples
 
-RANKERS: list[type[Ranker]] = [CatBoostListwise, Linear]
+RANKERS: list[type[Ranker]] = [CatBoostListwise, CatBoostExpected, Linear]
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +112,30 @@ def test_damaged_weights_are_refused(fitted: CatBoostListwise, tmp_path: Path) -
         CatBoostListwise.load(tmp_path)
     with pytest.raises(BundleError):
         Linear.load(tmp_path)
+
+
+def test_a_dear_action_weighs_by_its_worth_and_its_chance() -> None:
+    """Where a is on, something is gained twice as often; where b is, it is worth eight times."""
+
+    def slates(seed: int) -> Examples:
+        rng = np.random.default_rng(seed)
+        values = (rng.random((6_000, 2)) < 0.5).astype(np.float32)
+        acted = rng.random(6_000) < np.where(values[:, 0] > 0, 0.2, 0.1)
+        gains = np.where(acted, np.where(values[:, 1] > 0, 8.0, 1.0), 0.0).astype(np.float32)
+        groups = np.repeat(np.arange(600, dtype=np.int64), 10)
+        columns = ("v@1.a", "v@1.b")
+        return Examples(values, columns, groups, gains, np.zeros(6_000, np.int16), groups)
+
+    fitted = CatBoostExpected.fit(slates(1), slates(2), seed=0)
+    corners = FeatureBatch(
+        np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32), ("v@1.a", "v@1.b"), n=0
+    )
+    neither, often, dear, both = fitted.score(corners)[:, 0]
+    assert neither < often < dear < both
+
+
+def test_the_parts_of_another_bundle_are_refused(tmp_path: Path) -> None:
+    CatBoostExpected.fit(examples(1), examples(2, groups=40), seed=3).save(tmp_path)
+    (tmp_path / CHANCE_FILE).write_bytes(b"no model")
+    with pytest.raises(BundleError, match=CHANCE_FILE):
+        CatBoostExpected.load(tmp_path)

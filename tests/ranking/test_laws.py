@@ -1,6 +1,7 @@
 """The rankers under the laws of heirloom.testing."""
 
 from heirloom.ranking.catboost import CatBoostListwise
+from heirloom.ranking.expected import CatBoostExpected
 from heirloom.ranking.linear import Linear
 from heirloom.testing.ranking import RankerLaws
 
@@ -11,3 +12,7 @@ class TestCatBoostListwise(RankerLaws):
 
 class TestLinear(RankerLaws):
     ranker = Linear
+
+
+class TestCatBoostExpected(RankerLaws):
+    ranker = CatBoostExpected

@@ -237,7 +237,13 @@ def test_what_is_given_to_features() -> None:
     fold(world, content)
     slots = np.array([0, 1, 2, 3], np.int32)
     nothing = content.given(world.request(), slots)
-    assert set(nothing) == {"text_match", "taste_match", "anchor_match", "words_match"}
+    assert set(nothing) == {
+        "text_match",
+        "taste_match",
+        "anchor_match",
+        "style_match",
+        "anchor_style",
+    }
     assert all(np.isnan(values).all() for values in nothing.values())
 
     request = replace(asking(world, content, "silk dress", 1), anchor=0)

@@ -18,6 +18,7 @@ from heirloom.features.library import marketplace_view, rental_view
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.live import Live
 from heirloom.ranking.catboost import CatBoostListwise
+from heirloom.ranking.expected import CatBoostExpected
 from heirloom.ranking.linear import Linear
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.content import Similar, Taste
@@ -39,7 +40,11 @@ OWN_RETRIEVERS: dict[str, MakeRetriever] = {
     "search": lambda live: Search(live.content),
     "followed": lambda _: Followed(),
 }
-OWN_RANKERS: dict[str, type[Ranker]] = {"catboost": CatBoostListwise, "linear": Linear}
+OWN_RANKERS: dict[str, type[Ranker]] = {
+    "catboost": CatBoostListwise,
+    "expected": CatBoostExpected,
+    "linear": Linear,
+}
 OWN_VIEWS: dict[str, MakeView] = {
     "marketplace": lambda _: marketplace_view(),
     "rental": rental_view,

@@ -199,7 +199,7 @@ def _context() -> tuple[Definition, ...]:
         Given("price_drop", "How far the price fell since it was listed, as a share."),
         Given("size_stated", "1 in a size that the person stated, else 0; NaN where none was."),
         Given("brand_stated", "1 for a brand that the person stated, else 0; NaN: none stated."),
-        Given("words_match", "How far its words are those of the person's recent listings."),
+        Given("style_match", "How far it is described as the person's recent listings are."),
         Given("department_stated", "1 in the department that the person stated, else 0."),
         Given("department_recent", "Share of the person's recent actions in this department."),
         Given("family_recent", "Share of them in the first two steps of this category path."),
@@ -207,6 +207,7 @@ def _context() -> tuple[Definition, ...]:
         Given(
             "anchor_category", "Steps of the category path shared with the anchor, over its own."
         ),
+        Given("anchor_style", "How far it is described as the anchor is."),
         Given("anchor_brand", "1 for the anchor's brand, else 0."),
         Given("anchor_price", "Log of the price over the anchor's."),
         Static("condition", "condition", "Code of the condition."),

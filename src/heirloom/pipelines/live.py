@@ -39,6 +39,8 @@ from heirloom.retrieval.lexicon import Lexicon
 from heirloom.retrieval.retriever import Retriever
 
 FOLD_BATCH = 2_000
+REFIT_EVERY = 8_192
+"""Log entries between two moments at which content may be fitted to the stock anew."""
 
 
 class Live:
@@ -95,8 +97,15 @@ class Live:
 
     def fold(self, entries: Sequence[Entry]) -> None:
         """Fold consecutive entries that the catalogue has taken over already."""
-        if not entries:
-            return
+        while entries:
+            # The log's offset decides, not how it was cut into batches: a replay does the same.
+            ahead = REFIT_EVERY - entries[0].seq % REFIT_EVERY
+            self._fold(entries[:ahead])
+            if self.n % REFIT_EVERY == 0:
+                self.content.refit()
+            entries = entries[ahead:]
+
+    def _fold(self, entries: Sequence[Entry]) -> None:
         facts = Facts.unpack(
             [entry.event_row for entry in entries], [entry.listing_rows for entry in entries]
         )

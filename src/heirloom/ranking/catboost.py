@@ -1,7 +1,7 @@
 """CatBoostListwise: symmetric trees under a listwise loss. The default ranker."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -48,7 +48,7 @@ class CatBoostListwise:
         values = checked(batch, self.columns, "CatBoostListwise.score")
         if not len(values):
             return np.zeros((0, 1), np.float32)
-        scores = self._model.predict(_with_position(values, None), thread_count=self._threads)
+        scores = self._model.predict(with_position(values, None), thread_count=self._threads)
         return np.asarray(scores, np.float32).reshape(-1, 1)
 
     def save(self, folder: Path) -> None:
@@ -86,9 +86,9 @@ class CatBoostListwise:
         *,
         seed: int,
         loss: str = "QuerySoftMax",
-        iterations: int = 300,
+        iterations: int = 200,
         depth: int = 6,
-        learning_rate: float = 0.12,
+        learning_rate: float = 0.15,
         l2_leaf_reg: float = 5.0,
         leaf_iterations: int = 5,
         patience: int = 40,
@@ -103,30 +103,45 @@ class CatBoostListwise:
         pools = [_pool(part, name) for name, part in (("train", train), ("validation", validation))]
         model = CatBoost(
             {
+                **training_settings(seed, thread_count, iterations),
                 "loss_function": loss,
-                "iterations": iterations,
                 "depth": depth,
                 "learning_rate": learning_rate,
                 "l2_leaf_reg": l2_leaf_reg,
                 # CatBoost's own 100 for QuerySoftMax overfits each tree and costs 5 times as much.
                 "leaf_estimation_iterations": leaf_iterations,
-                "random_seed": seed,
-                "od_type": "Iter",
                 "od_wait": patience,
-                "use_best_model": True,
-                "thread_count": thread_count,
-                "grow_policy": "SymmetricTree",
-                "boosting_type": "Plain",
-                "allow_writing_files": False,
-                "verbose": False,
             }
         )
         model.fit(pools[0], eval_set=pools[1])
-        metadata = model.get_metadata()
-        for name in _VARYING:
-            if name in metadata:
-                metadata[name] = ""
-        return cls(model, train.columns)
+        return cls(without_time(model), train.columns)
+
+
+def training_settings(seed: int, thread_count: int, iterations: int) -> dict[str, Any]:
+    """What all our CatBoost models share: symmetric trees, stopped early, alike by seed."""
+    return {
+        "iterations": iterations,
+        "depth": 6,
+        "l2_leaf_reg": 5.0,
+        "random_seed": seed,
+        "od_type": "Iter",
+        "od_wait": 40,
+        "use_best_model": True,
+        "thread_count": thread_count,
+        "grow_policy": "SymmetricTree",
+        "boosting_type": "Plain",
+        "allow_writing_files": False,
+        "verbose": False,
+    }
+
+
+def without_time(model: CatBoost) -> CatBoost:
+    """The model without what differs between two fits on the same rows."""
+    metadata = model.get_metadata()
+    for name in _VARYING:
+        if name in metadata:
+            metadata[name] = ""
+    return model
 
 
 def _pool(examples: Examples, name: str) -> Pool:
@@ -137,14 +152,14 @@ def _pool(examples: Examples, name: str) -> Pool:
             f"({len(examples.values)} rows came); wanted at least one click, save or purchase"
         )
     return Pool(
-        _with_position(kept.values, kept.positions),
+        with_position(kept.values, kept.positions),
         label=kept.gains,
         group_id=kept.groups,
         feature_names=[*kept.columns, POSITION],
     )
 
 
-def _with_position(
+def with_position(
     values: NDArray[np.float32], positions: NDArray[np.int16] | None
 ) -> NDArray[np.float32]:
     """[rows, features + 1] float32: the position as last column, 0 where there is none."""

@@ -93,6 +93,10 @@ class ContentIndex:
             self.words.put(slot, weighted_words(listing))
         self.diction.put(listings)
 
+    def refit(self) -> None:
+        """Fit to the listings there are what is fitted to them: at log offsets fixed in advance."""
+        self.diction.refit()
+
     def text(self, text: str) -> NDArray[np.float32]:
         """[dim] float32 of a query's words; zeros for none."""
         return self.encoder.text(text)
@@ -101,12 +105,12 @@ class ContentIndex:
         """How candidates [candidates] match the query's text, its anchor and the person's taste.
 
         `anchor_match` and `taste_match` are cosines, the latter with the person's nearest
-        interest; `text_match` is the relevance, 0 … 1. Each value depends on its own candidate
-        alone; `words_match` is that of Diction. NaN throughout where there is no text, anchor or
-        taste.
+        interest; `text_match` is the relevance, 0 … 1; `style_match` and `anchor_style` are those
+        of Diction. Each value depends on its own candidate alone. NaN throughout where there is
+        no text, anchor or taste.
         """
         given = dict.fromkeys(
-            ("text_match", "taste_match", "anchor_match", "words_match"),
+            ("text_match", "taste_match", "style_match", "anchor_match", "anchor_style"),
             np.full(len(slots), np.nan, np.float32),
         )
         if request.text_vector.any():
@@ -114,13 +118,14 @@ class ContentIndex:
             cosines = self._cosines(slots, request.text_vector[None])[:, 0]
             given["text_match"] = relevance(matched, cosines)
         if len(request.recent):
-            given["words_match"] = self.diction.match(request.recent, slots)
+            given["style_match"] = self.diction.match(request.recent, slots)
         interests, _ = self.interests(request)
         if len(interests):
             given["taste_match"] = self._cosines(slots, interests).max(axis=1)
         if 0 <= request.anchor < len(self.vectors):
             anchor = self.vectors[request.anchor][None]
             given["anchor_match"] = self._cosines(slots, anchor)[:, 0]
+            given["anchor_style"] = self.diction.match(np.array([request.anchor], np.int32), slots)
         return given
 
     def matching(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heirloom.apps.history import events_from, listings_from
-from heirloom.apps.mapping import load_mapping
+from heirloom.apps.mapping import by_own_names, load_mapping
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.errors import ConfigError, InputError
 from heirloom.core.event import Event, problem
@@ -366,3 +366,26 @@ def test_typed_columns_need_no_format(folder: Path) -> None:
         ("2", None),
         ("2", "2"),
     ]
+
+
+def test_columns_that_bear_our_names_need_no_mapping(tmp_path: Path) -> None:
+    stock = pl.DataFrame(
+        {
+            "listing_id": ["a", "b"],
+            "seller": ["s", "s"],
+            "title": ["silk dress", "wool coat"],
+            "price": [19.5, 120.0],
+            "listed_at": ["2025-01-01", "2025-01-02T10:00:00Z"],
+            "weight": [1, 2],
+        }
+    )
+    stock.write_csv(tmp_path / "stock.csv")
+    path = tmp_path / "stock.csv"
+    found = listings_from(path, by_own_names(path))
+    assert [(one.listing_id, one.title, one.price_minor) for one in found] == [
+        ("a", "silk dress", 1950),
+        ("b", "wool coat", 12_000),
+    ]
+    stock.drop("seller", "listed_at").write_csv(path)
+    with pytest.raises(ConfigError, match="no column named seller, listed_at; there are listing_i"):
+        by_own_names(path)

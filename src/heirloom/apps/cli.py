@@ -58,7 +58,9 @@ def simulate(
     size: Annotated[str, typer.Option(help="small or demo.")] = "demo",
     seed: Annotated[int, typer.Option(help="Same seed, same marketplace.")] = 0,
     listings: Annotated[Path | None, typer.Option(help="Real listings to simulate over.")] = None,
-    mapping: Annotated[Path | None, typer.Option(help="Which column of it is which.")] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="Which column is which, unless they bear our names.")
+    ] = None,
 ) -> None:
     """Simulate a marketplace and ingest its listings and events."""
     from heirloom.apps.build import System
@@ -203,7 +205,9 @@ def demo(
     size: Annotated[str, typer.Option(help="small (about a minute) or demo.")] = "demo",
     seed: Annotated[int, typer.Option(help="Same seed, same marketplace.")] = 0,
     listings: Annotated[Path | None, typer.Option(help="Real listings to simulate over.")] = None,
-    mapping: Annotated[Path | None, typer.Option(help="Which column of it is which.")] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="Which column is which, unless they bear our names.")
+    ] = None,
     port: Annotated[int, typer.Option(help="0 picks a free one.")] = 8080,
     keep_serving: Annotated[bool, typer.Option(help="Stay up until Ctrl-C.")] = True,
     folder: Folder = None,
@@ -241,8 +245,6 @@ def _stock(listings: Path | None, mapping: Path | None) -> list[Listing] | None:
     if listings is None:
         return None
     from heirloom.apps.history import listings_from
-    from heirloom.apps.mapping import load_mapping
+    from heirloom.apps.mapping import by_own_names, load_mapping
 
-    if mapping is None:
-        raise typer.BadParameter("--listings needs --mapping, which says which column is which")
-    return listings_from(listings, load_mapping(mapping))
+    return listings_from(listings, load_mapping(mapping) if mapping else by_own_names(listings))

@@ -260,6 +260,35 @@ def check_columns(mapping: Mapping, *, listings: Path | None, events: Path | Non
 Schema = Dict[str, pl.DataType]
 
 
+def by_own_names(listings: Path) -> Mapping:
+    """The mapping of a table of listings whose columns bear our fields' names.
+
+    `price` is in whole units of currency; `listed_at` a time, a text as in ISO 8601, or ms.
+
+    Raises:
+        ConfigError: if the columns that every listing needs are not among them.
+        InputError: the table cannot be read.
+    """
+    table = files.schema(listings)
+    part: dict[str, Any] = {name: name for name in ListingsPart.model_fields if name in table}
+    if "price" in part:
+        part["price"] = {"column": "price", "scale": 100}
+    for name in ("listed_at", "sold_at"):
+        if name in part and not table[name].is_temporal():
+            how = "ms" if table[name].is_integer() else "iso"
+            part[name] = {"column": name, "format": how}
+    lacking = [name for name in ("listing_id", "seller", "listed_at") if name not in part]
+    if lacking:
+        raise ConfigError(
+            str(listings),
+            [
+                f"no column named {', '.join(lacking)}; there are {', '.join(table)}. "
+                "Say which column is which in a mapping (docs/mapping.md), or rename them"
+            ],
+        )
+    return Mapping.model_validate({"listings": part})
+
+
 def _schema(path: Path | None, delimiter: str | None) -> Schema | None:
     return None if path is None else files.schema(path, delimiter=delimiter)
 

@@ -49,5 +49,7 @@ def run(
         announce(f"http://{host}:{door.getsockname()[1]}")
         try:
             server.run(sockets=[door])
+        except KeyboardInterrupt:
+            pass  # uvicorn ends gracefully on Ctrl-C, and then raises it once more
         finally:
             system.close()

@@ -12,7 +12,7 @@ measure all rows of docs/benchmarks.md that rest on the simulator again."""
 
 
 def digest(events: list[Event]) -> str:
-    """Of what happened to what, when, by whom and for how much; chances come in by what they did."""
+    """Of what happened to what, when, by whom, for how much: chances come in by what they did."""
     hasher = hashlib.sha256()
     for event in events:
         what = (event.kind, event.t, event.listing, event.listings, event.user, event.text)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from heirloom import __version__
 from heirloom.adapters import bundle as bundles
+from heirloom.adapters import published as publications
 from heirloom.adapters.anteroom import SqliteAnteroom
 from heirloom.adapters.lake import ParquetLake
 from heirloom.adapters.slate_records import ParquetRecords
@@ -21,7 +22,9 @@ from heirloom.core.event import Event
 from heirloom.core.log import Rejected
 from heirloom.core.query import Query, Request
 from heirloom.core.slate import Candidates, Slate
+from heirloom.core.vocabulary import Vocabulary
 from heirloom.encoders.hashed import Hashed
+from heirloom.features.view import FeatureView
 from heirloom.pipelines.ingest import Ingest, Report
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.serve import Policy, recommend, record, retrieve
@@ -45,7 +48,8 @@ class System:
         clock: ms since 1970 UTC.
 
     Raises:
-        ConfigError: the policy names what is not there, or the bundle is of another view.
+        ConfigError: the policy names what is not there, the view is not what was published, or
+            the bundle is of another view.
         BundleError, StoreError: what lies in the folder is damaged, or in use.
     """
 
@@ -62,12 +66,15 @@ class System:
         self.now_ms = clock
         self.folder = settings.system.folder
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.log = SqliteLog(self.folder / "events.sqlite", lake=ParquetLake(self.folder / "lake"))
+        self.published = publications.read(self.folder)
+        if self.published is not None:
+            self.published.check(view_of(settings, self.registry))
+        self.log = open_log(self.folder)
         self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
         self.live = self.empty_live()
         self.live.replay(self.log.read())
         self.policy = self._published() if answering else self._policy_of(None, "")
-        self.policy.check(self.live)
+        self.policy.check(self.live, self.published)
         self._lock = threading.RLock()
         self._ingest = Ingest(
             log=self.log,
@@ -82,22 +89,9 @@ class System:
 
     def empty_live(self, *, retrievers: bool = True) -> Live:
         """A state that has folded nothing yet; it shares the log's codes."""
-        catalogue = Catalogue(
-            self.log.vocabulary(),
-            retire_after_ms=self.settings.system.retire_after_days * DAY_MS,
+        return empty_live(
+            self.settings, self.registry, self.log.vocabulary(), retrievers=retrievers
         )
-        make_view = pick("view", self.registry.views, self.settings.policy.view)
-        live = Live(
-            catalogue=catalogue,
-            view=make_view(self.settings.system.declared),
-            content=ContentIndex(Hashed()),
-            declared=self.settings.system.declared,
-        )
-        if retrievers:
-            named = {name for quota in self.settings.policy.quotas.values() for name in quota}
-            make = self.registry.retrievers
-            live.add({name: pick("retriever", make, name)(live) for name in sorted(named)})
-        return live
 
     def ingest(self, events: Iterable[Event | Rejected], *, source: str = "api") -> Report:
         """Take events over; durable and folded when it returns."""
@@ -176,7 +170,7 @@ class System:
     def publish(self, bundle_id: str) -> None:
         """Answer with a bundle from now on, here and after a restart."""
         policy = self._policy_with(bundle_id)
-        policy.check(self.live)
+        policy.check(self.live, self.published)
         pointer = self.folder / "current.txt"
         unfinished = pointer.with_suffix(".tmp")
         unfinished.write_text(bundle_id + "\n", encoding="utf-8")
@@ -263,6 +257,37 @@ class System:
             pool=part.pool,
             seller_cap=part.seller_cap,
         )
+
+
+def open_log(folder: Path, *, read_only: bool = False) -> SqliteLog:
+    """The event log in a system's folder; readers may stand beside the one writer."""
+    return SqliteLog(
+        folder / "events.sqlite", lake=ParquetLake(folder / "lake"), read_only=read_only
+    )
+
+
+def view_of(settings: Settings, registry: Registry) -> FeatureView:
+    """The feature view that the settings name."""
+    view: FeatureView = pick("view", registry.views, settings.policy.view)(settings.system.declared)
+    return view
+
+
+def empty_live(
+    settings: Settings, registry: Registry, vocabulary: Vocabulary, *, retrievers: bool = True
+) -> Live:
+    """A state that has folded nothing yet, with the codes of a log."""
+    catalogue = Catalogue(vocabulary, retire_after_ms=settings.system.retire_after_days * DAY_MS)
+    live = Live(
+        catalogue=catalogue,
+        view=view_of(settings, registry),
+        content=ContentIndex(Hashed()),
+        declared=settings.system.declared,
+    )
+    if retrievers:
+        named = {name for quota in settings.policy.quotas.values() for name in quota}
+        make = registry.retrievers
+        live.add({name: pick("retriever", make, name)(live) for name in sorted(named)})
+    return live
 
 
 def _made(folder: Path) -> Path:

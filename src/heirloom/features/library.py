@@ -238,13 +238,12 @@ def rental_view(
 
 
 def _demand(kinds: tuple[str, ...]) -> tuple[Definition, ...]:
-    windows = ("7d", "14d", "30d", "90d", "365d")
+    windows = ("7d", "14d", "30d", "90d", "365d", "ever")
     listing = Counter("listing_taken", ("listing",), kinds, windows, "Demand for the listing.")
     category = Counter("category_taken", ("category",), kinds, ("30d", "180d"))
     everything = Counter("all_taken", ("all",), kinds, ("30d", "180d"))
     return (
         listing,
-        Counter("listing_taken", ("listing",), kinds, ("ever",), "Demand since the log begins."),
         Trend("listing_trend_7d", listing, "7d", "30d", "Rising or fading this week."),
         Trend("listing_trend_30d", listing, "30d", "90d", "Rising or fading this month."),
         Trend("listing_trend_90d", listing, "90d", "365d", "Rising or fading this season."),

@@ -2,15 +2,15 @@
 
 import hashlib
 from collections import Counter as Tally
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from heirloom.core.errors import ConfigError
 from heirloom.features.algebra import Definition, columns_of, problems_of
+from heirloom.features.definition import version_of
 from heirloom.features.kernel import KERNEL_VERSION
 from heirloom.features.plan import Plan, compile_plan
 from heirloom.features.state import FeatureState
-from heirloom.features.windows import WINDOWS
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,11 @@ class FeatureView:
     Attributes:
         name: lower case letters, digits, _.
         features: definitions (algebra.py), each giving one column or one per window.
-        version: 8 hex digits: a hash of the definitions, the hops and the kernel's version. It
-            changes whenever a value could.
+        owner: who answers for them; no part of the version.
+        revisions: by name of a definition, 2 and more where it was published and changed since.
+        versions: by name of a definition, its own version (definition.py).
+        version: 8 hex digits: a hash of these and the kernel's version. It changes whenever a
+            value could.
         columns: `name@version.feature`, in the order of the values.
 
     Raises:
@@ -30,6 +33,9 @@ class FeatureView:
 
     name: str
     features: tuple[Definition, ...]
+    owner: str = field(default="", compare=False)
+    revisions: Mapping[str, int] = field(default_factory=dict, hash=False)
+    versions: Mapping[str, str] = field(init=False, repr=False, compare=False)
     version: str = field(init=False)
     columns: tuple[str, ...] = field(init=False)
     _plan: Plan = field(init=False, repr=False, compare=False)
@@ -38,17 +44,36 @@ class FeatureView:
         where = f"FeatureView {self.name!r}"
         problems = [problem for definition in self.features for problem in problems_of(definition)]
         names = [column for definition in self.features for column in columns_of(definition)]
+        defined = Tally(definition.name for definition in self.features)
         twice = [name for name, count in Tally(names).items() if count > 1]
-        problems += [f"two features of one name: {name!r}" for name in twice]
+        twice += [name for name, count in defined.items() if count > 1 and name not in twice]
+        problems += [f"two features of one name: {name!r}; rename one of them" for name in twice]
+        problems += self._problems_of_revisions(set(defined))
         if not self.features:
             problems.append("no features")
         if problems:
             raise ConfigError(where, problems)
-        source = repr((KERNEL_VERSION, sorted(WINDOWS.items()), self.features))
+        versions = {
+            definition.name: version_of(definition, self.revision(definition.name))
+            for definition in self.features
+        }
+        source = repr((KERNEL_VERSION, tuple(versions.items())))
         version = hashlib.sha256(source.encode()).hexdigest()[:8]
+        object.__setattr__(self, "versions", versions)
         object.__setattr__(self, "version", version)
         object.__setattr__(self, "columns", tuple(f"{self.name}@{version}.{n}" for n in names))
         object.__setattr__(self, "_plan", compile_plan(where, self.features))
+
+    def _problems_of_revisions(self, defined: set[str]) -> Iterator[str]:
+        for name, revision in self.revisions.items():
+            if name not in defined:
+                yield f"revisions: no definition is named {name!r}; correct it or take it out"
+            elif revision < 1:
+                yield f"revisions: {name!r} has {revision}; wanted 1 or more"
+
+    def revision(self, name: str) -> int:
+        """How often the definition of this name was made anew, from 1."""
+        return self.revisions.get(name, 1)
 
     def state(self) -> FeatureState:
         """An empty state of this view, at n = 0."""

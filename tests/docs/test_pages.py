@@ -165,6 +165,8 @@ def test_commands_in_the_docs_exist_with_their_options() -> None:
                 if command is None:
                     wrong.append(line)
                     continue
+                inner = getattr(command, "commands", {})
+                command = inner.get((found[2].split() or [""])[0], command)
                 known = {name for option in command.params for name in option.opts}
                 wrong += [f"{line}: {option}" for option in options if option not in known]
     assert wrong == []

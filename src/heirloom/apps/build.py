@@ -17,12 +17,11 @@ from heirloom.apps.registry import Registry, pick
 from heirloom.apps.settings import Settings
 from heirloom.core.bundle import DataWindow, ModelBundle
 from heirloom.core.catalogue import DAY_MS, Catalogue
-from heirloom.core.errors import InputError, NotFoundError
+from heirloom.core.errors import HeirloomError, InputError, NotFoundError
 from heirloom.core.event import Event
-from heirloom.core.log import Rejected
+from heirloom.core.log import EventLog, Rejected
 from heirloom.core.query import Query, Request
 from heirloom.core.slate import Candidates, Slate
-from heirloom.core.vocabulary import Vocabulary
 from heirloom.encoders.hashed import Hashed
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.ingest import Ingest, Report
@@ -73,8 +72,13 @@ class System:
         self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
         self.live = self.empty_live()
         self.live.replay(self.log.read())
-        self.policy = self._published() if answering else self._policy_of(None, "")
-        self.policy.check(self.live, self.published)
+        try:
+            self.policy = self._published() if answering else self._policy_of(None, "")
+            self.policy.check(self.live, self.published)
+        except HeirloomError:
+            self.log.close()
+            self.anteroom.close()
+            raise
         self._lock = threading.RLock()
         self._ingest = Ingest(
             log=self.log,
@@ -89,9 +93,7 @@ class System:
 
     def empty_live(self, *, retrievers: bool = True) -> Live:
         """A state that has folded nothing yet; it shares the log's codes."""
-        return empty_live(
-            self.settings, self.registry, self.log.vocabulary(), retrievers=retrievers
-        )
+        return empty_live(self.settings, self.registry, self.log, retrievers=retrievers)
 
     def ingest(self, events: Iterable[Event | Rejected], *, source: str = "api") -> Report:
         """Take events over; durable and folded when it returns."""
@@ -273,10 +275,12 @@ def view_of(settings: Settings, registry: Registry) -> FeatureView:
 
 
 def empty_live(
-    settings: Settings, registry: Registry, vocabulary: Vocabulary, *, retrievers: bool = True
+    settings: Settings, registry: Registry, log: EventLog, *, retrievers: bool = True
 ) -> Live:
-    """A state that has folded nothing yet, with the codes of a log."""
-    catalogue = Catalogue(vocabulary, retire_after_ms=settings.system.retire_after_days * DAY_MS)
+    """A state that has folded nothing yet; it shares the log's codes."""
+    catalogue = Catalogue(
+        log.vocabulary(), retire_after_ms=settings.system.retire_after_days * DAY_MS
+    )
     live = Live(
         catalogue=catalogue,
         view=view_of(settings, registry),

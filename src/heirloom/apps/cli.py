@@ -1,4 +1,4 @@
-"""The command line: heirloom simulate | ingest | train | evaluate | serve | recommend | demo."""
+"""The command line: simulate, ingest, train, evaluate, serve, recommend, features, demo."""
 
 import os
 import sys
@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from heirloom.apps.cli_features import features
+from heirloom.apps.options import LAPTOP, Folder, SystemFile
+from heirloom.apps.options import settings_of as _settings
 from heirloom.apps.progress import Bars
-from heirloom.apps.settings import Settings, load
 from heirloom.core.errors import HeirloomError
 from heirloom.core.event import Surface
 from heirloom.core.listing import Listing
@@ -24,16 +26,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(features, name="features")
 console = Console()
-
-SystemFile = Annotated[
-    Path, typer.Option("--system", help="TOML file of the system; see systems/laptop.toml.")
-]
-Folder = Annotated[
-    Path | None,
-    typer.Option("--folder", help="Where the system's data lies, in place of the TOML's."),
-]
-LAPTOP = Path("systems/laptop.toml")
 
 
 def main() -> NoReturn:
@@ -231,10 +225,6 @@ def metrics_table(metrics: dict[str, float], slices: dict[str, dict[str, float]]
     for label, values in {"all": metrics, **slices}.items():
         table.add_row(label, *(f"{values[name]:.4f}" for name in metrics))
     return table
-
-
-def _settings(system: Path, folder: Path | None) -> Settings:
-    return load(system, **({"folder": folder} if folder else {}))
 
 
 def _stock(listings: Path | None, mapping: Path | None) -> list[Listing] | None:

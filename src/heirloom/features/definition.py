@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
@@ -34,9 +34,9 @@ _HEX = 8
 def source_of(definition: Definition) -> Source:
     """The definition's frozen record as plain JSON, without what is said about it.
 
-    A field that is empty (`None`, `()`, `""`) is left out: a word of the algebra may get a new
-    field without changing the definitions that do not use it. A whole number is one number,
-    however it was written.
+    A field left at a default that says nothing (`None`, `()`, `""`, a record) is left out: a word
+    of the algebra may get such a field without changing the definitions that do not use it. A
+    whole number is one number, however it was written.
 
     >>> source_of(Age("listing_age", about="New stock is most of the stock."))
     {'word': 'Age', 'name': 'listing_age'}
@@ -47,9 +47,10 @@ def source_of(definition: Definition) -> Source:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        said = {f.name: getattr(value, f.name) for f in fields(value) if f.repr and f.compare}
-        kept = {name: each for name, each in said.items() if each not in (None, (), "")}
-        return {"word": type(value).__name__} | {name: _plain(v) for name, v in kept.items()}
+        kept = [f for f in fields(value) if f.repr and f.compare and not _unsaid(value, f)]
+        return {"word": type(value).__name__} | {
+            f.name: _plain(getattr(value, f.name)) for f in kept
+        }
     if isinstance(value, tuple | list):
         return [_plain(each) for each in value]
     if isinstance(value, Enum):
@@ -61,6 +62,13 @@ def _plain(value: Any) -> Any:
     raise TypeError(
         f"source_of: a definition holds a {type(value).__name__}; wanted plain values and records"
     )
+
+
+def _unsaid(record: Any, each: Field[Any]) -> bool:
+    if each.default is MISSING:
+        return False
+    empty = each.default in (None, (), "") or is_dataclass(each.default)
+    return empty and getattr(record, each.name) == each.default
 
 
 def hops_of(source: Source) -> Hops:
@@ -117,6 +125,25 @@ def unit_of(definition: Definition) -> str:
         case Given():
             return "as handed over"
     raise TypeError(f"unit_of: no unit for {type(definition).__name__}; add it to definition.py")
+
+
+def keys_of(definition: Definition) -> list[str]:
+    """What a definition's counts are kept by, as `person x brand`; its operands' ones too.
+
+    >>> keys_of(Counter("mine", ("person", "brand"), ("click",), ("7d",)))
+    ['person x brand']
+    """
+    if isinstance(definition, Lift):
+        value = f"declared.{definition.declared}"
+        return [f"{part} x {value}" for part in ("listing", "category", "all")]
+
+    def keys(source: Source) -> list[str]:
+        nested = [
+            key for value in source.values() if isinstance(value, dict) for key in keys(value)
+        ]
+        return [" x ".join(source["key"]), *nested] if "key" in source else nested
+
+    return list(dict.fromkeys(keys(source_of(definition))))
 
 
 def changes(before: Source, after: Source) -> list[str]:

@@ -25,10 +25,12 @@ _KINDS = list(KIND_CODE)
 class Mention:
     """One listing that an event names; `slot` is -1 where it names none that has a slot.
 
-    Times in ms since 1970 UTC; `seq` is the event's offset; `price_minor` 0 for none.
+    Times in ms since 1970 UTC; `seq` is the event's offset, `place` the listing's among those it
+    names; `price_minor` 0 for none.
     """
 
     seq: int
+    place: int
     t: int
     kind: str
     slot: int
@@ -168,9 +170,9 @@ class _Part:
         event, row = self.facts.events[self.event[at]], int(self.row[at])
         kind, seq, t = _KINDS[event["kind"]], int(event["seq"]), int(event["t"])
         if row < 0:
-            return Mention(seq, t, kind, -1, 0)
-        listing = self.facts.listings[row]
-        return Mention(seq, t, kind, int(listing["slot"]), int(listing["price_minor"]))
+            return Mention(seq, 0, t, kind, -1, 0)
+        listing, place = self.facts.listings[row], row - int(self.facts.starts[self.event[at]])
+        return Mention(seq, place, t, kind, int(listing["slot"]), int(listing["price_minor"]))
 
 
 def gather(

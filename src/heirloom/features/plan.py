@@ -41,12 +41,14 @@ class Plan:
         given: names of the columns that the pipeline hands over, in order.
         width: how many columns.
         room: cells that one mention may need in an arena.
+        families: key and windows of each family, in the order of the tables.
     """
 
     tables: Tables
     given: tuple[str, ...]
     width: int
     room: int
+    families: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +223,8 @@ def _pack(compiler: _Compiler) -> Plan:
         parameters=np.array([p for _, _, p, _ in compiler.features], np.float64).reshape(-1, 2),
     )
     room = sum(family[kernel.F_WIDTH] for family in families)
-    return Plan(tables, tuple(compiler.given), compiler.width, room)
+    named = tuple((key, windows) for _, key, windows in compiler.families)
+    return Plan(tables, tuple(compiler.given), compiler.width, room, named)
 
 
 def _table(rows: Sequence[Sequence[int]], width: int) -> NDArray[np.int64]:

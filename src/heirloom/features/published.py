@@ -89,7 +89,7 @@ class Published:
 
     def unpublished(self, view: FeatureView) -> list[str]:
         """Names of the view's definitions whose version was never published."""
-        known = self._of(view.name).definitions
+        known = self.of(view.name).definitions
         return [
             name
             for name, version in view.versions.items()
@@ -126,7 +126,7 @@ class Published:
         """
         if problems := self.refusals(view):
             raise ConfigError(f"view {view.name!r} and what was published", problems)
-        known = self._of(view.name)
+        known = self.of(view.name)
         definitions = dict(known.definitions)
         for definition in view.features:
             before = definitions.get(definition.name, ())
@@ -144,11 +144,12 @@ class Published:
         versions = {**known.versions, view.version: dict(view.versions)}
         return replace(self, views={**self.views, view.name: PublishedView(definitions, versions)})
 
-    def _of(self, name: str) -> PublishedView:
+    def of(self, name: str) -> PublishedView:
+        """The publications of a view; none if it never was published."""
         return self.views.get(name, PublishedView())
 
     def _changed(self, view: FeatureView) -> Iterator[str]:
-        known = self._of(view.name).definitions
+        known = self.of(view.name).definitions
         for definition in view.features:
             name, revision = definition.name, view.revision(definition.name)
             before = known.get(name, ())
@@ -186,7 +187,7 @@ def difference(trained: Sequence[str], view: FeatureView, published: Published |
     if not gone and not new and then != now:
         said.append("their order is another")
     name, _, version = min(prefixes, default="").partition("@")
-    known = (published or Published()).views.get(view.name, PublishedView())
+    known = (published or Published()).of(view.name)
     if name != view.name or version not in known.versions:
         return said
     current = {definition.name: definition for definition in view.features}

@@ -1,6 +1,7 @@
 """FeatureState: what a view knows after the first n entries of the log."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,23 @@ from heirloom.features.plan import Plan
 
 _EVENT_FIELDS = ("t", "kind", "person", "seller")
 _LISTING_FIELDS = ("slot", "seller", "brand", "category", "size", "colour", "condition")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the state holds of one family: a key with one set of windows, shared by definitions.
+
+    Attributes:
+        key: what the key is made of (algebra.SOURCES).
+        windows: their names; none for times of a first or last mention.
+        keys: how many keys have a row.
+        nbytes: of these rows and their places in the map, without the room kept for growth.
+    """
+
+    key: tuple[str, ...]
+    windows: tuple[str, ...]
+    keys: int
+    nbytes: int
 
 
 class FeatureState:
@@ -71,6 +89,18 @@ class FeatureState:
     def nbytes(self) -> int:
         """Memory held, in bytes."""
         return sum(array.nbytes for array in self._memory)
+
+    def held(self) -> tuple[Held, ...]:
+        """What each family holds, in the order of the plan."""
+        packed, memory = self._memory.places[:, 0], self._memory
+        keys = np.bincount(packed[packed != 0] >> 56, minlength=len(self._plan.families) + 1)[1:]
+        table = self._plan.tables.families
+        arenas = np.where(table[:, kernel.F_MODE] == kernel.COUNT, 4, 8)
+        sizes = table[:, kernel.F_WIDTH] * arenas + memory.places[:1].nbytes
+        return tuple(
+            Held(key, windows, int(count), int(count * size))
+            for (key, windows), count, size in zip(self._plan.families, keys, sizes, strict=True)
+        )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that the state is, by name (kernel.Memory), without the room kept for growth.

@@ -131,7 +131,7 @@ def test_the_page_for_people_can_be_read(shop: Path) -> None:
     status, printed = run(shop, "explain", "l0", "--person", "anna", "--at", at, "--events", "1",
                           "--only", "listing_*")  # fmt: skip
     assert status == 0
-    assert "listing_clicked_24h  2 mentions  = 2 counted" in printed
+    assert "listing_clicked_24h  2 count  = 2 counted" in printed
     assert "2 click of listing l0; 24h from 2025-06-14 20:00:00" in printed
     assert "2025-06-15 19:06:40  click l0 by anna  (offset 5)" in printed
     assert "… and 1 more" in printed

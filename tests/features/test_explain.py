@@ -1,6 +1,7 @@
 """Explain: a second opinion on the kernel's values, with the events they are made of."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from typing import get_args
 
@@ -11,7 +12,21 @@ from hypothesis import strategies as st
 
 from heirloom.core.event import KIND_CODE
 from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
-from heirloom.features.algebra import Counter, Definition, Given, Price, Ratio
+from heirloom.features.algebra import (
+    Counter,
+    Decay,
+    Definition,
+    Distinct,
+    First,
+    Given,
+    Last,
+    LastK,
+    Price,
+    Ratio,
+    SinceLast,
+    Sum,
+    Where,
+)
 from heirloom.features.explain import Explained, explain
 from heirloom.features.library import marketplace_view, rental_view
 from heirloom.features.view import FeatureView
@@ -80,9 +95,31 @@ def test_an_unknown_key_has_no_evidence_and_no_value() -> None:
     assert not made["mine_24h"].evidence[0].known
 
 
+BEST = Where(surfaces=("search", "home"), positions=(0, 2))
+REST = FeatureView(
+    "rest",
+    (
+        Counter("asked", ("query", "listing"), ("impression", "click"), ("7d", "30d")),
+        Counter("kind", ("brand", "size", "category"), ("impression",), ("1h", "4w", "ever")),
+        Counter("best", ("listing",), ("impression", "click"), ("24h",), where=BEST),
+        Counter("here", ("category", "surface"), ("impression",), ("365d",)),
+        Sum("spent", ("person",), ("purchase", "click"), ("24h", "90d")),
+        Decay("loyal", replace(CLICKS, key=("person", "brand")), ("24h",), 36 * HOUR),
+        SinceLast("since", ("person", "seller"), ("click",), within="7d"),
+        Last("last_brand", ("person",), ("click", "save"), "brand", within="30d"),
+        Last("last_query", ("person",), ("search", "impression"), "query"),
+        First("first_surface", ("listing",), ("impression",), "surface"),
+        LastK("of_brand", ("person",), ("click", "save", "impression"), "brand", 5),
+        LastK("of_size", ("person",), ("click", "impression"), "declared.3", 2, within="7d"),
+        Distinct("brands", ("person",), ("click", "impression"), "brand", ("1h", "7d"), 2),
+        Distinct("askers", ("listing",), ("impression",), "query", ("30d",)),
+    ),
+)
+"""Words that the library does without."""
 VIEWS = {
     "marketplace": marketplace_view(),
-    "rental": rental_view(["occasion", "size"]),
+    "rental": rental_view(["occasion", "size"], kinds=("purchase", "click", "impression")),
+    "rest": REST,
 }
 
 
@@ -111,7 +148,7 @@ def test_the_plain_path_and_the_kernel_agree_by_bytes(
 
 
 def test_every_word_of_the_algebra_is_explained() -> None:
-    library = [*marketplace_view().features, *rental_view(["size"]).features]
+    library = [*marketplace_view().features, *rental_view(["size"]).features, *REST.features]
     made = explained(FeatureView("all", tuple({type(d): d for d in library}.values())),
                      facts(("listed", T0, 0)), T0)  # fmt: skip
     words = {type(each.definition) for each in made.values()}

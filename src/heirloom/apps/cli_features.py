@@ -186,8 +186,8 @@ def _held(settings: "Settings", view: "FeatureView") -> tuple[int, "tuple[Held, 
 
 def _listed(view: "FeatureView", published: "Published | None") -> Iterator[dict[str, Any]]:
     """Each definition as plain JSON; `published` is null where it was not."""
-    from heirloom.features.algebra import columns_of
-    from heirloom.features.definition import keys_of, unit_of
+    from heirloom.features.algebra import columns_of, unit_of
+    from heirloom.features.definition import keys_of
 
     known = published.of(view.name).definitions if published else {}
     for definition in view.features:
@@ -271,6 +271,12 @@ def _print(found: "Explanation", differing: tuple[str, ...]) -> None:
             style="bold white on red",
             highlight=False,
         )
+        if found.saturated:
+            console.print(
+                f"{found.saturated} count(s) of the state met the end of their integer and stayed "
+                "there: a difference may be one of these.",
+                style="yellow",
+            )
 
 
 def _lines(counted: "Counted", told: set[str]) -> Iterator[str]:

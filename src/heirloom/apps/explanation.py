@@ -19,7 +19,7 @@ from heirloom.core.facts import Facts
 from heirloom.core.log import EventLog
 from heirloom.core.query import Query, Request
 from heirloom.core.vocabulary import Vocabulary
-from heirloom.features.definition import unit_of
+from heirloom.features.algebra import unit_of
 from heirloom.features.evidence import Evidence, Mention
 from heirloom.features.explain import Explained, explain, when
 from heirloom.features.view import FeatureView
@@ -78,7 +78,11 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """All columns of a view for one listing and one request, as of (t, n)."""
+    """All columns of a view for one listing and one request, as of (t, n).
+
+    `saturated`: how many counts of the state stand at the end of their integer. The plain path
+    knows no such end, so a difference may be one of these and no bug.
+    """
 
     view: str
     version: str
@@ -88,6 +92,7 @@ class Explanation:
     surface: str
     t: int
     n: int
+    saturated: int
     values: tuple[Value, ...]
 
     @property
@@ -144,6 +149,7 @@ def explanation(
             surface=query.surface,
             t=query.t,
             n=live.n,
+            saturated=live.features.saturated,
             values=tuple(_values(live.view, kernel, by_column, words)),
         )
 
@@ -193,12 +199,12 @@ class _Words:
         """A piece of evidence in words."""
         key = {
             self._part(part): self._text(part, code)
-            for part, code in zip(evidence.key, evidence.codes, strict=True)
+            for part, code in zip(evidence.wanted.key, evidence.codes, strict=True)
         }
         return Counted(
             key,
-            evidence.kinds,
-            evidence.window,
+            evidence.wanted.kinds,
+            evidence.wanted.window,
             evidence.from_ms,
             evidence.to_ms,
             evidence.count,

@@ -1,4 +1,4 @@
-"""What stands beside a definition: its source, its version, its unit."""
+"""What stands beside a definition: its source, its version, its keys."""
 
 import hashlib
 import json
@@ -6,20 +6,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from heirloom.features.algebra import (
-    Age,
-    Counter,
-    Definition,
-    Given,
-    Lift,
-    Price,
-    PriceGap,
-    Ratio,
-    SinceFirst,
-    SinceLast,
-    Static,
-    Trend,
-)
+from heirloom.features.algebra import Definition, Lift
 from heirloom.features.kernel import KERNEL_VERSION
 from heirloom.features.windows import WINDOWS
 
@@ -38,6 +25,7 @@ def source_of(definition: Definition) -> Source:
     of the algebra may get such a field without changing the definitions that do not use it. A
     whole number is one number, however it was written.
 
+    >>> from heirloom.features.algebra import Age
     >>> source_of(Age("listing_age", about="New stock is most of the stock."))
     {'word': 'Age', 'name': 'listing_age'}
     """
@@ -103,33 +91,10 @@ def digest(source: Source, hops: Hops, revision: int, kernel: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_HEX]
 
 
-def unit_of(definition: Definition) -> str:
-    """What one of a definition's values is measured in.
-
-    >>> unit_of(Age("age")), unit_of(Price("price"))
-    ('hours', 'log minor units')
-    """
-    match definition:
-        case Counter():
-            return "mentions"
-        case Ratio():
-            return "share"
-        case SinceLast() | SinceFirst() | Age():
-            return "hours"
-        case Price():
-            return "log minor units"
-        case Trend() | PriceGap() | Lift():
-            return "log ratio"
-        case Static():
-            return "hour of the day" if definition.of == "hour" else "code"
-        case Given():
-            return "as handed over"
-    raise TypeError(f"unit_of: no unit for {type(definition).__name__}; add it to definition.py")
-
-
 def keys_of(definition: Definition) -> list[str]:
     """What a definition's counts are kept by, as `person x brand`; its operands' ones too.
 
+    >>> from heirloom.features.algebra import Counter
     >>> keys_of(Counter("mine", ("person", "brand"), ("click",), ("7d",)))
     ['person x brand']
     """

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from heirloom.core.event import KIND_CODE, Kind
+from heirloom.core.event import KIND_CODE, SURFACE_CODE, Kind
 from heirloom.core.facts import Facts
+from heirloom.features.algebra import ANYWHERE, Where
 from heirloom.features.windows import WINDOWS
 
 Key = tuple[str, ...]
@@ -38,31 +39,56 @@ class Mention:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which mentions a value rests on, and what is asked of them.
+
+    Attributes:
+        key: what the key is made of (algebra.SOURCES).
+        kinds: which kinds of event count.
+        window: its name.
+        where: on which surfaces and positions.
+        of: the attribute whose codes are wanted; "" for none.
+        k: of how many of the latest, by the log's order, `Evidence.latest` is wanted.
+    """
+
+    key: Key
+    kinds: tuple[str, ...]
+    window: str
+    where: Where = ANYWHERE
+    of: str = ""
+    k: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """The mentions of one key, of some kinds, in one window.
 
     Attributes:
-        key: what the key is made of (algebra.SOURCES).
+        wanted: what was asked for.
         codes: the key itself, one code a part; 0: unknown, and then there is no evidence.
-        kinds: which kinds of event count.
-        window: its name.
         from_ms: the window's tail, snapped to its hop.
         to_ms: the end of the bucket that holds the request's time; not included.
         count: how many mentions.
         paid: (mentions with a price, sum of their prices in minor units).
         span: (earliest, latest) event time; (0, 0) for none.
+        ends: codes of `wanted.of` at the span's ends; of ties the first and the last of the log.
+        values: the different codes of `wanted.of`, without 0.
+        latest: (event time, code of `wanted.of`) of the last k in the log's order.
+        buckets: how many mentions in each hop, by floor(t / hop).
         newest: the latest of them by event time, newest first.
     """
 
-    key: Key
+    wanted: Wanted
     codes: tuple[int, ...]
-    kinds: tuple[str, ...]
-    window: str
     from_ms: int
     to_ms: int
     count: int = 0
     paid: tuple[int, int] = (0, 0)
     span: tuple[int, int] = (0, 0)
+    ends: tuple[int, int] = (0, 0)
+    values: frozenset[int] = frozenset()
+    latest: tuple[tuple[int, int], ...] = ()
+    buckets: dict[int, int] = field(default_factory=dict)
     newest: tuple[Mention, ...] = ()
 
     @property
@@ -124,9 +150,9 @@ class _Part:
         events, listings = self.facts.events, self.facts.listings
         if part == "all":
             return np.ones(len(self.event), np.int64)
-        if part == "person":
-            persons: Codes = events["person"][self.event].astype(np.int64)
-            return persons
+        if part in ("person", "query", "surface"):
+            whole: Codes = events[part][self.event].astype(np.int64)
+            return whole
         name, _, number = part.partition(".")
         if number:
             codes: Codes = events["declared"][self.event, int(number)].astype(np.int64)
@@ -154,7 +180,8 @@ class _Part:
 
     def of(self, evidence: Evidence) -> Codes:
         """Which mentions belong to a piece of evidence, in log order."""
-        asked = (evidence.key, evidence.codes)
+        wanted = evidence.wanted
+        asked = (wanted.key, evidence.codes)
         if asked not in self._at:
             mask = np.ones(len(self.event), np.bool_)
             for part, code in zip(*asked, strict=True):
@@ -162,9 +189,18 @@ class _Part:
             self._at[asked] = np.flatnonzero(mask)
         at = self._at[asked]
         events = self.facts.events[self.event[at]]
-        kinds = np.isin(events["kind"], [KIND_CODE[kind] for kind in evidence.kinds])
-        inside = (events["t"] >= evidence.from_ms) & (events["t"] < evidence.to_ms)
-        return at[kinds & inside]
+        keep = np.isin(events["kind"], [KIND_CODE[kind] for kind in wanted.kinds])
+        keep &= (events["t"] >= evidence.from_ms) & (events["t"] < evidence.to_ms)
+        if wanted.where.surfaces:
+            surfaces = [SURFACE_CODE[surface] for surface in wanted.where.surfaces]
+            keep &= np.isin(events["surface"], surfaces)
+        if wanted.where.positions is not None:
+            first, last = wanted.where.positions
+            there = self.row[at] >= 0
+            positions = np.full(len(at), -1)
+            positions[there] = self.facts.listings["position"][self.row[at][there]]
+            keep &= (positions >= first) & (positions <= last)
+        return at[keep]
 
     def mention(self, at: int) -> Mention:
         event, row = self.facts.events[self.event[at]], int(self.row[at])
@@ -193,9 +229,20 @@ def _with(evidence: Evidence, part: _Part, at: Codes, newest: int) -> Evidence:
     rows = part.row[at]
     prices = part.facts.listings["price_minor"][rows[rows >= 0]]
     priced, paid = evidence.paid
-    earliest, latest = int(times.min()), int(times.max())
-    if evidence.count:
-        earliest, latest = min(earliest, evidence.span[0]), max(latest, evidence.span[1])
+    wanted = evidence.wanted
+    codes = part.column(wanted.of)[at] if wanted.of else np.zeros(len(at), np.int64)
+    first, last = int(times.argmin()), len(times) - 1 - int(times[::-1].argmax())
+    span, ends = evidence.span, evidence.ends
+    if not evidence.count or times[first] < span[0]:
+        span, ends = (int(times[first]), span[1]), (int(codes[first]), ends[1])
+    if not evidence.count or times[last] >= span[1]:
+        span, ends = (span[0], int(times[last])), (ends[0], int(codes[last]))
+    tail = len(at) - min(wanted.k, len(at))
+    recent = [*evidence.latest, *zip(times[tail:].tolist(), codes[tail:].tolist(), strict=True)]
+    buckets = dict(evidence.buckets)
+    hops, counts = np.unique(times // WINDOWS[wanted.window].hop_ms, return_counts=True)
+    for bucket, count in zip(hops.tolist(), counts.tolist(), strict=True):
+        buckets[bucket] = buckets.get(bucket, 0) + count
     latest_at = at[np.argsort(times, kind="stable")[len(at) - newest if len(at) > newest else 0 :]]
     shown = [*evidence.newest, *(part.mention(each) for each in latest_at.tolist())]
     shown.sort(key=lambda mention: (mention.t, mention.seq), reverse=True)
@@ -203,6 +250,10 @@ def _with(evidence: Evidence, part: _Part, at: Codes, newest: int) -> Evidence:
         evidence,
         count=evidence.count + len(at),
         paid=(priced + int((prices > 0).sum()), paid + sum(prices.tolist())),
-        span=(earliest, latest),
+        span=span,
+        ends=ends,
+        values=evidence.values | set(codes[codes > 0].tolist()),
+        latest=tuple(recent[len(recent) - min(wanted.k, len(recent)) :]),
+        buckets=buckets,
         newest=tuple(shown[:newest]),
     )

@@ -15,8 +15,13 @@ from heirloom.core.query import Request
 from heirloom.features.algebra import (
     Age,
     Counter,
+    Decay,
     Definition,
+    Distinct,
+    First,
     Given,
+    Last,
+    LastK,
     Lift,
     Price,
     PriceGap,
@@ -24,12 +29,13 @@ from heirloom.features.algebra import (
     SinceFirst,
     SinceLast,
     Static,
+    Sum,
     Trend,
     columns_of,
 )
-from heirloom.features.evidence import Evidence, Key, Stock, gather, stock_of, stretch
+from heirloom.features.evidence import Evidence, Stock, Wanted, gather, stock_of, stretch
 from heirloom.features.view import FeatureView
-from heirloom.features.windows import HOUR_MS, WINDOWS
+from heirloom.features.windows import HOUR_MS, MINUTE_MS, WINDOWS
 
 Parts = Callable[[], Iterable[Facts]]
 """Gives the log's first n entries, in parts; it is asked twice."""
@@ -71,25 +77,25 @@ def explain(
     """
     stock = stock_of(parts(), slot)
     codes = _codes(request, stock)
-    wanted: dict[tuple[Key, tuple[str, ...], str], Evidence] = {}
+    found: dict[Wanted, Evidence] = {}
 
-    def want(key: Key, kinds: tuple[str, ...], window: str) -> Evidence:
-        from_ms, to_ms = stretch(window, request.query.t)
-        mine = tuple(codes.get(part, 0) for part in key)
-        return wanted.setdefault(
-            (key, kinds, window), Evidence(key, mine, kinds, window, from_ms, to_ms)
-        )
+    def ask(wanted: Wanted) -> Evidence:
+        from_ms, to_ms = stretch(wanted.window, request.query.t)
+        mine = tuple(codes.get(part, 0) for part in wanted.key)
+        return found.setdefault(wanted, Evidence(wanted, mine, from_ms, to_ms))
 
     # Asked once to learn what is wanted, and once more with what was found.
-    list(_explained(view, _Asked(request, stock, codes, want)))
-    found = gather(parts(), list(wanted.values()), slot, stock, newest)
-    by_name = dict(zip(wanted, found, strict=True))
-    return list(_explained(view, _Asked(request, stock, codes, lambda *asked: by_name[asked])))
+    asked = _Asked(request, stock, codes, ask)
+    list(_explained(view, asked))
+    for evidence in gather(parts(), list(found.values()), slot, stock, newest):
+        found[evidence.wanted] = evidence
+    return list(_explained(view, asked))
 
 
 def _codes(request: Request, stock: Stock) -> dict[str, int]:
     """What a key may be made of, for this request and listing."""
     codes = {"all": 1, "person": request.person, "surface": request.surface, **stock.codes}
+    codes["query"] = request.text
     for i, value in enumerate(request.declared.tolist()):
         codes |= {f"declared.{i}": value, f"stated.{i}": int(value != 0)}
     return codes | {"listing": int(stock.opening is not None)}
@@ -109,7 +115,7 @@ class _Asked:
     request: Request
     stock: Stock
     codes: dict[str, int]
-    ask: Callable[[Key, tuple[str, ...], str], Evidence]
+    ask: Callable[[Wanted], Evidence]
 
     @property
     def t(self) -> int:
@@ -120,14 +126,20 @@ class _Asked:
         match definition:
             case Counter(windows=windows):
                 yield from (self.count(definition, window) for window in windows)
+            case Sum(windows=windows):
+                yield from (self.sum(definition, window) for window in windows)
             case Ratio(windows=windows):
                 yield from (self.ratio(definition, window) for window in windows)
             case Trend():
                 yield self.trend(definition)
-            case SinceLast(key=key, kinds=kinds):
-                yield self.since(key, kinds, "latest", 1)
-            case SinceFirst(key=key, kinds=kinds):
-                yield self.since(key, kinds, "earliest", 0)
+            case Decay(windows=windows):
+                yield from (self.decay(definition, window) for window in windows)
+            case SinceLast() | SinceFirst() | Last() | First():
+                yield self.end(definition)
+            case LastK():
+                yield self.last_k(definition)
+            case Distinct(windows=windows):
+                yield from (self.distinct(definition, window) for window in windows)
             case Age():
                 opened = self.stock.opened_ms if self.stock.opening else 0
                 yield self.hours(opened, "listed", ())
@@ -147,7 +159,7 @@ class _Asked:
                 raise TypeError(f"explain: no arithmetic for {type(definition).__name__}")
 
     def count(self, counter: Counter, window: str) -> _Value:
-        found = self.ask(counter.key, counter.kinds, window)
+        found = self.ask(_wanted(counter, window))
         value = float(found.count) if found.known else math.nan
         return _Value(value, f"{found.count} counted", (found,))
 
@@ -175,9 +187,49 @@ class _Asked:
             return _Value(math.nan, how, evidence)
         return _Value(math.log((recent.value + 1.0) / (usual.value * scale + 1.0)), how, evidence)
 
-    def since(self, key: Key, kinds: tuple[str, ...], which: str, end: int) -> _Value:
-        found = self.ask(key, kinds, "ever")
-        return self.hours(found.span[end], which, (found,))
+    def sum(self, total: Sum, window: str) -> _Value:
+        found = self.ask(_wanted(total, window))
+        value = float(found.paid[1]) if found.known else math.nan
+        return _Value(value, f"{found.paid[1]} minor units of {found.paid[0]} priced", (found,))
+
+    def decay(self, decay: Decay, window: str) -> _Value:
+        found, hop = self.ask(_wanted(decay.of, window)), WINDOWS[window].hop_ms
+        value, told = 0.0, []
+        for bucket in sorted(found.buckets, reverse=True):
+            age = self.t // hop - bucket
+            value += found.buckets[bucket] * 2.0 ** -(age * hop / decay.half_life_ms)
+            told.append(f"{found.buckets[bucket]} x 2^-{age * hop / decay.half_life_ms:.4g}")
+        return _Value(value if found.known else math.nan, " + ".join(told) or "0", (found,))
+
+    def end(self, definition: SinceLast | SinceFirst | Last | First) -> _Value:
+        """The latest or earliest mention: how long ago, or the code of its attribute."""
+        latest = isinstance(definition, SinceLast | Last)
+        of = definition.of if isinstance(definition, Last | First) else ""
+        within = definition.within if isinstance(definition, SinceLast | Last) else "ever"
+        found = self.ask(_wanted(definition, "ever", of=of))
+        then, which = found.span[latest], "latest" if latest else "earliest"
+        if then and self.t - then > WINDOWS[within].length_ms:
+            return _Value(
+                math.nan, f"the {which}, at {when(then)}, is not within {within}", (found,)
+            )
+        if not of:
+            return self.hours(then, which, (found,))
+        code = found.ends[latest]
+        return _Value(float(code) if code else math.nan, f"code of {of} of the {which}", (found,))
+
+    def last_k(self, last: LastK) -> _Value:
+        found = self.ask(_wanted(last, "ever", of=last.of, k=last.k))
+        mine, since = self.codes.get(last.of, 0), self.t - WINDOWS[last.within].length_ms
+        recent = [code for t, code in found.latest if t // MINUTE_MS >= since // MINUTE_MS]
+        value = float(recent.count(mine)) if mine and found.known else math.nan
+        how = f"of the last {last.k}, {len(recent)} within {last.within}, of this {last.of}"
+        return _Value(value, how, (found,))
+
+    def distinct(self, distinct: Distinct, window: str) -> _Value:
+        found = self.ask(_wanted(distinct, window, of=distinct.of))
+        value = float(min(len(found.values), distinct.cap)) if found.known else math.nan
+        how = f"{len(found.values)} different, at most {distinct.cap} told apart"
+        return _Value(value, how, (found,))
 
     def hours(self, then: int, which: str, evidence: tuple[Evidence, ...]) -> _Value:
         if then == 0:
@@ -186,7 +238,7 @@ class _Asked:
         return _Value(value, f"hours since {which} at {when(then)}", evidence)
 
     def gap(self, gap: PriceGap, window: str) -> _Value:
-        found = self.ask(gap.key, gap.kinds, window)
+        found = self.ask(_wanted(gap, window))
         price, (priced, paid) = self.stock.price_minor, found.paid
         if not priced or not price:
             return _Value(math.nan, f"price {price} against {priced} priced", (found,))
@@ -196,7 +248,7 @@ class _Asked:
     def lift(self, lift: Lift, window: str) -> _Value:
         value, stated = f"declared.{lift.declared}", f"stated.{lift.declared}"
         evidence = tuple(
-            self.ask(key, lift.kinds, window)
+            self.ask(Wanted(key, lift.kinds, window))
             for part in ("all", "category", "listing")
             for key in ((part, value), (part, stated))
         )
@@ -212,6 +264,13 @@ class _Asked:
         here = (n[4] + s * upper) / (n[5] + s)
         how = f"log(({n[4]} + {s:g} x {upper_how}) / ({n[5]} + {s:g})) - log({common:.6g})"
         return _Value(math.log(here) - math.log(common), how, evidence)
+
+
+Stateful = Counter | Sum | SinceLast | SinceFirst | Last | First | LastK | Distinct | PriceGap
+
+
+def _wanted(of_whom: Stateful, window: str, *, of: str = "", k: int = 0) -> Wanted:
+    return Wanted(of_whom.key, of_whom.kinds, window, of_whom.where, of, k)
 
 
 def _explained(view: FeatureView, asked: _Asked) -> Iterator[Explained]:

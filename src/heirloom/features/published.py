@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from heirloom.core.errors import ConfigError
-from heirloom.features.algebra import Definition, columns_of
+from heirloom.features.algebra import Definition, columns_of, unit_of
 from heirloom.features.definition import (
     Hops,
     Source,
@@ -17,7 +17,6 @@ from heirloom.features.definition import (
     digest,
     hops_of,
     source_of,
-    unit_of,
     version_of,
 )
 from heirloom.features.kernel import KERNEL_VERSION

@@ -66,6 +66,7 @@ class System:
         self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
         self.live = self.empty_live()
         self.live.replay(self.log.read())
+        self.live.vocabulary.know_all()
         self.policy = self._published() if answering else self._policy_of(None, "")
         self.policy.check(self.live)
         self._lock = threading.RLock()
@@ -83,7 +84,7 @@ class System:
     def empty_live(self, *, retrievers: bool = True) -> Live:
         """A state that has folded nothing yet; it shares the log's codes."""
         catalogue = Catalogue(
-            self.log.vocabulary(),
+            self.log.vocabulary().rewound(),
             retire_after_ms=self.settings.system.retire_after_days * DAY_MS,
         )
         make_view = pick("view", self.registry.views, self.settings.policy.view)

@@ -58,7 +58,7 @@ class Live:
         self.view = view
         self.features = view.state()
         self.people = People()
-        self.preferences = Preferences()
+        self.preferences = Preferences(catalogue.vocabulary)
         self.lexicon = Lexicon(catalogue.vocabulary)
         self.content = content
         self.retrievers: dict[str, Retriever] = {}
@@ -109,14 +109,24 @@ class Live:
         facts = Facts.unpack(
             [entry.event_row for entry in entries], [entry.listing_rows for entry in entries]
         )
+        self._know(facts)
         self.features.apply(facts)
         self.people.apply(facts)
-        self.preferences.apply(entries, self.vocabulary)
+        self.preferences.apply(entries)
         listings = _listings_by_slot(entries)
         self.content.apply(facts, listings)
         for retriever in self.retrievers.values():
             retriever.apply(facts, listings)
         self.n = entries[-1].seq + 1
+
+    def _know(self, facts: Facts) -> None:
+        """In a replay, know the codes stamped on events; listings' come with the catalogue."""
+        if not self.vocabulary.rewinding or not len(facts):
+            return
+        for field in ("person", "seller"):
+            self.vocabulary.know(field, int(facts.events[field].max()))
+        for i, name in enumerate(self.declared):
+            self.vocabulary.know(f"declared.{name}", int(facts.events["declared"][:, i].max()))
 
     def request(self, query: Query) -> Request:
         """The query with its strings as codes and the person's recent events beside it."""

@@ -1,5 +1,6 @@
 """The only wiring: settings and registry into a running System."""
 
+import dataclasses
 import tempfile
 import threading
 import time
@@ -18,9 +19,9 @@ from heirloom.core.bundle import DataWindow, ModelBundle
 from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.errors import InputError, NotFoundError
 from heirloom.core.event import Event
-from heirloom.core.log import Rejected
+from heirloom.core.log import EventLog, Rejected
 from heirloom.core.query import Query, Request
-from heirloom.core.slate import Candidates, Slate
+from heirloom.core.slate import AHEAD_OF_LOG, Candidates, Degraded, Slate
 from heirloom.encoders.hashed import Hashed
 from heirloom.pipelines.ingest import Ingest, Report
 from heirloom.pipelines.live import Live
@@ -83,22 +84,7 @@ class System:
 
     def empty_live(self, *, retrievers: bool = True) -> Live:
         """A state that has folded nothing yet; it shares the log's codes."""
-        catalogue = Catalogue(
-            self.log.vocabulary().rewound(),
-            retire_after_ms=self.settings.system.retire_after_days * DAY_MS,
-        )
-        make_view = pick("view", self.registry.views, self.settings.policy.view)
-        live = Live(
-            catalogue=catalogue,
-            view=make_view(self.settings.system.declared),
-            content=ContentIndex(Hashed()),
-            declared=self.settings.system.declared,
-        )
-        if retrievers:
-            named = {name for quota in self.settings.policy.quotas.values() for name in quota}
-            make = self.registry.retrievers
-            live.add({name: pick("retriever", make, name)(live) for name in sorted(named)})
-        return live
+        return empty_live(self.settings, self.registry, self.log, retrievers=retrievers)
 
     def ingest(self, events: Iterable[Event | Rejected], *, source: str = "api") -> Report:
         """Take events over; durable and folded when it returns."""
@@ -114,6 +100,10 @@ class System:
         """The slate for a query; its record is written in the background."""
         with self._lock:
             slate = recommend(query, self.policy, self.live)
+            if self._ingest.failure is not None:
+                reason = f"ahead of the log, a write failed: {self._ingest.failure}; start again"
+                degraded = (*slate.degraded, Degraded(AHEAD_OF_LOG, reason))
+                slate = dataclasses.replace(slate, degraded=degraded)
         self.records.write(record(slate, query))
         return slate
 
@@ -264,6 +254,27 @@ class System:
             pool=part.pool,
             seller_cap=part.seller_cap,
         )
+
+
+def empty_live(
+    settings: Settings, registry: Registry, log: EventLog, *, retrievers: bool = True
+) -> Live:
+    """A state that has folded nothing yet; it knows a string from the entry on that brought it."""
+    catalogue = Catalogue(
+        log.vocabulary().rewound(), retire_after_ms=settings.system.retire_after_days * DAY_MS
+    )
+    make_view = pick("view", registry.views, settings.policy.view)
+    live = Live(
+        catalogue=catalogue,
+        view=make_view(settings.system.declared),
+        content=ContentIndex(Hashed()),
+        declared=settings.system.declared,
+    )
+    if retrievers:
+        named = {name for quota in settings.policy.quotas.values() for name in quota}
+        make = registry.retrievers
+        live.add({name: pick("retriever", make, name)(live) for name in sorted(named)})
+    return live
 
 
 def _made(folder: Path) -> Path:

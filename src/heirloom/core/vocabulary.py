@@ -50,10 +50,9 @@ class Vocabulary:
         A replay begins with it: a string is found from the entry on that brought it, and not
         before, as when it was served. `code` and `know` bring a code back.
 
-        >>> log = Vocabulary([("person", 1, "anna"), ("person", 2, "bea")])
-        >>> replay = log.rewound()
-        >>> replay.know("person", 1)
-        >>> replay.find("person", "anna"), replay.find("person", "bea"), replay.code("person", "bea")
+        >>> replay = Vocabulary([("brand", 1, "Arket"), ("brand", 2, "Cos")]).rewound()
+        >>> replay.know("brand", 1)
+        >>> replay.find("brand", "Arket"), replay.find("brand", "Cos"), replay.code("brand", "Cos")
         (1, 0, 2)
         """
         rewound = Vocabulary()

@@ -17,6 +17,7 @@ from heirloom.features.library import marketplace_view
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.ingest import Ingest
 from heirloom.pipelines.live import Live
+from heirloom.pipelines.recovery import Snapshot, restore
 from heirloom.pipelines.serve import Policy, recommend, record
 from heirloom.retrieval.content import ContentIndex, Similar, Taste
 from heirloom.retrieval.recent import Recent
@@ -63,10 +64,11 @@ class Shop:
         self.sent: list[Event] = []
         self.listed: list[str] = []
         self.served: list[SlateRecord] = []
+        self.refused: list[str] = []
         self.restart()
 
-    def restart(self) -> None:
-        """Forget all and fold the log again."""
+    def restart(self, *snapshots: Snapshot) -> None:
+        """Forget all and fold the log again, from a snapshot on where one is given."""
         self.live = empty_live(self.log)
         content = self.live.content
         self.live.add(
@@ -77,6 +79,7 @@ class Shop:
                 "search": Search(content),
             }
         )
+        restore(self.live, self.log, snapshots, self.refused.append)
         self.live.replay(self.log.read())
         self.live.vocabulary.know_all()
         self._ingest = Ingest(
@@ -160,6 +163,9 @@ class Shop:
         if draw < 0.7:
             kind, seller = self.pick((Kind.FOLLOW, Kind.BLOCK)), f"seller{self.rng.integers(6)}"
             return Event(event_id=event_id, kind=kind, t=t, seller=seller, **who)
+        if draw < 0.75:
+            text = f"{self.pick(WORDS)} {self.pick(WORDS)}"
+            return Event(event_id=event_id, kind=Kind.SEARCH, t=t, text=text, **who)
         return Event(
             event_id=event_id, kind=self.pick(ACTS), t=t, listing=listing, attributes=attributes,
             **who,

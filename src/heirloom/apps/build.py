@@ -1,6 +1,7 @@
 """The only wiring: settings and registry into a running System."""
 
 import dataclasses
+import logging
 import tempfile
 import threading
 import time
@@ -12,17 +13,19 @@ from heirloom.adapters import bundle as bundles
 from heirloom.adapters.anteroom import SqliteAnteroom
 from heirloom.adapters.lake import ParquetLake
 from heirloom.adapters.slate_records import ParquetRecords
+from heirloom.adapters.snapshots import Snapshots
 from heirloom.adapters.sqlite import SqliteLog
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.settings import Settings
 from heirloom.core.bundle import DataWindow, ModelBundle
 from heirloom.core.catalogue import DAY_MS, Catalogue
-from heirloom.core.errors import InputError, NotFoundError
+from heirloom.core.errors import InputError, NotFoundError, StoreError
 from heirloom.core.event import Event
 from heirloom.core.log import EventLog, Rejected
 from heirloom.core.query import Query, Request
 from heirloom.core.slate import AHEAD_OF_LOG, Candidates, Degraded, Slate
 from heirloom.encoders.hashed import Hashed
+from heirloom.pipelines import recovery
 from heirloom.pipelines.ingest import Ingest, Report
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.serve import Policy, recommend, record, retrieve
@@ -30,6 +33,8 @@ from heirloom.pipelines.train import Progress, Recipe, Trained, evaluate, held_o
 from heirloom.ranking.gains import GAINS
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.content import ContentIndex
+
+logger = logging.getLogger(__name__)
 
 
 class System:
@@ -65,7 +70,11 @@ class System:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log = SqliteLog(self.folder / "events.sqlite", lake=ParquetLake(self.folder / "lake"))
         self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
+        self._snapshots = Snapshots(self.folder / "snapshots")
         self.live = self.empty_live()
+        found = self._snapshots.latest(recovery.name_of(self.live), logger.warning)
+        self.restored_to = recovery.restore(self.live, self.log, found, logger.warning)
+        self._snapshot_due = self.restored_to + settings.system.snapshot_every
         self.live.replay(self.log.read())
         self.live.vocabulary.know_all()
         self.policy = self._published() if answering else self._policy_of(None, "")
@@ -81,6 +90,7 @@ class System:
             apply=self.live.fold,
         )
         self.records = ParquetRecords(self.folder / "slates")
+        self._writing: threading.Thread | None = None
 
     def empty_live(self, *, retrievers: bool = True) -> Live:
         """A state that has folded nothing yet; it shares the log's codes."""
@@ -89,12 +99,16 @@ class System:
     def ingest(self, events: Iterable[Event | Rejected], *, source: str = "api") -> Report:
         """Take events over; durable and folded when it returns."""
         with self._lock:
-            return self._ingest.ingest(events, now_ms=self.now_ms(), source=source)
+            report = self._ingest.ingest(events, now_ms=self.now_ms(), source=source)
+            self._snapshot_if_due()
+        return report
 
     def ingest_history(self, events: Iterable[Event | Rejected], *, source: str) -> Report:
         """Take over events of the past, each as if it had come when it happened."""
         with self._lock:
-            return self._ingest.ingest(events, now_ms=None, source=source)
+            report = self._ingest.ingest(events, now_ms=None, source=source)
+            self._snapshot_if_due()
+        return report
 
     def recommend(self, query: Query) -> Slate:
         """The slate for a query; its record is written in the background."""
@@ -200,8 +214,43 @@ class System:
                 break
         return examples
 
+    def snapshot(self) -> int:
+        """Keep what is folded of features and people, for a quicker start; gives its offset.
+
+        Raises:
+            StoreError: the disk refuses, or the state may be ahead of the log.
+        """
+        with self._lock:
+            if self._ingest.failure is not None:
+                raise StoreError(
+                    f"snapshot: a write to the log failed ({self._ingest.failure}), so the state "
+                    "may be ahead of it; start again"
+                )
+            n, arrays = self.live.n, recovery.arrays_of(self.live)
+            self._snapshot_due = n + self.settings.system.snapshot_every
+        if n:
+            mark = recovery.mark_of(self.log, n)
+            self._snapshots.write(recovery.name_of(self.live), n, mark, arrays)
+        return n
+
+    def _snapshot_if_due(self) -> None:
+        """In a thread of its own: requests and events go on while the disk writes."""
+        if self.live.n < self._snapshot_due or (self._writing and self._writing.is_alive()):
+            return
+
+        def write() -> None:
+            try:
+                self.snapshot()
+            except StoreError as error:  # a restart folds more of the log; nothing else is lost
+                logger.warning("%s", error)
+
+        self._writing = threading.Thread(target=write, name="snapshot")
+        self._writing.start()
+
     def close(self) -> None:
         """Write what is waiting to be written, and let the files go."""
+        if self._writing:
+            self._writing.join()
         self.records.close()
         self.log.close()
         self.anteroom.close()

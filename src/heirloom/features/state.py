@@ -52,6 +52,34 @@ class FeatureState:
             values=np.zeros(len(plan.tables.features), np.float64),
         )
 
+    @classmethod
+    def restored(
+        cls, columns: tuple[str, ...], plan: Plan, n: int, arrays: Mapping[str, NDArray[Any]]
+    ) -> "FeatureState":
+        """The state whose `arrays()` at log offset n these are; it keeps copies.
+
+        Raises:
+            InputError: if they are not the arrays of a state.
+        """
+        state = cls(columns, plan)
+        for name, like in state._memory._asdict().items():
+            array = arrays.get(name)
+            if array is None or array.dtype != like.dtype or array.shape[1:] != like.shape[1:]:
+                raise InputError(
+                    f"FeatureState.restored: {name!r} is not {like.dtype} [rows, "
+                    f"{list(like.shape[1:])}]: these are not the arrays of a state of this view; "
+                    "fold the log instead"
+                )
+        memory = {
+            name: _grown(np.array(arrays[name]), len(like))
+            if name not in ("places", "meta")
+            else np.array(arrays[name])
+            for name, like in state._memory._asdict().items()
+        }
+        state._memory = Memory(**memory)
+        state.n = n
+        return state
+
     @property
     def keys(self) -> int:
         """How many keys have state."""

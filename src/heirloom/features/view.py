@@ -2,8 +2,11 @@
 
 import hashlib
 from collections import Counter as Tally
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
 
 from heirloom.core.errors import ConfigError
 from heirloom.features.algebra import Definition, columns_of, problems_of
@@ -53,6 +56,14 @@ class FeatureView:
     def state(self) -> FeatureState:
         """An empty state of this view, at n = 0."""
         return FeatureState(self.columns, self._plan)
+
+    def restored(self, n: int, arrays: Mapping[str, NDArray[Any]]) -> FeatureState:
+        """The state of this view whose `FeatureState.arrays()` at log offset n these are.
+
+        Raises:
+            InputError: if they are not the arrays of a state of such a view.
+        """
+        return FeatureState.restored(self.columns, self._plan, n, arrays)
 
     @property
     def given(self) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from heirloom.apps.settings import Settings, load
 from heirloom.core.errors import StoreError
 from heirloom.core.event import Event, Kind
 from heirloom.core.query import Query
-from heirloom.pipelines.recovery import arrays_of
+from heirloom.pipelines.live import Live
+from heirloom.pipelines.recovery import Folded
 
 from .conftest import LAPTOP, START_MS, Clock, listings
 
@@ -46,8 +47,14 @@ def clicks(start: int, count: int) -> list[Event]:
     ]
 
 
+def state_of(live: Live) -> dict[str, bytes]:
+    return {
+        name: array.tobytes() for name, array in Folded(live.features, live.people).arrays().items()
+    }
+
+
 def offsets(folder: Path) -> list[int]:
-    return sorted(int(path.name) for path in (folder / "snapshots").glob("*/*"))
+    return sorted(int(p.parent.name) for p in (folder / "snapshots").glob("*/*/manifest.json"))
 
 
 def test_a_restart_goes_on_from_the_latest_snapshot(
@@ -89,9 +96,7 @@ def test_a_restart_goes_on_from_the_latest_snapshot(
     assert "is not what was written" in caplog.text
     whole = older.empty_live(retrievers=False)
     whole.replay(older.log.read())
-    assert {name: a.tobytes() for name, a in arrays_of(whole).items()} == {
-        name: a.tobytes() for name, a in arrays_of(older.live).items()
-    }
+    assert state_of(whole) == state_of(older.live)
     older.close()
     assert check(settings(tmp_path, 40)).holds
 

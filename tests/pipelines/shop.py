@@ -17,7 +17,7 @@ from heirloom.features.library import marketplace_view
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.ingest import Ingest
 from heirloom.pipelines.live import Live
-from heirloom.pipelines.recovery import Snapshot, restore
+from heirloom.pipelines.recovery import Snapshot, fitting
 from heirloom.pipelines.serve import Policy, recommend, record
 from heirloom.retrieval.content import ContentIndex, Similar, Taste
 from heirloom.retrieval.recent import Recent
@@ -79,7 +79,8 @@ class Shop:
                 "search": Search(content),
             }
         )
-        restore(self.live, self.log, snapshots, self.refused.append)
+        if found := fitting(self.live.view, self.log, snapshots, self.refused.append):
+            self.live.restore(found.features, found.people)
         self.live.replay(self.log.read())
         self.live.vocabulary.know_all()
         self._ingest = Ingest(

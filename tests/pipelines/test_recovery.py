@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
+from heirloom.core.log import EventLog
 from heirloom.features.library import marketplace_view
 from heirloom.features.people import People
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.parity import compare
-from heirloom.pipelines.recovery import arrays_of, mark_of, restore
+from heirloom.pipelines.recovery import Folded, Snapshot, fitting, mark_of
 
 from .shop import Shop, empty_live
 
@@ -27,6 +28,18 @@ class Kept:
     n: int
     mark: str
     arrays: dict[str, NDArray[Any]] = field(repr=False)
+
+
+def arrays_of(live: Live) -> dict[str, NDArray[Any]]:
+    return Folded(live.features, live.people).arrays()
+
+
+def restore(live: Live, log: EventLog, snapshots: list[Snapshot], refuse: Any) -> int:
+    found = fitting(live.view, log, snapshots, refuse)
+    if found is None:
+        return 0
+    live.restore(found.features, found.people)
+    return found.n
 
 
 def kept(shop: Shop) -> Kept:

@@ -5,6 +5,7 @@ It is never the truth. One that is torn or of something else is refused with a s
 next older one is used, or the whole log.
 """
 
+import fcntl
 import hashlib
 import os
 import re
@@ -87,38 +88,44 @@ class Snapshots:
         home, name = self.folder / of, f"{n:020d}"
         try:
             home.mkdir(parents=True, exist_ok=True)
-            for left in home.glob(".*"):  # of a writer that died
-                shutil.rmtree(left)
-            draft = home / f".writing-{name}"
-            draft.mkdir()
-            self._reached("draft")
-            listed = {}
-            for key, array in arrays.items():
-                listed[key] = _save(draft / f"{key}.npy", array)
-                self._reached(f"array {key}")
-            manifest = _Manifest(FORMAT, of, n, mark, listed)
-            with (draft / "manifest.json").open("wb") as file:
-                file.write(msgspec.json.encode(manifest))
-                _sync(file.fileno(), file.flush)
-            self._reached("manifest")
-            sync_folder(draft)
-            self._reached("synced")
-            if (home / name).exists():  # it may be damaged: the new one is whole
-                self._remove(home / name)
-            draft.rename(home / name)
-            self._reached("renamed")
-            sync_folder(home)
-            sync_folder(self.folder)
-            self._reached("durable")
-            for old in _newest_first(home)[KEPT:]:
-                self._remove(old)
-            self._reached("pruned")
+            with (home / "lock").open("w") as lock:  # let go of however the writer ends
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._write(home, _Manifest(FORMAT, of, n, mark, {}), arrays)
         except OSError as error:
             raise StoreError(
                 f"snapshot {home / name}: {error}; nothing is lost, the log has it all: free some "
                 "space, or delete the folder of snapshots"
             ) from error
         return home / name
+
+    def _write(self, home: Path, of: _Manifest, arrays: Mapping[str, NDArray[Any]]) -> None:
+        for left in home.glob(".*"):  # of a writer that died
+            shutil.rmtree(left)
+        target = home / f"{of.n:020d}"
+        draft = home / f".writing-{target.name}"
+        draft.mkdir()
+        self._reached("draft")
+        listed = {}
+        for key, array in arrays.items():
+            listed[key] = _save(draft / f"{key}.npy", array)
+            self._reached(f"array {key}")
+        manifest = msgspec.structs.replace(of, arrays=listed)
+        with (draft / "manifest.json").open("wb") as file:
+            file.write(msgspec.json.encode(manifest))
+            _sync(file.fileno(), file.flush)
+        self._reached("manifest")
+        sync_folder(draft)
+        self._reached("synced")
+        if target.exists():  # it may be damaged: the new one is whole
+            self._remove(target)
+        draft.rename(target)
+        self._reached("renamed")
+        sync_folder(home)
+        sync_folder(self.folder)
+        self._reached("durable")
+        for old in _newest_first(home)[KEPT:]:
+            self._remove(old)
+        self._reached("pruned")
 
     def latest(self, of: str, refuse: Callable[[str], None]) -> Iterator[Snapshot]:
         """The whole snapshots of a state, newest first; `refuse` hears why another is not taken.

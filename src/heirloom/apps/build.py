@@ -28,6 +28,7 @@ from heirloom.encoders.hashed import Hashed
 from heirloom.pipelines import recovery
 from heirloom.pipelines.ingest import Ingest, Report
 from heirloom.pipelines.live import Live
+from heirloom.pipelines.recovery import Folded
 from heirloom.pipelines.serve import Policy, recommend, record, retrieve
 from heirloom.pipelines.train import Progress, Recipe, Trained, evaluate, held_out, train
 from heirloom.ranking.gains import GAINS
@@ -72,8 +73,15 @@ class System:
         self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
         self._snapshots = Snapshots(self.folder / "snapshots")
         self.live = self.empty_live()
-        found = self._snapshots.latest(recovery.name_of(self.live), logger.warning)
-        self.restored_to = recovery.restore(self.live, self.log, found, logger.warning)
+        found = recovery.fitting(
+            self.live.view,
+            self.log,
+            self._snapshots.latest(recovery.name_of(self.live.view), logger.warning),
+            logger.warning,
+        )
+        self.restored_to = found.n if found else 0
+        if found:
+            self.live.restore(found.features, found.people)
         self._snapshot_due = self.restored_to + settings.system.snapshot_every
         self.live.replay(self.log.read())
         self.live.vocabulary.know_all()
@@ -226,11 +234,12 @@ class System:
                     f"snapshot: a write to the log failed ({self._ingest.failure}), so the state "
                     "may be ahead of it; start again"
                 )
-            n, arrays = self.live.n, recovery.arrays_of(self.live)
+            folded = Folded(self.live.features, self.live.people)
+            n, arrays = folded.n, folded.arrays()
             self._snapshot_due = n + self.settings.system.snapshot_every
         if n:
             mark = recovery.mark_of(self.log, n)
-            self._snapshots.write(recovery.name_of(self.live), n, mark, arrays)
+            self._snapshots.write(recovery.name_of(self.live.view), n, mark, arrays)
         return n
 
     def _snapshot_if_due(self) -> None:

@@ -1,4 +1,4 @@
-"""The command line: simulate, ingest, train, evaluate, serve, recommend, parity, demo."""
+"""The command line: simulate, ingest, train, evaluate, serve, recommend, parity, backfill, demo."""
 
 import os
 import sys
@@ -231,6 +231,24 @@ def parity(
         console.print(report(found, settings.system.folder), highlight=False)
     if not found.holds:
         raise typer.Exit(1)
+
+
+@app.command()
+def backfill(
+    view: Annotated[str | None, typer.Option(help="Name of a view; the policy's if none.")] = None,
+    system: SystemFile = LAPTOP,
+    folder: Folder = None,
+) -> None:
+    """Fold a new view over the log beside the one that serves, for the next start to go on from."""
+    from heirloom.apps.backfill import run
+
+    with Bars(console) as bars:
+        done = run(
+            _settings(system, folder),
+            view=view,
+            progress=lambda done, of: bars.progress("backfill", done, of),
+        )
+    console.print(str(done), highlight=False)
 
 
 @app.command()

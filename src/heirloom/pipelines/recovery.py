@@ -7,6 +7,7 @@ restart saves is the folding of features and people, not the reading of the log.
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from heirloom.core.errors import InputError
 from heirloom.core.log import EventLog
 from heirloom.features.people import People
-from heirloom.pipelines.live import Live
+from heirloom.features.state import FeatureState
+from heirloom.features.view import FeatureView
 
 
 class Snapshot(Protocol):
@@ -30,18 +32,30 @@ class Snapshot(Protocol):
 
     @property
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """As `arrays_of` gave them."""
+        """As `Folded.arrays` gave them."""
 
 
-def name_of(live: Live) -> str:
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a snapshot covers, as of one log offset."""
+
+    features: FeatureState
+    people: People
+
+    @property
+    def n(self) -> int:
+        """Log offset applied."""
+        return self.features.n
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Copies of all of it, by name."""
+        parts = {"features": self.features.arrays(), "people": self.people.arrays()}
+        return {f"{part}.{name}": a for part, of in parts.items() for name, a in of.items()}
+
+
+def name_of(view: FeatureView) -> str:
     """Under which name the state of a view's version is kept."""
-    return f"{live.view.name}@{live.view.version}"
-
-
-def arrays_of(live: Live) -> dict[str, NDArray[Any]]:
-    """Copies of the features and people folded, by name."""
-    parts = {"features": live.features.arrays(), "people": live.people.arrays()}
-    return {f"{part}.{name}": a for part, of in parts.items() for name, a in of.items()}
+    return f"{view.name}@{view.version}"
 
 
 def mark_of(log: EventLog, n: int) -> str:
@@ -51,29 +65,30 @@ def mark_of(log: EventLog, n: int) -> str:
     return hashlib.blake2b(rows, digest_size=16).hexdigest() if len(last) else ""
 
 
-def restore(
-    live: Live, log: EventLog, snapshots: Iterable[Snapshot], refuse: Callable[[str], None]
-) -> int:
-    """Give an empty `live` the first of the snapshots that fits the log; then replay the log.
+def fitting(
+    view: FeatureView,
+    log: EventLog,
+    snapshots: Iterable[Snapshot],
+    refuse: Callable[[str], None],
+) -> Folded | None:
+    """The first of the snapshots that is of this view and log; `refuse` hears why others are not.
 
-    Returns:
-        The offset restored to; 0 if none fits. `refuse` hears why, for each that does not.
+    Go on with the log from its `n`.
     """
     end = log.end()
     for snapshot in snapshots:
-        at = f"snapshot {name_of(live)} at offset {snapshot.n}"
+        at = f"snapshot {name_of(view)} at offset {snapshot.n}"
         if not 0 < snapshot.n <= end or mark_of(log, snapshot.n) != snapshot.mark:
             refuse(f"{at}: of another log, or of one that was longer; this one ends at {end}")
             continue
         try:
-            features = live.view.restored(snapshot.n, _part("features", snapshot.arrays))
-            people = People.restored(snapshot.n, _part("people", snapshot.arrays))
+            return Folded(
+                view.restored(snapshot.n, _part("features", snapshot.arrays)),
+                People.restored(snapshot.n, _part("people", snapshot.arrays)),
+            )
         except InputError as error:
             refuse(f"{at}: {error}")
-            continue
-        live.restore(features, people)
-        return snapshot.n
-    return 0
+    return None
 
 
 def _part(name: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

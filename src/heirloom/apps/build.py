@@ -1,5 +1,7 @@
 """The only wiring: settings and registry into a running System."""
 
+import dataclasses
+import logging
 import tempfile
 import threading
 import time
@@ -12,25 +14,30 @@ from heirloom.adapters import published as publications
 from heirloom.adapters.anteroom import SqliteAnteroom
 from heirloom.adapters.lake import ParquetLake
 from heirloom.adapters.slate_records import ParquetRecords
+from heirloom.adapters.snapshots import Snapshots
 from heirloom.adapters.sqlite import SqliteLog
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.settings import Settings
 from heirloom.core.bundle import DataWindow, ModelBundle
 from heirloom.core.catalogue import DAY_MS, Catalogue
-from heirloom.core.errors import HeirloomError, InputError, NotFoundError
+from heirloom.core.errors import HeirloomError, InputError, NotFoundError, StoreError
 from heirloom.core.event import Event
 from heirloom.core.log import EventLog, Rejected
 from heirloom.core.query import Query, Request
-from heirloom.core.slate import Candidates, Slate
+from heirloom.core.slate import AHEAD_OF_LOG, Candidates, Degraded, Slate
 from heirloom.encoders.hashed import Hashed
 from heirloom.features.view import FeatureView
+from heirloom.pipelines import recovery
 from heirloom.pipelines.ingest import Ingest, Report
 from heirloom.pipelines.live import Live
+from heirloom.pipelines.recovery import Folded
 from heirloom.pipelines.serve import Policy, recommend, record, retrieve
 from heirloom.pipelines.train import Progress, Recipe, Trained, evaluate, held_out, train
 from heirloom.ranking.gains import GAINS
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.content import ContentIndex
+
+logger = logging.getLogger(__name__)
 
 
 class System:
@@ -70,8 +77,20 @@ class System:
             self.published.check(view_of(settings, self.registry))
         self.log = open_log(self.folder)
         self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
+        self._snapshots = Snapshots(self.folder / "snapshots")
         self.live = self.empty_live()
+        found = recovery.fitting(
+            self.live.view,
+            self.log,
+            self._snapshots.latest(recovery.name_of(self.live.view), logger.warning),
+            logger.warning,
+        )
+        self.restored_to = found.n if found else 0
+        if found:
+            self.live.restore(found.features, found.people)
+        self._snapshot_due = self.restored_to + settings.system.snapshot_every
         self.live.replay(self.log.read())
+        self.live.vocabulary.know_all()
         try:
             self.policy = self._published() if answering else self._policy_of(None, "")
             self.policy.check(self.live, self.published)
@@ -90,6 +109,7 @@ class System:
             apply=self.live.fold,
         )
         self.records = ParquetRecords(self.folder / "slates")
+        self._writing: threading.Thread | None = None
 
     def empty_live(self, *, retrievers: bool = True) -> Live:
         """A state that has folded nothing yet; it shares the log's codes."""
@@ -98,17 +118,25 @@ class System:
     def ingest(self, events: Iterable[Event | Rejected], *, source: str = "api") -> Report:
         """Take events over; durable and folded when it returns."""
         with self._lock:
-            return self._ingest.ingest(events, now_ms=self.now_ms(), source=source)
+            report = self._ingest.ingest(events, now_ms=self.now_ms(), source=source)
+            self._snapshot_if_due()
+        return report
 
     def ingest_history(self, events: Iterable[Event | Rejected], *, source: str) -> Report:
         """Take over events of the past, each as if it had come when it happened."""
         with self._lock:
-            return self._ingest.ingest(events, now_ms=None, source=source)
+            report = self._ingest.ingest(events, now_ms=None, source=source)
+            self._snapshot_if_due()
+        return report
 
     def recommend(self, query: Query) -> Slate:
         """The slate for a query; its record is written in the background."""
         with self._lock:
             slate = recommend(query, self.policy, self.live)
+            if self._ingest.failure is not None:
+                reason = f"ahead of the log, a write failed: {self._ingest.failure}; start again"
+                degraded = (*slate.degraded, Degraded(AHEAD_OF_LOG, reason))
+                slate = dataclasses.replace(slate, degraded=degraded)
         self.records.write(record(slate, query))
         return slate
 
@@ -205,8 +233,44 @@ class System:
                 break
         return examples
 
+    def snapshot(self) -> int:
+        """Keep what is folded of features and people, for a quicker start; gives its offset.
+
+        Raises:
+            StoreError: the disk refuses, or the state may be ahead of the log.
+        """
+        with self._lock:
+            if self._ingest.failure is not None:
+                raise StoreError(
+                    f"snapshot: a write to the log failed ({self._ingest.failure}), so the state "
+                    "may be ahead of it; start again"
+                )
+            folded = Folded(self.live.features, self.live.people)
+            n, arrays = folded.n, folded.arrays()
+            self._snapshot_due = n + self.settings.system.snapshot_every
+        if n:
+            mark = recovery.mark_of(self.log, n)
+            self._snapshots.write(recovery.name_of(self.live.view), n, mark, arrays)
+        return n
+
+    def _snapshot_if_due(self) -> None:
+        """In a thread of its own: requests and events go on while the disk writes."""
+        if self.live.n < self._snapshot_due or (self._writing and self._writing.is_alive()):
+            return
+
+        def write() -> None:
+            try:
+                self.snapshot()
+            except StoreError as error:  # a restart folds more of the log; nothing else is lost
+                logger.warning("%s", error)
+
+        self._writing = threading.Thread(target=write, name="snapshot")
+        self._writing.start()
+
     def close(self) -> None:
         """Write what is waiting to be written, and let the files go."""
+        if self._writing:
+            self._writing.join()
         self.records.close()
         self.log.close()
         self.anteroom.close()
@@ -277,9 +341,9 @@ def view_of(settings: Settings, registry: Registry) -> FeatureView:
 def empty_live(
     settings: Settings, registry: Registry, log: EventLog, *, retrievers: bool = True
 ) -> Live:
-    """A state that has folded nothing yet; it shares the log's codes."""
+    """A state that has folded nothing yet; it knows a string from the entry on that brought it."""
     catalogue = Catalogue(
-        log.vocabulary(), retire_after_ms=settings.system.retire_after_days * DAY_MS
+        log.vocabulary().rewound(), retire_after_ms=settings.system.retire_after_days * DAY_MS
     )
     live = Live(
         catalogue=catalogue,

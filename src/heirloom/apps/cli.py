@@ -1,11 +1,13 @@
-"""The command line: simulate, ingest, train, evaluate, serve, recommend, features, demo."""
+"""The command line: what a marketplace is run with, from simulate to serve."""
 
 import os
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -190,6 +192,57 @@ def recommend(
             console.print(f"degraded: {step.step}: {step.reason}", style="yellow")
     finally:
         built.close()
+
+
+@app.command()
+def parity(
+    sample: Annotated[float, typer.Option(help="Share of the slates, drawn by their id.")] = 1.0,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many slates.")] = 100_000,
+    since: Annotated[datetime | None, typer.Option(help="Slates from this moment on, UTC.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For a machine to read.")] = False,
+    system: SystemFile = LAPTOP,
+    folder: Folder = None,
+) -> None:
+    """Compare served features with a replay of the log, byte by byte.
+
+    Exit status: 0 parity holds, 1 it does not, 2 there was nothing to compare.
+    """
+    from heirloom.apps.parity import check, report
+
+    settings = _settings(system, folder)
+    since_ms = int(since.replace(tzinfo=UTC).timestamp() * 1_000) if since else 0
+    with Bars(Console(stderr=True)) as bars:
+        found = check(
+            settings,
+            share=sample,
+            limit=limit,
+            since_ms=since_ms,
+            progress=lambda done, of: bars.progress("parity", done, of),
+        )
+    if as_json:
+        typer.echo(msgspec.json.encode(found.summary()))
+    else:
+        console.print(report(found, settings.system.folder), highlight=False)
+    if not found.holds:
+        raise typer.Exit(1)
+
+
+@app.command()
+def backfill(
+    view: Annotated[str | None, typer.Option(help="Name of a view; the policy's if none.")] = None,
+    system: SystemFile = LAPTOP,
+    folder: Folder = None,
+) -> None:
+    """Fold a new view over the log beside the one that serves, for the next start to go on from."""
+    from heirloom.apps.backfill import run
+
+    with Bars(console) as bars:
+        done = run(
+            _settings(system, folder),
+            view=view,
+            progress=lambda done, of: bars.progress("backfill", done, of),
+        )
+    console.print(str(done), highlight=False)
 
 
 @app.command()

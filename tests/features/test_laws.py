@@ -1,17 +1,6 @@
 import numpy as np
 import pytest
 
-from heirloom.features.algebra import (
-    Counter,
-    Decay,
-    Distinct,
-    First,
-    Last,
-    LastK,
-    SinceLast,
-    Sum,
-    Where,
-)
 from heirloom.features.library import marketplace_view, rental_view
 from heirloom.features.view import FeatureView
 from heirloom.features.windows import WINDOWS, Window
@@ -19,6 +8,7 @@ from heirloom.testing.features import (
     HOUR_MS,
     FeatureViewLaws,
     NaiveState,
+    all_words_view,
     random_log,
     random_request,
     same_bytes,
@@ -29,34 +19,8 @@ class TestMarketplaceView(FeatureViewLaws):
     view = marketplace_view()
 
 
-CLICKS = Counter("clicks", ("person", "brand"), ("click", "save"), ("24h", "7d"))
-BEST = Where(surfaces=("search", "home"), positions=(0, 2))
-
-
 class TestAllWords(FeatureViewLaws):
-    """Every word that the library's views do without, and keys of three parts."""
-
-    view = FeatureView(
-        "all_words",
-        (
-            Counter("asked", ("query", "listing"), ("impression", "click"), ("7d", "30d")),
-            Counter("kind", ("brand", "size", "category"), ("impression",), ("1h", "4w", "ever")),
-            Counter("best", ("listing",), ("impression", "click"), ("24h",), where=BEST),
-            Counter("any", ("listing",), ("impression", "click"), ("24h",)),
-            Counter("here", ("category", "surface"), ("impression",), ("365d",)),
-            Sum("spent", ("person",), ("purchase", "click"), ("24h", "90d")),
-            Sum("shown", ("seller",), ("impression",), ("7d",), where=BEST),
-            Decay("loyal", CLICKS, ("24h", "7d"), 36 * HOUR_MS),
-            SinceLast("since", ("person", "seller"), ("click",), within="7d"),
-            Last("last_brand", ("person",), ("click", "save"), "brand", within="30d"),
-            Last("last_query", ("person",), ("search", "impression"), "query"),
-            First("first_surface", ("listing",), ("impression",), "surface"),
-            LastK("of_brand", ("person",), ("click", "save", "impression"), "brand", 5),
-            LastK("of_size", ("person",), ("click", "impression"), "declared.3", 2, within="7d"),
-            Distinct("brands", ("person",), ("click", "impression"), "brand", ("1h", "7d"), 2),
-            Distinct("askers", ("listing",), ("impression",), "query", ("30d",)),
-        ),
-    )
+    view = all_words_view()
 
 
 class TestRentalView(FeatureViewLaws):

@@ -46,6 +46,33 @@ HOUR_MS = 3_600_000
 _LISTED, _FOLLOW, _SEARCH = KIND_CODE["listed"], KIND_CODE["follow"], KIND_CODE["search"]
 
 
+def all_words_view() -> FeatureView:
+    """Every word of the algebra that the library's views do without, and keys of three parts."""
+    clicks = Counter("clicks", ("person", "brand"), ("click", "save"), ("24h", "7d"))
+    best = Where(surfaces=("search", "home"), positions=(0, 2))
+    return FeatureView(
+        "all_words",
+        (
+            Counter("asked", ("query", "listing"), ("impression", "click"), ("7d", "30d")),
+            Counter("kind", ("brand", "size", "category"), ("impression",), ("1h", "4w", "ever")),
+            Counter("best", ("listing",), ("impression", "click"), ("24h",), where=best),
+            Counter("any", ("listing",), ("impression", "click"), ("24h",)),
+            Counter("here", ("category", "surface"), ("impression",), ("365d",)),
+            Sum("spent", ("person",), ("purchase", "click"), ("24h", "90d")),
+            Sum("shown", ("seller",), ("impression",), ("7d",), where=best),
+            Decay("loyal", clicks, ("24h", "7d"), 36 * HOUR_MS),
+            SinceLast("since", ("person", "seller"), ("click",), within="7d"),
+            Last("last_brand", ("person",), ("click", "save"), "brand", within="30d"),
+            Last("last_query", ("person",), ("search", "impression"), "query"),
+            First("first_surface", ("listing",), ("impression",), "surface"),
+            LastK("of_brand", ("person",), ("click", "save", "impression"), "brand", 5),
+            LastK("of_size", ("person",), ("click", "impression"), "declared.3", 2, within="7d"),
+            Distinct("brands", ("person",), ("click", "impression"), "brand", ("1h", "7d"), 2),
+            Distinct("askers", ("listing",), ("impression",), "query", ("30d",)),
+        ),
+    )
+
+
 def random_log(seed: int, events: int, *, span_ms: int = 40 * 24 * HOUR_MS) -> Facts:
     """A log that has all that makes windows hard.
 

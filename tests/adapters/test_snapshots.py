@@ -202,7 +202,7 @@ while True:
 
 def test_kill_9(tmp_path: Path) -> None:
     """What the writer said is durable is there after kill -9 at any moment, and nothing is torn."""
-    for _ in range(3):
+    for _ in range(2):
         shutil.rmtree(tmp_path / "s", ignore_errors=True)
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(tmp_path / "s")], stdout=subprocess.PIPE, text=True

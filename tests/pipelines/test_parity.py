@@ -56,7 +56,7 @@ def value(record: SlateRecord, name: str, row: int = 0) -> float:
 
 
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

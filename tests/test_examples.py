@@ -9,6 +9,15 @@ import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 
+SAYS = {
+    "04_feature_store": (
+        "served = replayed, bit for bit: True",
+        "as if it had always been there: True",
+        "has changed since: windows from ['24h', '7d'] to ['7d']",
+    )
+}
+"""What an example shows, where it could come out otherwise."""
+
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path: Path, tmp_path: Path) -> None:
@@ -23,6 +32,7 @@ def test_example(path: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 5
+    assert [line for line in SAYS.get(path.stem, ()) if line not in done.stdout] == []
 
 
 def test_examples_are_short() -> None:

@@ -4,12 +4,14 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from heirloom.core.errors import StoreError
 from heirloom.core.slate import SlateRecord
 
 SCHEMA = pa.schema(
@@ -102,3 +104,25 @@ class ParquetRecords:
         rows = [msgspec.structs.asdict(record) for record in records]
         pq.write_table(pa.Table.from_pylist(rows, SCHEMA), unfinished, compression="zstd")
         unfinished.rename(path)
+
+
+def read(folder: Path, *, since_ms: int = 0) -> Iterator[SlateRecord]:
+    """The records written under a folder whose t is at or after a moment, file by file.
+
+    Raises:
+        StoreError: a file is damaged or of something else.
+    """
+    day = time.strftime("%Y-%m-%d", time.gmtime(since_ms / 1000))
+    for path in sorted(folder.glob("day=*/*.parquet")):
+        if path.parent.name.removeprefix("day=") < day:
+            continue
+        try:
+            for batch in pq.ParquetFile(path).iter_batches(1_024):
+                rows = batch.set_column(1, "t", batch["t"].cast(pa.int64())).to_pylist()
+                for record in msgspec.convert(rows, list[SlateRecord]):
+                    if record.t >= since_ms:
+                        yield record
+        except (pa.ArrowException, msgspec.ValidationError, KeyError, OSError) as error:
+            raise StoreError(
+                f"{path}: not a file of slate records: {str(error)[:200]}; move it away"
+            ) from error

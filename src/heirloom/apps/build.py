@@ -1,5 +1,7 @@
 """The only wiring: settings and registry into a running System."""
 
+import dataclasses
+import logging
 import tempfile
 import threading
 import time
@@ -8,27 +10,34 @@ from pathlib import Path
 
 from heirloom import __version__
 from heirloom.adapters import bundle as bundles
+from heirloom.adapters import published as publications
 from heirloom.adapters.anteroom import SqliteAnteroom
 from heirloom.adapters.lake import ParquetLake
 from heirloom.adapters.slate_records import ParquetRecords
+from heirloom.adapters.snapshots import Snapshots
 from heirloom.adapters.sqlite import SqliteLog
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.settings import Settings
 from heirloom.core.bundle import DataWindow, ModelBundle
 from heirloom.core.catalogue import DAY_MS, Catalogue
-from heirloom.core.errors import InputError, NotFoundError
+from heirloom.core.errors import HeirloomError, InputError, NotFoundError, StoreError
 from heirloom.core.event import Event
-from heirloom.core.log import Rejected
+from heirloom.core.log import EventLog, Rejected
 from heirloom.core.query import Query, Request
-from heirloom.core.slate import Candidates, Slate
+from heirloom.core.slate import AHEAD_OF_LOG, Candidates, Degraded, Slate
 from heirloom.encoders.hashed import Hashed
+from heirloom.features.view import FeatureView
+from heirloom.pipelines import recovery
 from heirloom.pipelines.ingest import Ingest, Report
 from heirloom.pipelines.live import Live
+from heirloom.pipelines.recovery import Folded
 from heirloom.pipelines.serve import Policy, recommend, record, retrieve
 from heirloom.pipelines.train import Progress, Recipe, Trained, evaluate, held_out, train
 from heirloom.ranking.gains import GAINS
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.content import ContentIndex
+
+logger = logging.getLogger(__name__)
 
 
 class System:
@@ -45,7 +54,8 @@ class System:
         clock: ms since 1970 UTC.
 
     Raises:
-        ConfigError: the policy names what is not there, or the bundle is of another view.
+        ConfigError: the policy names what is not there, the view is not what was published, or
+            the bundle is of another view.
         BundleError, StoreError: what lies in the folder is damaged, or in use.
     """
 
@@ -62,12 +72,32 @@ class System:
         self.now_ms = clock
         self.folder = settings.system.folder
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.log = SqliteLog(self.folder / "events.sqlite", lake=ParquetLake(self.folder / "lake"))
+        self.published = publications.read(self.folder)
+        if self.published is not None:
+            self.published.check(view_of(settings, self.registry))
+        self.log = open_log(self.folder)
         self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
+        self._snapshots = Snapshots(self.folder / "snapshots")
         self.live = self.empty_live()
+        found = recovery.fitting(
+            self.live.view,
+            self.log,
+            self._snapshots.latest(recovery.name_of(self.live.view), logger.warning),
+            logger.warning,
+        )
+        self.restored_to = found.n if found else 0
+        if found:
+            self.live.restore(found.features, found.people)
+        self._snapshot_due = self.restored_to + settings.system.snapshot_every
         self.live.replay(self.log.read())
-        self.policy = self._published() if answering else self._policy_of(None, "")
-        self.policy.check(self.live)
+        self.live.vocabulary.know_all()
+        try:
+            self.policy = self._published() if answering else self._policy_of(None, "")
+            self.policy.check(self.live, self.published)
+        except HeirloomError:
+            self.log.close()
+            self.anteroom.close()
+            raise
         self._lock = threading.RLock()
         self._ingest = Ingest(
             log=self.log,
@@ -79,40 +109,34 @@ class System:
             apply=self.live.fold,
         )
         self.records = ParquetRecords(self.folder / "slates")
+        self._writing: threading.Thread | None = None
 
     def empty_live(self, *, retrievers: bool = True) -> Live:
         """A state that has folded nothing yet; it shares the log's codes."""
-        catalogue = Catalogue(
-            self.log.vocabulary(),
-            retire_after_ms=self.settings.system.retire_after_days * DAY_MS,
-        )
-        make_view = pick("view", self.registry.views, self.settings.policy.view)
-        live = Live(
-            catalogue=catalogue,
-            view=make_view(self.settings.system.declared),
-            content=ContentIndex(Hashed()),
-            declared=self.settings.system.declared,
-        )
-        if retrievers:
-            named = {name for quota in self.settings.policy.quotas.values() for name in quota}
-            make = self.registry.retrievers
-            live.add({name: pick("retriever", make, name)(live) for name in sorted(named)})
-        return live
+        return empty_live(self.settings, self.registry, self.log, retrievers=retrievers)
 
     def ingest(self, events: Iterable[Event | Rejected], *, source: str = "api") -> Report:
         """Take events over; durable and folded when it returns."""
         with self._lock:
-            return self._ingest.ingest(events, now_ms=self.now_ms(), source=source)
+            report = self._ingest.ingest(events, now_ms=self.now_ms(), source=source)
+            self._snapshot_if_due()
+        return report
 
     def ingest_history(self, events: Iterable[Event | Rejected], *, source: str) -> Report:
         """Take over events of the past, each as if it had come when it happened."""
         with self._lock:
-            return self._ingest.ingest(events, now_ms=None, source=source)
+            report = self._ingest.ingest(events, now_ms=None, source=source)
+            self._snapshot_if_due()
+        return report
 
     def recommend(self, query: Query) -> Slate:
         """The slate for a query; its record is written in the background."""
         with self._lock:
             slate = recommend(query, self.policy, self.live)
+            if self._ingest.failure is not None:
+                reason = f"ahead of the log, a write failed: {self._ingest.failure}; start again"
+                degraded = (*slate.degraded, Degraded(AHEAD_OF_LOG, reason))
+                slate = dataclasses.replace(slate, degraded=degraded)
         self.records.write(record(slate, query))
         return slate
 
@@ -176,7 +200,7 @@ class System:
     def publish(self, bundle_id: str) -> None:
         """Answer with a bundle from now on, here and after a restart."""
         policy = self._policy_with(bundle_id)
-        policy.check(self.live)
+        policy.check(self.live, self.published)
         pointer = self.folder / "current.txt"
         unfinished = pointer.with_suffix(".tmp")
         unfinished.write_text(bundle_id + "\n", encoding="utf-8")
@@ -209,8 +233,44 @@ class System:
                 break
         return examples
 
+    def snapshot(self) -> int:
+        """Keep what is folded of features and people, for a quicker start; gives its offset.
+
+        Raises:
+            StoreError: the disk refuses, or the state may be ahead of the log.
+        """
+        with self._lock:
+            if self._ingest.failure is not None:
+                raise StoreError(
+                    f"snapshot: a write to the log failed ({self._ingest.failure}), so the state "
+                    "may be ahead of it; start again"
+                )
+            folded = Folded(self.live.features, self.live.people)
+            n, arrays = folded.n, folded.arrays()
+            self._snapshot_due = n + self.settings.system.snapshot_every
+        if n:
+            mark = recovery.mark_of(self.log, n)
+            self._snapshots.write(recovery.name_of(self.live.view), n, mark, arrays)
+        return n
+
+    def _snapshot_if_due(self) -> None:
+        """In a thread of its own: requests and events go on while the disk writes."""
+        if self.live.n < self._snapshot_due or (self._writing and self._writing.is_alive()):
+            return
+
+        def write() -> None:
+            try:
+                self.snapshot()
+            except StoreError as error:  # a restart folds more of the log; nothing else is lost
+                logger.warning("%s", error)
+
+        self._writing = threading.Thread(target=write, name="snapshot")
+        self._writing.start()
+
     def close(self) -> None:
         """Write what is waiting to be written, and let the files go."""
+        if self._writing:
+            self._writing.join()
         self.records.close()
         self.log.close()
         self.anteroom.close()
@@ -263,6 +323,39 @@ class System:
             pool=part.pool,
             seller_cap=part.seller_cap,
         )
+
+
+def open_log(folder: Path, *, read_only: bool = False) -> SqliteLog:
+    """The event log in a system's folder; readers may stand beside the one writer."""
+    return SqliteLog(
+        folder / "events.sqlite", lake=ParquetLake(folder / "lake"), read_only=read_only
+    )
+
+
+def view_of(settings: Settings, registry: Registry) -> FeatureView:
+    """The feature view that the settings name."""
+    view: FeatureView = pick("view", registry.views, settings.policy.view)(settings.system.declared)
+    return view
+
+
+def empty_live(
+    settings: Settings, registry: Registry, log: EventLog, *, retrievers: bool = True
+) -> Live:
+    """A state that has folded nothing yet; it knows a string from the entry on that brought it."""
+    catalogue = Catalogue(
+        log.vocabulary().rewound(), retire_after_ms=settings.system.retire_after_days * DAY_MS
+    )
+    live = Live(
+        catalogue=catalogue,
+        view=view_of(settings, registry),
+        content=ContentIndex(Hashed()),
+        declared=settings.system.declared,
+    )
+    if retrievers:
+        named = {name for quota in settings.policy.quotas.values() for name in quota}
+        make = registry.retrievers
+        live.add({name: pick("retriever", make, name)(live) for name in sorted(named)})
+    return live
 
 
 def _made(folder: Path) -> Path:

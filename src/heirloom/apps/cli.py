@@ -1,18 +1,22 @@
-"""The command line: heirloom simulate | ingest | train | evaluate | serve | recommend | demo."""
+"""The command line: what a marketplace is run with, from simulate to serve."""
 
 import os
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from heirloom.apps.cli_features import features
+from heirloom.apps.options import LAPTOP, Folder, SystemFile
+from heirloom.apps.options import settings_of as _settings
 from heirloom.apps.progress import Bars
-from heirloom.apps.settings import Settings, load
 from heirloom.core.errors import HeirloomError
 from heirloom.core.event import Surface
 from heirloom.core.listing import Listing
@@ -24,16 +28,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(features, name="features")
 console = Console()
-
-SystemFile = Annotated[
-    Path, typer.Option("--system", help="TOML file of the system; see systems/laptop.toml.")
-]
-Folder = Annotated[
-    Path | None,
-    typer.Option("--folder", help="Where the system's data lies, in place of the TOML's."),
-]
-LAPTOP = Path("systems/laptop.toml")
 
 
 def main() -> NoReturn:
@@ -201,6 +197,57 @@ def recommend(
 
 
 @app.command()
+def parity(
+    sample: Annotated[float, typer.Option(help="Share of the slates, drawn by their id.")] = 1.0,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many slates.")] = 100_000,
+    since: Annotated[datetime | None, typer.Option(help="Slates from this moment on, UTC.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For a machine to read.")] = False,
+    system: SystemFile = LAPTOP,
+    folder: Folder = None,
+) -> None:
+    """Compare served features with a replay of the log, byte by byte.
+
+    Exit status: 0 parity holds, 1 it does not, 2 there was nothing to compare.
+    """
+    from heirloom.apps.parity import check, report
+
+    settings = _settings(system, folder)
+    since_ms = int(since.replace(tzinfo=UTC).timestamp() * 1_000) if since else 0
+    with Bars(Console(stderr=True)) as bars:
+        found = check(
+            settings,
+            share=sample,
+            limit=limit,
+            since_ms=since_ms,
+            progress=lambda done, of: bars.progress("parity", done, of),
+        )
+    if as_json:
+        typer.echo(msgspec.json.encode(found.summary()))
+    else:
+        console.print(report(found, settings.system.folder), highlight=False)
+    if not found.holds:
+        raise typer.Exit(1)
+
+
+@app.command()
+def backfill(
+    view: Annotated[str | None, typer.Option(help="Name of a view; the policy's if none.")] = None,
+    system: SystemFile = LAPTOP,
+    folder: Folder = None,
+) -> None:
+    """Fold a new view over the log beside the one that serves, for the next start to go on from."""
+    from heirloom.apps.backfill import run
+
+    with Bars(console) as bars:
+        done = run(
+            _settings(system, folder),
+            view=view,
+            progress=lambda done, of: bars.progress("backfill", done, of),
+        )
+    console.print(str(done), highlight=False)
+
+
+@app.command()
 def demo(
     size: Annotated[str, typer.Option(help="small (about a minute) or demo.")] = "demo",
     seed: Annotated[int, typer.Option(help="Same seed, same marketplace.")] = 0,
@@ -235,10 +282,6 @@ def metrics_table(metrics: dict[str, float], slices: dict[str, dict[str, float]]
     for label, values in {"all": metrics, **slices}.items():
         table.add_row(label, *(f"{values[name]:.4f}" for name in metrics))
     return table
-
-
-def _settings(system: Path, folder: Path | None) -> Settings:
-    return load(system, **({"folder": folder} if folder else {}))
 
 
 def _stock(listings: Path | None, mapping: Path | None) -> list[Listing] | None:

@@ -28,6 +28,8 @@ class SystemPart(_Part):
     """Attributes that people and queries may declare, in a fixed order: append only."""
     retire_after_days: PositiveInt = 30
     """A sold or removed listing keeps its slot for so long."""
+    snapshot_every: PositiveInt = 500_000
+    """So many log entries are folded between two snapshots of the state."""
 
 
 class PolicyPart(_Part):

@@ -40,7 +40,6 @@ class Catalogue:
         self.retire_after_ms = retire_after_ms
         self._slots: dict[str, int] = {}
         self._listings: list[Listing | None] = []
-        self._free: deque[int] = deque()
         self._retiring: deque[tuple[int, int, int]] = deque()  # (t of the end, slot, generation)
         self._retired: dict[str, bytes] = {}  # one LISTING_ROW without slot, as it last stood
         self._size = 0
@@ -126,7 +125,11 @@ class Catalogue:
         return bool(self._retiring) and self._retiring[0][0] + self.retire_after_ms <= t
 
     def allocate(self, listing_id: str, t: int) -> int:
-        """A slot for a new listing: a retired one if there is one, else the next. Writer only."""
+        """A slot for a new listing: a retired one if there is one, else the next. Writer only.
+
+        A listing gives up its slot when another takes it, and not before: what is known at an
+        offset must follow from the log alone.
+        """
         known = self._slots.get(listing_id)
         if known is not None:
             return known
@@ -135,8 +138,8 @@ class Catalogue:
             vacant = self._listings[slot] is None  # sold, then removed: two ends, one slot
             if not vacant and self._columns["generation"][slot] == generation:
                 self._vacate(slot)
-                self._free.append(slot)
-        return self._free.popleft() if self._free else self._size
+                return slot
+        return self._size
 
     def apply(self, event: Event, slot: int) -> None:
         """Take over a stock event about the listing in `slot`, as the log stamped it."""

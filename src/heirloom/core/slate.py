@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 
 from heirloom.core.errors import ShapeError
 
+AHEAD_OF_LOG = "state"
+"""Name of the step that `Degraded` names where a write to the log failed half-way: what answers
+may hold more than the log, so `n` does not say what was known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidates:

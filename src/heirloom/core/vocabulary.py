@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from heirloom.core.errors import StoreError
+
 NONE = 0
 
 
@@ -9,8 +11,9 @@ class Vocabulary:
     """Codes for the strings that travel the hot path as numbers.
 
     Fields in use: person, seller, brand, category, size, colour, condition, country, material,
-    and `declared.NAME` for each declared attribute. A code is given once and never changes, so
-    the log may keep codes. `drain_new` tells the log what to persist with the next append.
+    query, and `declared.NAME` for each declared attribute. A code is given once and never
+    changes, so the log may keep codes. `drain_new` tells the log what to persist with the next
+    append.
 
     >>> vocabulary = Vocabulary()
     >>> vocabulary.code("brand", "Miu Miu"), vocabulary.code("brand", ""), len(vocabulary)
@@ -23,6 +26,7 @@ class Vocabulary:
         self._codes: dict[str, dict[str, int]] = {}
         self._texts: dict[str, list[str]] = {}
         self._new: list[tuple[str, int, str]] = []
+        self._ahead: dict[str, list[str]] = {}  # by field, the next one last
         for field, code, text in entries:
             if self.code(field, text) != code:
                 raise ValueError(f"vocabulary: {field} {text!r} came out of order (code {code})")
@@ -34,12 +38,65 @@ class Vocabulary:
             return NONE
         codes = self._codes.setdefault(field, {})
         code = codes.get(text)
+        if code is None and self._ahead:
+            return self._reach(field, text)
         if code is None:
-            code = len(codes) + 1
-            codes[text] = code
-            self._texts.setdefault(field, [""]).append(text)
+            code = self._give(field, text)
             self._new.append((field, code, text))
         return code
+
+    def rewound(self) -> "Vocabulary":
+        """The same codes, of which none is known yet.
+
+        A replay begins with it: a string is found from the entry on that brought it, and not
+        before, as when it was served. `code` and `know` bring a code back.
+
+        >>> replay = Vocabulary([("brand", 1, "Arket"), ("brand", 2, "Cos")]).rewound()
+        >>> replay.know("brand", 1)
+        >>> replay.find("brand", "Arket"), replay.find("brand", "Cos"), replay.code("brand", "Cos")
+        (1, 0, 2)
+        """
+        rewound = Vocabulary()
+        rewound._ahead = {field: texts[:0:-1] for field, texts in self._texts.items()}
+        return rewound
+
+    def know(self, field: str, code: int | None = None) -> None:
+        """Know a field's codes up to this one, or all of them; nothing but after `rewound`."""
+        ahead = self._ahead.get(field, [])
+        while ahead and (code is None or self.size(field) <= code):
+            self._give(field, ahead.pop())
+        if not ahead:
+            self._ahead.pop(field, None)
+
+    def know_all(self) -> None:
+        """Know every code: the log was read to its end."""
+        for field in list(self._ahead):
+            self.know(field)
+
+    @property
+    def rewinding(self) -> bool:
+        """Whether there are codes that are not known again yet."""
+        return bool(self._ahead)
+
+    def _give(self, field: str, text: str) -> int:
+        texts = self._texts.setdefault(field, [""])
+        self._codes.setdefault(field, {})[text] = len(texts)
+        texts.append(text)
+        return len(texts) - 1
+
+    def _reach(self, field: str, text: str) -> int:
+        """The code of a string that is still ahead; all before it are known then."""
+        ahead, codes = self._ahead.get(field, []), self._codes[field]
+        while ahead and text not in codes:
+            self._give(field, ahead.pop())
+        if not ahead:
+            self._ahead.pop(field, None)
+        if text not in codes:
+            raise StoreError(
+                f"vocabulary: a replay met {field} {text[:40]!r}, which has no code in the log; "
+                "the log and its vocabulary are not of one system, restore both together"
+            )
+        return codes[text]
 
     def find(self, field: str, text: str | None) -> int:
         """The code of a string; 0 if it was never seen. Gives no new code."""

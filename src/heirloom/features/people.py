@@ -1,5 +1,6 @@
 """People: what each person did last, and whom and what they hide, block, follow and save."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,53 @@ class People:
         self._saved: dict[int, dict[int, int]] = {}
         self._blocked: dict[int, set[int]] = {}
         self._followed: dict[int, set[int]] = {}
+
+    @classmethod
+    def restored(cls, n: int, arrays: Mapping[str, NDArray[Any]]) -> "People":
+        """The people whose `arrays()` at log offset n these are; it keeps copies.
+
+        Raises:
+            InputError: if they are not the arrays of people.
+        """
+        _check(arrays)
+        openings, rows, k = arrays["meta"].tolist()
+        people = cls(k)
+        people.n, people._openings, people._rows = n, openings, rows
+        people._row, people._done = arrays["row"].copy(), arrays["done"].copy()
+        people._ring, people._declared = arrays["ring"].copy(), arrays["declared"].copy()
+        hidden, saved = arrays["hidden"], arrays["saved"]
+        slots = [arrays["ring"]["slot"].ravel(), hidden[:, 1], saved[:, 1]]
+        reach = int(np.concatenate(slots).max(initial=-1)) + 1
+        people._opening = np.zeros(max(reach, len(arrays["opening"])), np.int32)
+        people._opening[: len(arrays["opening"])] = arrays["opening"]
+        for rows_of, into in ((hidden, people._hidden), (saved, people._saved)):
+            for person, slot, opening in rows_of.tolist():
+                into.setdefault(person, {})[slot] = opening
+        for name, sets in (("blocked", people._blocked), ("followed", people._followed)):
+            for person, seller in arrays[name].tolist():
+                sets.setdefault(person, set()).add(seller)
+        return people
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that is known, by name, without the room kept for growth.
+
+        Copies, for snapshots and laws: the same log prefix gives the same bytes.
+        """
+        chosen = {
+            "hidden": _flat(self._hidden),
+            "saved": _flat(self._saved),
+            "blocked": _flat(self._blocked, 2),
+            "followed": _flat(self._followed, 2),
+        }
+        return {
+            "meta": np.array([self._openings, self._rows, self.k], np.int64),
+            "opening": _used(self._opening),
+            "row": _used(self._row),
+            "done": self._done[: self._rows].copy(),
+            "ring": self._ring[: self._rows].copy(),
+            "declared": _used(self._declared),
+            **chosen,
+        }
 
     def apply(self, facts: Facts) -> None:
         """Fold the next part of the log.
@@ -191,6 +239,50 @@ class People:
 
 
 _ACTION = np.dtype([("slot", "<i4"), ("opening", "<i4"), ("kind", "i1"), ("t", "<i8")])
+
+
+_COLUMNS = {"hidden": 3, "saved": 3, "blocked": 2, "followed": 2}
+
+
+def _flat(of: Mapping[int, dict[int, int] | set[int]], width: int = 3) -> NDArray[np.int64]:
+    """[choices, 3] person, slot, opening, in the order chosen; of sets [choices, 2]."""
+    rows: list[tuple[int, ...]] = []
+    for person in sorted(of):
+        chosen = of[person]
+        if isinstance(chosen, set):
+            rows += [(person, one) for one in sorted(chosen)]
+        else:
+            rows += [(person, slot, opening) for slot, opening in chosen.items()]
+    return np.array(rows, np.int64).reshape(-1, width)
+
+
+def _used(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy without the zero rows at the end."""
+    rows = array.any(axis=1) if array.ndim > 1 else array != 0
+    return array[: int(np.flatnonzero(rows).max(initial=-1)) + 1].copy()
+
+
+def _check(arrays: Mapping[str, NDArray[Any]]) -> None:
+    empty = People().arrays()
+    for name, like in empty.items():
+        array = arrays.get(name)
+        if array is None or array.dtype != like.dtype or array.ndim != like.ndim:
+            came = "nothing" if array is None else f"{array.dtype} of {array.ndim} dimensions"
+            raise InputError(
+                f"People.restored: {name!r} is {came}; wanted {like.dtype} of {like.ndim}: these "
+                "are not the arrays of people; fold the log instead"
+            )
+    rows, ring = arrays["meta"], arrays["ring"]
+    widths = all(arrays[name].shape[1] == width for name, width in _COLUMNS.items())
+    if (
+        rows.shape != (3,)
+        or not widths
+        or arrays["declared"].shape[1] != MAX_DECLARED
+        or ring.shape != (rows[1], rows[2])
+        or len(arrays["done"]) != rows[1]
+        or arrays["row"].max(initial=0) > rows[1]
+    ):
+        raise InputError("People.restored: the arrays are not of one state; fold the log instead")
 
 
 def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:

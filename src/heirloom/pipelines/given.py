@@ -17,6 +17,22 @@ from heirloom.retrieval.lexicon import FIELDS, Lexicon
 
 Column = NDArray[np.float32]
 
+_CONTENT = "the content index: what is written of the listings"
+_ACTIONS = "the person's recent actions and the catalogue's categories"
+_ANCHOR = "the anchor's row of the catalogue"
+_STATED = "what the person stated: preferences, declared attributes"
+_ASKED = "the words of the query, by the lexicon"
+ORIGINS: dict[str, str] = {
+    **dict.fromkeys(("text_match", "taste_match", "anchor_match"), _CONTENT),
+    **dict.fromkeys(("style_match", "anchor_style"), _CONTENT),
+    **dict.fromkeys((f"asked_{field}" for field in FIELDS), _ASKED),
+    **dict.fromkeys(("photos", "price_drop"), "the listing's row of the catalogue"),
+    **dict.fromkeys(("size_stated", "brand_stated", "department_stated"), _STATED),
+    **dict.fromkeys(("department_recent", "family_recent", "size_recent"), _ACTIONS),
+    **dict.fromkeys(("anchor_category", "anchor_brand", "anchor_price"), _ANCHOR),
+}
+"""Where each given column comes from, for people who ask."""
+
 
 def stock_columns(slots: NDArray[np.int32], catalogue: Catalogue) -> dict[str, Column]:
     """What the catalogue alone knows: `photos`, how many; `price_drop`, share of the first price.

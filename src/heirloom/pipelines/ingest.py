@@ -126,6 +126,11 @@ class Ingest:
         self._batch = batch
         self._failure: str | None = None
 
+    @property
+    def failure(self) -> str | None:
+        """Why a call failed half-way, so that the state may be ahead of the log; else None."""
+        return self._failure
+
     def ingest(
         self, events: Iterable[Event | Rejected], *, now_ms: int | None, source: str
     ) -> Report:

@@ -18,13 +18,15 @@ from heirloom.core.event import (
     declared_text,
     person_key,
 )
-from heirloom.core.facts import LISTING_ROW, Facts
+from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
 from heirloom.core.listing import Listing
 from heirloom.core.log import Entry
 from heirloom.core.query import Query, Request
 from heirloom.core.slate import FeatureBatch
 from heirloom.core.vocabulary import Vocabulary
+from heirloom.core.words import query_key
 from heirloom.features.people import People
+from heirloom.features.state import FeatureState
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.given import (
     anchor_match,
@@ -42,6 +44,9 @@ FOLD_BATCH = 2_000
 REFIT_EVERY = 8_192
 """Log entries between two moments at which content may be fitted to the stock anew."""
 
+_STAMPED = tuple(name for name in ("person", "seller", "query") if name in (EVENT_ROW.names or ()))
+"""Fields of EVENT_ROW that hold vocabulary codes of their own name."""
+
 
 class Live:
     """The catalogue and all state folded from the log, as of offset `n`."""
@@ -58,7 +63,7 @@ class Live:
         self.view = view
         self.features = view.state()
         self.people = People()
-        self.preferences = Preferences()
+        self.preferences = Preferences(catalogue.vocabulary)
         self.lexicon = Lexicon(catalogue.vocabulary)
         self.content = content
         self.retrievers: dict[str, Retriever] = {}
@@ -77,6 +82,18 @@ class Live:
                 f"Live: retrievers must be added before the log is folded (n={self.n})"
             )
         self.retrievers.update(retrievers)
+
+    def restore(self, features: FeatureState, people: People) -> None:
+        """Take over folded features and people, of an offset the log reaches; only before it.
+
+        All else is folded from the log's beginning still: the catalogue, content, retrievers,
+        preferences. Until `n` has come to their offset, look nothing up.
+        """
+        if self.n:
+            raise ValueError(f"Live: state is restored before the log is folded (n={self.n})")
+        if features.columns != self.features.columns:
+            raise ValueError(f"Live: the state restored is not of the view {self.view.name!r}")
+        self.features, self.people = features, people
 
     def replay(self, entries: Iterable[Entry]) -> None:
         """Take over entries from the log: the catalogue first, then all state."""
@@ -109,14 +126,25 @@ class Live:
         facts = Facts.unpack(
             [entry.event_row for entry in entries], [entry.listing_rows for entry in entries]
         )
-        self.features.apply(facts)
-        self.people.apply(facts)
-        self.preferences.apply(entries, self.vocabulary)
+        self._know(facts)
+        first = entries[0].seq
+        self.features.apply(facts[max(self.features.n - first, 0) :])
+        self.people.apply(facts[max(self.people.n - first, 0) :])
+        self.preferences.apply(entries)
         listings = _listings_by_slot(entries)
         self.content.apply(facts, listings)
         for retriever in self.retrievers.values():
             retriever.apply(facts, listings)
         self.n = entries[-1].seq + 1
+
+    def _know(self, facts: Facts) -> None:
+        """In a replay, know the codes stamped on events; listings' come with the catalogue."""
+        if not self.vocabulary.rewinding or not len(facts):
+            return
+        for field in _STAMPED:
+            self.vocabulary.know(field, int(facts.events[field].max()))
+        for i, name in enumerate(self.declared):
+            self.vocabulary.know(f"declared.{name}", int(facts.events["declared"][:, i].max()))
 
     def request(self, query: Query) -> Request:
         """The query with its strings as codes and the person's recent events beside it."""
@@ -133,6 +161,7 @@ class Live:
             recent_kinds=kinds,
             recent_t=times,
             text_vector=self.content.text(query.text),
+            text=find("query", query_key(query.text)),
         )
 
     def _declared(

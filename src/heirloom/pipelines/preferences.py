@@ -1,9 +1,13 @@
-"""Preferences: the brands and sizes that people state in `prefer` events, as codes."""
+"""Preferences: the brands and sizes that people state in `prefer` events.
 
-from collections.abc import Sequence
+Names are kept, and become codes when they are asked for: a brand may be stated before the first
+listing of it comes, and how the log was cut into parts must not decide whether it is found.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from heirloom.core.event import Kind, Scalar, person_key
+from heirloom.core.event import Kind, person_key
 from heirloom.core.log import Entry
 from heirloom.core.vocabulary import Vocabulary
 
@@ -19,30 +23,36 @@ class Preference:
 class Preferences:
     """The latest statement of each person. Saying it anew replaces what is said of, no more."""
 
-    def __init__(self) -> None:
-        self._of: dict[int, Preference] = {}
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._of: dict[int, dict[str, tuple[str, ...]]] = {}
 
-    def apply(self, entries: Sequence[Entry], vocabulary: Vocabulary) -> None:
+    def apply(self, entries: Sequence[Entry]) -> None:
         """Fold `prefer` events; their attributes `brands` and `sizes` are lists of names."""
         for entry in entries:
             event = entry.event
             if event.kind != Kind.PREFER:
                 continue
-            person = vocabulary.find("person", person_key(event.user, event.session))
-            before = self.of(person)
-            said = event.attributes
-            self._of[person] = Preference(
-                _codes(vocabulary, "brand", said["brands"]) if "brands" in said else before.brands,
-                _codes(vocabulary, "size", said["sizes"]) if "sizes" in said else before.sizes,
-            )
+            person = self._vocabulary.find("person", person_key(event.user, event.session))
+            said = {
+                name: tuple(stated) if isinstance(stated, list) else (str(stated),)
+                for name in ("brands", "sizes")
+                if (stated := event.attributes.get(name)) is not None
+            }
+            self._of[person] = {**self._of.get(person, {}), **said}
 
     def of(self, person: int) -> Preference:
-        """What a person stated."""
-        return self._of.get(person, Preference())
+        """What a person stated, as codes of the names that listings have by now."""
+        said = self._of.get(person)
+        if said is None:
+            return Preference()
+        return Preference(
+            _codes(self._vocabulary, "brand", said.get("brands", ())),
+            _codes(self._vocabulary, "size", said.get("sizes", ())),
+        )
 
 
-def _codes(vocabulary: Vocabulary, field: str, said: Scalar | list[str]) -> frozenset[int]:
+def _codes(vocabulary: Vocabulary, field: str, names: Iterable[str]) -> frozenset[int]:
     """Codes of names, in the case that listings use; a name no listing has yet has none."""
-    names = said if isinstance(said, list) else [str(said)]
     forms = {form for name in names for form in (name, name.upper(), name.lower(), name.title())}
     return frozenset(code for form in forms if (code := vocabulary.find(field, form)))

@@ -24,6 +24,7 @@ from heirloom.core.slate import (
     Slate,
     SlateRecord,
 )
+from heirloom.features.published import Published, difference
 from heirloom.pipelines.live import Live
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.fusion import fuse
@@ -57,8 +58,12 @@ class Policy:
     pool: int = 300
     seller_cap: int = 3
 
-    def check(self, live: Live) -> None:
+    def check(self, live: Live, published: Published | None = None) -> None:
         """Refuse a misconfiguration before it serves anybody.
+
+        Args:
+            live: what it is to be used with.
+            published: what was published, to say how a bundle's features differ from the view's.
 
         Raises:
             ConfigError: listing all that is wrong.
@@ -73,9 +78,11 @@ class Policy:
                     problems.append(f"surface {surface}: no retriever {name!r}; known: {known}")
         if self.ranker is not None:
             if self.ranker.columns != live.view.columns:
+                differs = difference(self.ranker.columns, live.view, published)
                 problems.append(
                     f"the ranker was trained on {_sample(self.ranker.columns)}, but view "
-                    f"{live.view.name!r} gives {_sample(live.view.columns)}; "
+                    f"{live.view.name!r} gives {_sample(live.view.columns)}"
+                    f"{''.join(f'; {what}' for what in differs)}; "
                     "load the bundle that was trained with this view, or train again"
                 )
             if len(self.action_weights) != len(self.ranker.actions):

@@ -1,0 +1,209 @@
+"""Snapshots: named arrays as of a log offset, whole or not at all, in a folder each.
+
+A snapshot saves folding: it covers what is handed over, and says at which offset the log goes on.
+It is never the truth. One that is torn or of something else is refused with a sentence, and the
+next older one is used, or the whole log.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.adapters.sqlite_database import sync_folder
+from heirloom.core.errors import InputError, StoreError
+
+FORMAT = 1
+KEPT = 2
+"""Of each state so many are kept, the latest: one more than is needed while all is well."""
+_NAME = re.compile(r"[a-z0-9_.@-]{1,100}")
+_BLOCK = 1 << 20
+
+
+class _Array(msgspec.Struct, frozen=True):
+    dtype: str
+    shape: tuple[int, ...]
+    blake2b: str
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    format: int
+    of: str
+    n: int
+    mark: str
+    arrays: dict[str, _Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was written.
+
+    Attributes:
+        of: which state: a view and its version.
+        n: log offset applied.
+        mark: what tells this log from another, as the writer of the snapshot made it.
+        arrays: by name, mapped from the disk: pages are read when touched, writes stay private.
+    """
+
+    of: str
+    n: int
+    mark: str
+    arrays: dict[str, NDArray[Any]]
+
+
+class Snapshots:
+    """The snapshots under one folder, by state and offset.
+
+    Args:
+        folder: of them all; it is made when something is written.
+        reached: called with the name of each step of `write` when it is done. For tests, which
+            raise there.
+    """
+
+    def __init__(self, folder: Path, *, reached: Callable[[str], None] = lambda _: None) -> None:
+        self.folder = folder
+        self._reached = reached
+
+    def write(self, of: str, n: int, mark: str, arrays: Mapping[str, NDArray[Any]]) -> Path:
+        """Write a snapshot, durable when this returns, and let go of all but the latest KEPT.
+
+        Everything is written and synced under another name, then renamed: there is no moment at
+        which a reader finds half of it.
+
+        Raises:
+            InputError: a name that cannot be a file's.
+            StoreError: the disk refuses; what was there before is untouched.
+        """
+        if bad := [name for name in (of, *arrays) if not _NAME.fullmatch(name)]:
+            raise InputError(f"snapshot: names {bad}; wanted lower case letters, digits, . _ @ -")
+        home, name = self.folder / of, f"{n:020d}"
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            with (home / "lock").open("w") as lock:  # let go of however the writer ends
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._write(home, _Manifest(FORMAT, of, n, mark, {}), arrays)
+        except OSError as error:
+            raise StoreError(
+                f"snapshot {home / name}: {error}; nothing is lost, the log has it all: free some "
+                "space, or delete the folder of snapshots"
+            ) from error
+        return home / name
+
+    def _write(self, home: Path, of: _Manifest, arrays: Mapping[str, NDArray[Any]]) -> None:
+        for left in home.glob(".*"):  # of a writer that died
+            shutil.rmtree(left)
+        target = home / f"{of.n:020d}"
+        draft = home / f".writing-{target.name}"
+        draft.mkdir()
+        self._reached("draft")
+        listed = {}
+        for key, array in arrays.items():
+            listed[key] = _save(draft / f"{key}.npy", array)
+            self._reached(f"array {key}")
+        manifest = msgspec.structs.replace(of, arrays=listed)
+        with (draft / "manifest.json").open("wb") as file:
+            file.write(msgspec.json.encode(manifest))
+            _sync(file.fileno(), file.flush)
+        self._reached("manifest")
+        sync_folder(draft)
+        self._reached("synced")
+        if target.exists():  # it may be damaged: the new one is whole
+            self._remove(target)
+        draft.rename(target)
+        self._reached("renamed")
+        sync_folder(home)
+        sync_folder(self.folder)
+        self._reached("durable")
+        for old in _newest_first(home)[KEPT:]:
+            self._remove(old)
+        self._reached("pruned")
+
+    def latest(self, of: str, refuse: Callable[[str], None]) -> Iterator[Snapshot]:
+        """The whole snapshots of a state, newest first; `refuse` hears why another is not taken.
+
+        Every byte is read once and compared with its checksum.
+        """
+        home = self.folder / of
+        for folder in _newest_first(home) if home.is_dir() else []:
+            try:
+                yield _load(folder, of)
+            except StoreError as error:
+                refuse(str(error))
+
+    def _remove(self, folder: Path) -> None:
+        """Out of sight in one step, then away."""
+        gone = folder.with_name(f".removing-{folder.name}")
+        folder.rename(gone)
+        self._reached("hidden")
+        shutil.rmtree(gone)
+
+
+def _newest_first(home: Path) -> list[Path]:
+    return sorted((p for p in home.iterdir() if p.name.isdigit()), reverse=True)
+
+
+def _save(path: Path, array: NDArray[Any]) -> _Array:
+    if array.dtype.hasobject:
+        raise InputError(f"snapshot: {path.stem!r} holds objects; wanted numbers")
+    with path.open("wb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        _sync(file.fileno(), file.flush)
+    return _Array(_dtype(array.dtype), array.shape, _digest(path))
+
+
+def _sync(descriptor: int, flush: Callable[[], None]) -> None:
+    flush()
+    os.fsync(descriptor)
+
+
+def _dtype(dtype: np.dtype[Any]) -> str:
+    """A dtype as JSON keeps it, to compare by."""
+    return repr(dtype.descr) if dtype.names else dtype.str
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _load(folder: Path, of: str) -> Snapshot:
+    def no(why: str) -> StoreError:
+        return StoreError(f"snapshot {folder}: {why}; it is not used and may be deleted")
+
+    try:
+        manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=_Manifest)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise no(f"no manifest that can be read ({error})") from None
+    if (manifest.format, manifest.of, f"{manifest.n:020d}") != (FORMAT, of, folder.name):
+        raise no(
+            f"of {manifest.of!r} at {manifest.n}, format {manifest.format}; wanted {of!r} at "
+            f"{int(folder.name)}, format {FORMAT}"
+        )
+    arrays = {}
+    for name, wanted in manifest.arrays.items():
+        path = folder / f"{name}.npy"
+        try:
+            if not _NAME.fullmatch(name) or _digest(path) != wanted.blake2b:
+                raise no(f"{name!r} is not what was written")
+            empty = 0 in wanted.shape  # nothing cannot be mapped
+            array: NDArray[Any] = np.load(
+                path, mmap_mode=None if empty else "c", allow_pickle=False
+            )
+        except (OSError, ValueError) as error:
+            raise no(f"{name!r} cannot be read ({error})") from None
+        if (_dtype(array.dtype), array.shape) != (wanted.dtype, wanted.shape):
+            raise no(f"{name!r} is {array.dtype} {array.shape}; the manifest says otherwise")
+        arrays[name] = array
+    return Snapshot(of, manifest.n, manifest.mark, arrays)

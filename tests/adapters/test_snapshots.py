@@ -1,0 +1,220 @@
+"""Snapshots: whole or not at all, whatever moment the writer dies at."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heirloom.adapters.snapshots import KEPT, Snapshot, Snapshots
+from heirloom.core.errors import InputError, StoreError
+
+OF = "view@00000000"
+
+
+def arrays(n: int) -> dict[str, np.ndarray]:
+    """Numbers that tell by themselves which offset they are of."""
+    ring = np.zeros((n % 7, 3), [("slot", "<i4"), ("kind", "i1"), ("t", "<i8")])
+    ring["t"] = n
+    return {
+        "features.counts": np.full(1_000 + n, n, np.int32),
+        "people.ring": ring,
+        "people.hidden": np.zeros((0, 3), np.int64),
+    }
+
+
+class Killed(Exception):
+    """Raised at a failpoint."""
+
+
+def latest(folder: Path, of: str = OF) -> tuple[list[Snapshot], list[str]]:
+    refused: list[str] = []
+    return list(Snapshots(folder).latest(of, refused.append)), refused
+
+
+def same(snapshot: Snapshot) -> bool:
+    expected = arrays(snapshot.n)
+    return snapshot.arrays.keys() == expected.keys() and all(
+        snapshot.arrays[name].dtype == array.dtype and np.array_equal(snapshot.arrays[name], array)
+        for name, array in expected.items()
+    )
+
+
+def test_what_was_written_is_mapped_back(tmp_path: Path) -> None:
+    assert latest(tmp_path) == ([], [])
+    Snapshots(tmp_path).write(OF, 12, "mark", arrays(12))
+    (snapshot,), refused = latest(tmp_path)
+    assert not refused
+    assert (snapshot.of, snapshot.n, snapshot.mark) == (OF, 12, "mark")
+    assert same(snapshot)
+    mapped = snapshot.arrays["features.counts"]
+    assert isinstance(mapped, np.memmap)
+    mapped[0] = -1  # private to the reader
+    assert same(latest(tmp_path)[0][0])
+
+
+def test_the_latest_are_kept_by_state(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path)
+    for n in (5, 30, 7, 100):
+        snapshots.write(OF, n, "", arrays(n))
+        snapshots.write("other@1", n + 1, "", arrays(n + 1))
+    assert [each.n for each in latest(tmp_path)[0]] == [100, 30]
+    assert [each.n for each in latest(tmp_path, "other@1")[0]] == [101, 31]
+    assert len([path for path in (tmp_path / OF).iterdir() if path.is_dir()]) == KEPT
+
+
+def test_the_same_offset_again_replaces_what_stood_there(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path)
+    (snapshots.write(OF, 9, "", arrays(9)) / "manifest.json").write_text("{")
+    snapshots.write(OF, 9, "", arrays(9))
+    found, refused = latest(tmp_path)
+    assert [same(each) for each in found] == [True]
+    assert not refused
+
+
+def steps(folder: Path) -> list[str]:
+    """The failpoints that a write comes by, where two snapshots stand and one at its offset."""
+    reached: list[str] = []
+    prepare(folder)
+    Snapshots(folder, reached=reached.append).write(OF, 30, "new", arrays(30))
+    shutil.rmtree(folder)
+    return reached
+
+
+def prepare(folder: Path) -> None:
+    for n in (10, 20, 30):
+        Snapshots(folder).write(OF, n, "old", arrays(n))
+
+
+def test_a_crash_after_any_step_leaves_whole_snapshots(tmp_path: Path) -> None:
+    names = steps(tmp_path / "steps")
+    assert {"draft", "manifest", "synced", "hidden", "renamed", "durable", "pruned"} < set(names)
+    for at in range(len(names)):
+        folder = tmp_path / str(at)
+        prepare(folder)
+        left = at
+
+        def die(_: str) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Killed
+
+        with pytest.raises(Killed):
+            Snapshots(folder, reached=die).write(OF, 30, "new", arrays(30))
+        found, refused = latest(folder)
+        assert not refused, names[at]
+        assert found, names[at]
+        assert all(same(each) for each in found), names[at]
+        renamed = names.index("renamed") <= at
+        assert (found[0].n, found[0].mark) == (30, "new") if renamed else found[0].mark == "old"
+        Snapshots(folder).write(OF, 40, "", arrays(40))  # and the next one is written as ever
+        found, refused = latest(folder)
+        assert found[0].n == 40
+        assert not refused
+        assert not list((folder / OF).glob(".*"))
+
+
+def cut(path: Path) -> None:
+    os.truncate(path / "features.counts.npy", 100)
+
+
+def flip(path: Path) -> None:
+    content = bytearray((path / "features.counts.npy").read_bytes())
+    content[-1] ^= 1
+    (path / "features.counts.npy").write_bytes(content)
+
+
+def lose(path: Path) -> None:
+    (path / "people.ring.npy").unlink()
+
+
+def garble(path: Path) -> None:
+    (path / "manifest.json").write_text('{"format": 1')
+
+
+def undated(path: Path) -> None:
+    (path / "manifest.json").unlink()
+
+
+def restate(**changed: object):
+    def change(path: Path) -> None:
+        manifest = json.loads((path / "manifest.json").read_text())
+        (path / "manifest.json").write_text(json.dumps(manifest | changed))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (cut, "not what was written"),
+        (flip, "not what was written"),
+        (lose, "cannot be read"),
+        (garble, "no manifest"),
+        (undated, "no manifest"),
+        (restate(of="other@1"), "wanted 'view@00000000'"),
+        (restate(n=19), "wanted 'view@00000000' at 20"),
+        (restate(format=2), "format 2"),
+        (restate(arrays={"../x": {"dtype": "<i4", "shape": [1], "blake2b": ""}}), "not what was"),
+    ],
+)
+def test_the_torn_and_the_foreign_are_refused_and_the_older_one_is_used(
+    tmp_path: Path, damage, why: str
+) -> None:
+    Snapshots(tmp_path).write(OF, 10, "", arrays(10))
+    damage(Snapshots(tmp_path).write(OF, 20, "", arrays(20)))
+    found, refused = latest(tmp_path)
+    assert [each.n for each in found] == [10]
+    (sentence,) = refused
+    assert why in sentence
+    assert "may be deleted" in sentence
+
+
+def test_names_and_objects_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="names"):
+        Snapshots(tmp_path).write("../up", 1, "", arrays(1))
+    with pytest.raises(InputError, match="objects"):
+        Snapshots(tmp_path).write(OF, 1, "", {"x": np.array([None])})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="nothing is lost"):
+        Snapshots(tmp_path / "file").write(OF, 1, "", arrays(1))
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.adapters.test_snapshots import OF, arrays
+from heirloom.adapters.snapshots import Snapshots
+n = 0
+while True:
+    n += 1
+    Snapshots(Path(sys.argv[1])).write(OF, n, "", arrays(n))
+    print(n, flush=True)
+"""
+
+
+def test_kill_9(tmp_path: Path) -> None:
+    """What the writer said is durable is there after kill -9 at any moment, and nothing is torn."""
+    for _ in range(2):
+        shutil.rmtree(tmp_path / "s", ignore_errors=True)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / "s")], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        said = [int(writer.stdout.readline()) for _ in range(5)]
+        time.sleep(0.003 * np.random.default_rng().random())
+        writer.send_signal(signal.SIGKILL)
+        said += [int(line) for line in writer.stdout.read().split()]
+        writer.wait()
+        writer.stdout.close()
+        found, refused = latest(tmp_path / "s")
+        assert not refused
+        assert found[0].n >= said[-1]
+        assert all(same(each) for each in found)

@@ -5,7 +5,7 @@ from heirloom.slates.reasons import reasons
 from heirloom.testing.retrieval import HOUR_MS, World
 
 NAMES = ("recent", "popular", "taste", "search", "followed", "similar")
-COLUMNS = ("v@1.person_size_share_30d", "v@1.person_brand_share_30d", "v@1.price_to_kind_90d")
+COLUMNS = ("v@1.person_size_share_4w", "v@1.person_brand_share_4w", "v@1.price_to_kind_12w")
 
 
 def words(world: World, source: str, values: tuple[float, float, float], text: str = "") -> tuple:

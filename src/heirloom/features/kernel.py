@@ -37,6 +37,8 @@ K_ALL, K_LISTING, K_SELLER, K_CONDITION, K_PERSON, K_QUERY, K_SURFACE, K_DECLARE
     0, 1, 2, 7, 8, 9, 10, 11
 )  # fmt: skip
 K_STATED, K_HOUR, CODES = 19, 27, 28
+# Rows of Scratch.candidates after the codes.
+R_PRICE, R_OPENED, R_SLOT, CANDIDATE = 28, 29, 30, 31
 DECLARED = 8
 # Columns of Tables.families.
 (
@@ -146,8 +148,9 @@ class Scratch(NamedTuple):
     """Room to work in, int64 unless said otherwise; what stands in it means nothing.
 
     codes: [CODES]. spans: [windows, 4]. asked: [windows, 3]. events, mentions: [CHUNK]. rows,
-    hits: [CHUNK, families]. places: [4, BLOCK]. memo: [MEMO]. candidates: [10, BLOCK]. integers:
-    [terms, BLOCK]; floats: the same bytes as float64. values: [operands, BLOCK] float64.
+    hits: [CHUNK, families]. places: [4, BLOCK]. memo: [MEMO]. candidates: [CANDIDATE, BLOCK] the
+    codes of each, then as the R_ names say. integers: [terms, BLOCK]; floats: the same bytes as
+    float64. values: [operands, BLOCK] float64.
     """
 
     codes: Array
@@ -749,11 +752,14 @@ def _decayed(
     if heads[head + 1 + cell] == 0:
         return total
     newest, oldest = min(last, epoch), max(first, epoch - buckets + 1)
+    if newest < oldest:
+        return total
+    spot = newest % buckets
     for back in range(newest - oldest + 1):
-        bucket = newest - back
-        count = np.int64(cells[base + (bucket % buckets) * width + cell])
+        count = np.int64(cells[base + spot * width + cell])
         if count > 0:
-            total += count * weights[at + last - bucket]
+            total += count * weights[at + last - newest + back]
+        spot = spot - 1 if spot > 0 else buckets - 1
     return total
 
 
@@ -820,7 +826,7 @@ def _read_row(
     if mode == LAST_K:
         for term in range(first, first + families[f, F_TERMS]):
             cell = terms[term, T_CELL]
-            code = _code(tables.cells[families[f, F_CELL] + cell, C_WHAT], i, scratch)
+            code = scratch.candidates[tables.cells[families[f, F_CELL] + cell, C_WHAT], i]
             value = np.int64(-1)
             if row != NO_KEY and code > 0:
                 value = _in_last(f, row, cell, t, code, tables, rows) if row >= 0 else np.int64(0)
@@ -845,31 +851,28 @@ def _read_row(
 
 
 @_inner
-def _code(part: Any, i: Any, scratch: Scratch) -> Any:
-    """A part of candidate i's key."""
-    if K_LISTING <= part <= K_CONDITION:
-        return scratch.candidates[part - K_LISTING, i]
-    return scratch.codes[part]
-
-
-@_inner
 def _gather(slots: Array, start: Any, n: Any, memory: Memory, scratch: Scratch) -> None:
-    """What is known of n candidates: codes, price, time listed, slot (-1: holds no listing)."""
+    """What is known of n candidates: the codes of each, price, time listed, slot (-1: none)."""
     candidates = scratch.candidates
     for i in range(n):
         slot = np.int64(slots[start + i])
         if not 0 <= slot < len(memory.slots):
             slot = np.int64(-1)
-        candidates[9, i] = slot
+        candidates[R_SLOT, i] = slot
         if slot >= 0:
             _fetch(memory.slots, slot * memory.slots.shape[1])
+    for part in range(CODES):
+        code = scratch.codes[part]
+        if not K_LISTING <= part <= K_CONDITION:
+            for i in range(n):
+                candidates[part, i] = code
     for i in range(n):
-        slot = candidates[9, i]
+        slot = candidates[R_SLOT, i]
         known = slot >= 0
         for c in range(LISTING_CODES):
-            candidates[c, i] = memory.slots32[slot, c] if known else 0
-        candidates[7, i] = memory.slots[slot, S_PRICE] if known else 0
-        candidates[8, i] = memory.slots[slot, S_OPENED] if known else 0
+            candidates[K_LISTING + c, i] = memory.slots32[slot, c] if known else 0
+        candidates[R_PRICE, i] = memory.slots[slot, S_PRICE] if known else 0
+        candidates[R_OPENED, i] = memory.slots[slot, S_OPENED] if known else 0
 
 
 @_inner
@@ -879,37 +882,36 @@ def _find(f: Any, n: Any, tables: Tables, memory: Memory, scratch: Scratch) -> N
     In `scratch.places`: [0] the row; [3] a candidate before with the same key, or itself.
     """
     families, places, at, memo = tables.families, memory.places, scratch.places, scratch.memo
-    direct = families[f, F_DIRECT]
+    candidates, direct = scratch.candidates, families[f, F_DIRECT]
     if direct >= 0:
         for i in range(n):
             at[3, i] = i
             at[0, i] = NO_KEY
-            if scratch.candidates[0, i] > 0:
-                at[0, i] = memory.slots[scratch.candidates[9, i], S_ROWS + direct] - 1
+            if candidates[K_LISTING, i] > 0:
+                at[0, i] = memory.slots[candidates[R_SLOT, i], S_ROWS + direct] - 1
                 if at[0, i] >= 0:
-                    _fetch(memory.rows, at[0, i])
+                    for word in range(0, families[f, F_WORDS], 8):
+                        _fetch(memory.rows, at[0, i] + word)
         return
+    first, second, third = families[f, F_A], families[f, F_B], families[f, F_C]
     for i in range(n):
-        a = _code(families[f, F_A], i, scratch)
-        b = _code(families[f, F_B], i, scratch)
-        c = _code(families[f, F_C], i, scratch)
-        at[1, i] = 0
+        a, b, c = candidates[first, i], candidates[second, i], candidates[third, i]
+        at[1, i] = ((f + 1) << 56) | (a << 28) | b if a > 0 and b > 0 and c > 0 else np.int64(0)
+        at[2, i] = c
+    for i in range(n):
+        key, c = at[1, i], at[2, i]
         at[3, i] = i
-        if a <= 0 or b <= 0 or c <= 0:
+        if key == 0:
             at[0, i] = NO_KEY
             continue
-        key = ((f + 1) << 56) | (a << 28) | b
-        begin = _hash(places, key, c)
         spot = (key ^ (key >> 28) ^ c) & (MEMO - 1)
         same = memo[spot]
         if same < i and at[1, same] == key and at[2, same] == c:
             at[3, i] = same
             continue
         memo[spot] = i
-        at[1, i] = key
-        at[2, i] = c
-        at[0, i] = begin
-        _fetch(places, 2 * begin)
+        at[0, i] = _hash(places, key, c)
+        _fetch(places, 2 * at[0, i])
     for i in range(n):
         if at[3, i] == i and at[1, i] != 0:
             found = _place(places, at[1, i], at[2, i], at[0, i])
@@ -924,24 +926,16 @@ def _read_family(f: Any, n: Any, t: Any, tables: Tables, memory: Memory, scratch
     families, at, integers = tables.families, scratch.places, scratch.integers
     fixed = families[f, F_FIXED] != 0  # the same key for all candidates
     _find(f, np.int64(1) if fixed else n, tables, memory, scratch)
-    first, stop = families[f, F_TERM], families[f, F_TERM] + families[f, F_TERMS]
-    if families[f, F_MODE] == LAST_K:  # the value depends on more than the key
-        for i in range(n):
-            _read_row(f, at[0, 0 if fixed else at[3, i]], i, t, scratch, tables, memory)
+    own = families[f, F_MODE] == LAST_K  # the value depends on more than the key
+    for i in range(n if own or not fixed else 1):
+        same = np.int64(0) if fixed else at[3, i]
+        if own or same == i:
+            _read_row(f, at[0, same], np.int64(i), t, scratch, tables, memory)
+    if own or families[f, F_DIRECT] >= 0:
         return
-    if fixed:
-        _read_row(f, at[0, 0], np.int64(0), t, scratch, tables, memory)
-        for term in range(first, stop):
-            for i in range(1, n):
-                integers[term, i] = integers[term, 0]
-        return
-    for i in range(n):
-        same = at[3, i]
-        if same == i:
-            _read_row(f, at[0, i], np.int64(i), t, scratch, tables, memory)
-        else:
-            for term in range(first, stop):
-                integers[term, i] = integers[term, same]
+    for term in range(families[f, F_TERM], families[f, F_TERM] + families[f, F_TERMS]):
+        for i in range(1, n):
+            integers[term, i] = integers[term, 0 if fixed else at[3, i]]
 
 
 @_inner
@@ -978,12 +972,12 @@ def _finalise(j: Any, i: Any, t: Any, tables: Tables, scratch: Scratch) -> Any:
     if op == OP_DECAY:
         return scratch.floats[a, i]
     if op == OP_STATIC:
-        code = _code(a, i, scratch)
+        code = scratch.candidates[a, i]
         return np.float64(code) if code > 0 or a == K_HOUR else math.nan
     if op == OP_AGE:
-        opened = scratch.candidates[8, i]
+        opened = scratch.candidates[R_OPENED, i]
         return max(t - opened, 0) / HOUR_MS if opened > 0 else math.nan
-    price = scratch.candidates[7, i]
+    price = scratch.candidates[R_PRICE, i]
     if op == OP_PRICE:
         return math.log(np.float64(price)) if price > 0 else math.nan
     if op == OP_LIFT:

@@ -8,8 +8,10 @@ from heirloom.core.facts import MAX_DECLARED
 from heirloom.features.algebra import (
     Age,
     Counter,
+    Decay,
     Definition,
     Given,
+    LastK,
     Lift,
     Price,
     PriceGap,
@@ -17,9 +19,12 @@ from heirloom.features.algebra import (
     SinceFirst,
     SinceLast,
     Static,
+    Sum,
     Trend,
+    Where,
 )
 from heirloom.features.view import FeatureView
+from heirloom.features.windows import DAY_MS
 
 SEEN = (Kind.IMPRESSION.value,)
 CLICKED = (Kind.CLICK.value,)
@@ -31,11 +36,19 @@ TEXT_MATCH, TASTE_MATCH, ANCHOR_MATCH = "text_match", "taste_match", "anchor_mat
 """Names of the similarities that the pipeline hands over."""
 
 
+TOP = Where(positions=(0, 3))
+"""The first four positions: what is sure to have been looked at."""
+
+
 def marketplace_view() -> FeatureView:
-    """What a ranker knows of a listing on home, similar and search, given impressions."""
+    """What a ranker knows of a listing on home, similar and search, given impressions.
+
+    Keys that every impression would make (person x brand, query x listing) count actions alone,
+    in the coarse month `4w`: what a person looks at now stands in the last few actions instead.
+    """
     return FeatureView(
         "marketplace",
-        (*_listing(), *_supply(), *_person(), *_taste(), *_price(), *_context()),
+        (*_listing(), *_supply(), *_person(), *_taste(), *_asked(), *_price(), *_context()),
     )
 
 
@@ -70,103 +83,145 @@ def _listing() -> tuple[Definition, ...]:
             "listing_want_rate", wanted, seen, ("7d",), (0.2, 20.0), category_want_rate,
             "Saves, messages and offers per impression, shrunk to its category.",
         ),
+        Ratio(
+            "listing_top_click_rate",
+            Counter("listing_top_clicked", key, CLICKED, ("7d",), where=TOP),
+            Counter("listing_top_seen", key, SEEN, ("7d",), where=TOP),
+            ("7d",), (1.0, 20.0), category_rate,
+            "Clicks per impression in the first four positions, where all look: no bias of place.",
+        ),
+        Decay(
+            "listing_heat", clicked, ("7d",), DAY_MS, "Clicks, halved with each day: what is hot."
+        ),
         Age("listing_age", "New stock is most of the stock; old stock was passed over."),
     )  # fmt: skip
 
 
 def _supply() -> tuple[Definition, ...]:
-    windows = ("30d",)
+    windows = ("4w",)
+    seller, brand, kind = ("seller",), ("brand",), ("brand", "category")
+    narrow, place = ("brand", "size", "category"), ("category", "surface")
     seen, clicked, sold, listed = (
         {
             key: Counter("_".join((*key, word)), key, kinds, windows)
-            for key in (("seller",), ("brand",), ("brand", "category"))
+            for key in (seller, brand, kind, narrow, place)
         }
         for word, kinds in (
             ("seen", SEEN), ("clicked", CLICKED), ("sold", SOLD), ("listed", (Kind.LISTED.value,))
         )
     )  # fmt: skip
-    seller, brand, both = ("seller",), ("brand",), ("brand", "category")
     brand_rate = Ratio(
         "brand_click_rate", clicked[brand], seen[brand], windows, (1.0, 20.0),
         about="Clicks per impression of the brand.",
     )  # fmt: skip
+    kind_rate = Ratio(
+        "brand_category_click_rate", clicked[kind], seen[kind], windows, (1.0, 20.0), brand_rate,
+        "Clicks per impression of the brand in this category, shrunk to the brand.",
+    )  # fmt: skip
+    kind_sales = Ratio(
+        "brand_category_sell_through", sold[kind], listed[kind], windows, (1.0, 4.0),
+        about="Sales per new listing of the brand in this category: demand over supply.",
+    )  # fmt: skip
     return (
         Counter("seller_sold", seller, SOLD, windows, "Sales of the seller: trust, turnover."),
+        Sum(
+            "seller_turnover", seller, SOLD, ("12w",), "What the seller's sales brought: a trader?"
+        ),
         Ratio(
             "seller_click_rate", clicked[seller], seen[seller], windows, (1.0, 20.0),
             about="Clicks per impression of the seller's listings: photos, titles, prices.",
         ),
         brand_rate,
+        kind_rate,
         Ratio(
-            "brand_category_click_rate", clicked[both], seen[both], windows, (1.0, 20.0),
-            brand_rate, "Clicks per impression of the brand in this category, shrunk to the brand.",
+            "brand_size_category_click_rate", clicked[narrow], seen[narrow], windows, (1.0, 20.0),
+            kind_rate, "Clicks per impression of the brand in this size, shrunk to any size.",
+        ),
+        kind_sales,
+        Ratio(
+            "brand_size_category_sell_through", sold[narrow], listed[narrow], windows, (1.0, 4.0),
+            kind_sales, "Sales per new listing of the brand in this size, shrunk to any size.",
         ),
         Ratio(
-            "brand_category_sell_through", sold[both], listed[both], windows, (1.0, 4.0),
-            about="Sales per new listing of the brand in this category: demand over supply.",
+            "category_surface_click_rate", clicked[place], seen[place], windows, (1.0, 20.0),
+            about="Clicks per impression of the category on this surface.",
         ),
     )  # fmt: skip
 
 
 def _person() -> tuple[Definition, ...]:
-    acted = Counter(
-        "person_acted", ("person",), ACTED, ("24h", "7d", "30d"), "How active the person is."
-    )
-    seen = Counter("person_seen", ("person",), SEEN, ("4w",))
-    person_acted = Counter("person_acted", ("person",), ACTED, ("4w",))
+    person = ("person",)
     return (
-        acted,
-        Ratio(
-            "person_act_rate", person_acted, seen, ("4w",), (1.0, 20.0),
+        Counter(
+            "person_acted", person, ACTED, ("24h", "7d", "4w"), "How active the person is."
+        ),
+        Ratio("person_act_rate", *_PERSON, ("4w",), (1.0, 20.0),
             about="Actions per impression of the person: picky or generous.",
         ),
-        SinceLast("person_idle", ("person",), ACTED, "A new visit, or in the middle of one."),
+        SinceLast("person_idle", person, ACTED, "A new visit, or in the middle of one."),
         SinceLast(
             "revisit", ("person", "listing"), ACTED,
             "When the person last acted on this very listing: come back for it, or done with it.",
+            within="30d",
         ),
     )  # fmt: skip
 
 
+_PERSON = (
+    Counter("person_acted", ("person",), ACTED, ("4w",)),
+    Counter("person_seen", ("person",), SEEN, ("4w",)),
+)
+
+
 def _taste() -> tuple[Definition, ...]:
-    definitions: list[Definition] = []
-    acted = {
-        window: Counter("person_acted", ("person",), ACTED, ("24h", "7d", "30d"))
-        for window in ("24h", "7d", "30d")
-    }
-    for part, windows, why in (
-        ("brand", ("24h", "7d", "30d"), "brand: loyalty, and what this visit is about"),
-        ("category", ("24h", "7d", "30d"), "category: what this visit is about"),
-        ("size", ("30d",), "size: a wrong size is worth nothing"),
-        ("colour", ("30d",), "colour: taste"),
-        ("seller", ("30d",), "seller: a wardrobe to come back to"),
-    ):
-        key = ("person", part)
-        mine = Counter(
-            f"person_{part}_acted", key, ACTED, windows, f"The person's actions on this {why}."
+    definitions: list[Definition] = [
+        LastK(
+            f"person_last_{part}", ("person",), ACTED, part, 8,
+            f"Of the person's last eight actions, those on this {part}: what this visit is about.",
+            within="30d",
         )
+        for part in ("brand", "category", "size", "colour")
+    ]  # fmt: skip
+    for part, why in (
+        ("brand", "brand: loyalty"),
+        ("category", "category: what the person buys"),
+        ("size", "size: a wrong size is worth nothing"),
+        ("seller", "seller: a wardrobe to come back to"),
+    ):
+        mine = Counter(
+            f"person_{part}_acted", ("person", part), ACTED, ("4w",),
+            f"The person's actions on this {why}.",
+        )  # fmt: skip
         definitions += [
             mine,
             Ratio(
-                f"person_{part}_share", mine, acted["30d"], ("30d",),
+                f"person_{part}_share", mine, _PERSON[0], ("4w",),
                 about=f"Share of the person's actions that went to this {part}.",
             ),
         ]  # fmt: skip
-    for part in ("brand", "category"):
-        key = ("person", part)
+    return tuple(definitions)
+
+
+def _asked() -> tuple[Definition, ...]:
+    windows = ("4w",)
+    clicked = Counter("query_clicked", ("query",), CLICKED, windows)
+    definitions: list[Definition] = [
+        Counter(
+            "query_listing_clicked", ("query", "listing"), CLICKED, windows,
+            "How often this listing was opened by those who asked for the same.",
+        )
+    ]  # fmt: skip
+    for part, why in (
+        ("listing", "this listing"),
+        ("category", "this category: what the words mean"),
+        ("brand", "this brand: what the words mean"),
+    ):
         definitions.append(
             Ratio(
-                f"person_{part}_act_rate",
-                Counter(f"person_{part}_acted", key, ACTED, ("4w",)),
-                Counter(f"person_{part}_seen", key, SEEN, ("4w",)),
-                ("4w",), (1.0, 20.0),
-                Ratio(
-                    "person_act_rate",
-                    Counter("person_acted", ("person",), ACTED, ("4w",)),
-                    Counter("person_seen", ("person",), SEEN, ("4w",)),
-                    ("4w",), (1.0, 20.0),
-                ),
-                f"Actions per impression of this {part} to the person, shrunk to the person's.",
+                f"query_{part}_share",
+                Counter(f"query_{part}_clicked", ("query", part), CLICKED, windows),
+                clicked, windows, (0.0, 5.0),
+                about=f"Share of the query's clicks that went to {why}.",
             )
         )  # fmt: skip
     return tuple(definitions)
@@ -176,11 +231,11 @@ def _price() -> tuple[Definition, ...]:
     return (
         Price("price", "Log price."),
         PriceGap(
-            "price_to_person", ("person",), ACTED, ("30d", "90d"),
+            "price_to_person", ("person",), ACTED, ("4w",),
             "Log price against what the person usually looks at: budget.",
         ),
         PriceGap(
-            "price_to_kind", ("brand", "category"), (Kind.LISTED.value,), ("90d",),
+            "price_to_kind", ("brand", "category"), (Kind.LISTED.value,), ("12w",),
             "Log price against new listings of the brand in this category: a bargain or not.",
         ),
     )  # fmt: skip

@@ -267,12 +267,12 @@ class FeatureState:
     def _places_for(self, keys: int) -> int:
         """Length of the map for so many keys and a quarter more; never less than it is."""
         now, keys = len(self._memory.places), keys + len(self._plan.tables.families)
-        return now if 40 * keys <= 21 * now else max(now * 3 // 2, 2 * keys)
+        return now if 40 * keys <= 21 * now else 40 * keys // 21 + 1
 
     def _words_for(self, used: int) -> int:
         """Length of the arena for so many words and a quarter more; never less than it is."""
         now, used = len(self._memory.rows), used + self._plan.room
-        return now if 4 * used <= 3 * now else max(now * 3 // 2, 2 * used)
+        return now if 4 * used <= 3 * now else 4 * used // 3 + 1
 
 
 def _memory(
@@ -300,7 +300,7 @@ def _scratch(plan: Plan) -> Scratch:
         hits=np.zeros((kernel.CHUNK, families), np.int64),
         places=np.zeros((4, kernel.BLOCK), np.int64),
         memo=np.zeros(kernel.MEMO, np.int64),
-        candidates=np.zeros((10, kernel.BLOCK), np.int64),
+        candidates=np.zeros((kernel.CANDIDATE, kernel.BLOCK), np.int64),
         integers=integers,
         floats=integers.view(np.float64),
         values=np.zeros((int(tables.sizes[1]), kernel.BLOCK), np.float64),

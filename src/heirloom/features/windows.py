@@ -37,11 +37,12 @@ WINDOWS: dict[str, Window] = {
     "14d": Window(14 * DAY_MS, 12 * HOUR_MS),
     "30d": Window(30 * DAY_MS, DAY_MS),
     "4w": Window(28 * DAY_MS, 7 * DAY_MS),
+    "12w": Window(84 * DAY_MS, 28 * DAY_MS),
     "90d": Window(90 * DAY_MS, 5 * DAY_MS),
     "180d": Window(180 * DAY_MS, 10 * DAY_MS),
     "365d": Window(365 * DAY_MS, 15 * DAY_MS),
     "ever": Window(FOREVER_MS, FOREVER_MS),
 }
 """The windows that definitions may name. A hop is part of a definition: never change one here
-without a new `kernel.KERNEL_VERSION`. `4w` is the coarse month, five buckets, for pairs that every
-impression makes (person x brand); the others keep at most 31 buckets."""
+without a new `kernel.KERNEL_VERSION`. `4w` and `12w` are coarse, five and four buckets, for keys
+of which there are many (person x brand); the others keep at most 31 buckets."""

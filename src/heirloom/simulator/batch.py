@@ -170,6 +170,7 @@ def round_events(part: Round, seed: int, mark: str) -> list[Event]:
                 user=users[row],
                 session=sessions[row],
                 surface=SURFACES[asks.surface[row]],
+                text=None if kind in (Kind.MESSAGE, Kind.OFFER) else queries.text(row) or None,
                 listing=listing,
                 slate=f"z{seed}.{mark}.{row}",
                 position=position,

@@ -78,20 +78,20 @@ def _taste(row: _Row) -> str | None:
 
 def _brand(row: _Row) -> str | None:
     brand = row.text("brand")
-    if brand and row.feature("person_brand_share_30d") >= 0.2:
+    if brand and row.feature("person_brand_share_4w") >= 0.2:
         return f"{brand}, a brand you like"
     return None
 
 
 def _size(row: _Row) -> str | None:
     size = row.text("size").lower()
-    if size and size not in NO_SIZES and row.feature("person_size_share_30d") >= 0.2:
+    if size and size not in NO_SIZES and row.feature("person_size_share_4w") >= 0.2:
         return "in your size"
     return None
 
 
 def _price(row: _Row) -> str | None:
-    gap = row.feature("price_to_kind_90d")  # log of price over the usual one
+    gap = row.feature("price_to_kind_12w")  # log of price over the usual one
     return "priced below others like it" if gap <= np.log(0.8) else None
 
 

@@ -1,0 +1,296 @@
+"""Rows: the state of one listing, one person or one shared key as bytes, for a store of bytes.
+
+A store that many readers share (Redis) holds state, never values: a value would stand still, while
+the windows of a state move on with the time of the request. `Packing` makes rows of a whole state,
+`Unpacking` makes of the rows that one request needs a small state, on which the same kernel reads.
+What is looked up there is what the whole state would have given, bit for bit.
+
+A row holds all families of its key: a person's row also those of the person with a brand, a
+category, a listing; a listing's row also those of the listing with a declared attribute, and the
+listing's own attributes. Any other key (a seller, a brand in a category) has a row of its own,
+which all listings share.
+
+A row is little-endian int32 words: format, version, n (2 words), how many records; in a listing's
+row its number, its six codes, price (2), time listed (2); then the records. A record is a family,
+the code of the key's other part (0: none), and its cells: a bit for each that is not 0, then these.
+Cells of money are two words.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.errors import InputError, StoreError
+from heirloom.core.facts import Facts
+from heirloom.core.query import Request
+from heirloom.features import kernel, row_kernel
+from heirloom.features.kernel import Memory
+from heirloom.features.plan import Plan
+from heirloom.features.row_kernel import LISTING_ROW, PERSON_ROW, Pairs
+from heirloom.features.state import FeatureState, _grown, _mentions
+from heirloom.features.view import FeatureView
+
+Keys = NDArray[np.int64]
+"""[keys] int64: names of rows, as `Packing` and `Unpacking` use them; no key is 0."""
+
+_PART: Final = 256
+"""Events handled at a time; the set of their keys has room for all."""
+
+
+def version_word(version: str) -> int:
+    """A view's version as the word that its rows carry.
+
+    >>> version_word("00000010")
+    16
+    """
+    return int(version[:8], 16)
+
+
+def _plan_of(view: FeatureView) -> Plan:
+    return view._plan
+
+
+def _groups(view: FeatureView) -> NDArray[np.int64]:
+    """[families, 2]: the group of rows in which a family stands, and where its owner's code is.
+
+    The second is 0 or 1 for the first or second part of the key; 2 where both make the row's key.
+    """
+    families = _plan_of(view).tables.families
+    groups = np.zeros((len(families), 2), np.int64)
+    others: dict[tuple[int, int], int] = {}
+    for f, family in enumerate(families.tolist()):
+        parts = (family[kernel.F_A], family[kernel.F_B])
+        for owner, group in ((kernel.K_PERSON, PERSON_ROW), (kernel.K_LISTING, LISTING_ROW)):
+            if owner in parts:
+                groups[f] = group, parts.index(owner)
+                break
+        else:
+            groups[f] = others.setdefault(parts, LISTING_ROW + 1 + len(others)), 2
+    return groups
+
+
+class Packing:
+    """Rows of a whole state, for the one writer.
+
+    Args:
+        view: the state's view.
+        state: at any offset.
+    """
+
+    def __init__(self, view: FeatureView, state: FeatureState) -> None:
+        self._state = state
+        self._tables = _plan_of(view).tables
+        self._groups = _groups(view)
+        self._version = version_word(view.version)
+        self._pairs = Pairs(
+            seen=row_kernel.key_set(0),
+            keys=np.zeros(1, np.int64),
+            following=np.zeros(1, np.int32),
+            persons=np.zeros(0, np.int32),
+            listings=np.zeros(0, np.int32),
+            meta=np.zeros(1, np.int64),
+        )
+        self._words = np.zeros(1 << 14, np.int32)
+        places = self._memory.places
+        self._make_room(state.keys, int((places[:, 0] >> 28 & row_kernel.CODE_MASK).max()))
+        row_kernel.link_all(self._groups, places, self._pairs)
+
+    @property
+    def n(self) -> int:
+        """Log offset applied to the state."""
+        return self._state.n
+
+    def touched(self, facts: Facts) -> Keys:
+        """Keys of the rows that facts changed, each once. Call it after the state has applied them.
+
+        Raises:
+            InputError: the state has not applied them.
+        """
+        if len(facts) == 0:
+            return np.zeros(0, np.int64)
+        last = int(facts.events["seq"][-1])
+        if last >= self.n:
+            raise InputError(
+                f"Packing.touched: entry {last} is not in the state, which stands at {self.n}; "
+                "apply the facts first"
+            )
+        mentions = _mentions(facts)
+        families = len(self._tables.families)
+        person = int(facts.events["person"].max())
+        codes = np.zeros(kernel.CODES, np.int64)
+        found = []
+        for start in range(0, len(facts), _PART):
+            stop = min(start + _PART, len(facts))
+            named = int(facts.starts[stop] - facts.starts[start]) + stop - start
+            self._make_room(named * families, person)
+            keys = row_kernel.key_set(named * (families + 1))
+            row_kernel.touched(
+                self._tables, self._groups, self._memory, mentions, start, stop, codes,
+                self._pairs, keys,
+            )  # fmt: skip
+            found.append(keys[keys != 0])
+        return np.unique(np.concatenate(found))
+
+    def keys(self) -> Keys:
+        """Keys of all rows that hold anything."""
+        memory = self._memory
+        numbers = memory.slots[:, 0]
+        slot_of = np.full(int(memory.meta[kernel.M_LISTINGS]) + 1, -1, np.int64)
+        slot_of[numbers] = np.arange(len(numbers))
+        slot_of[0] = -1
+        keys = np.zeros(self._state.keys, np.int64)
+        count = row_kernel.keys_of_map(self._groups, memory.places, slot_of, keys)
+        opened = row_kernel.row_keys(LISTING_ROW, np.flatnonzero(numbers) + 1)
+        return np.unique(np.concatenate([keys[:count], opened]))
+
+    def packed(self, keys: Keys) -> list[bytes]:
+        """The rows [keys], as of the state's n; b"" for one that holds nothing."""
+        rows: list[bytes] = []
+        ends = np.zeros(len(keys), np.int64)
+        while len(rows) < len(keys):
+            count = row_kernel.pack(
+                self._tables, self._groups, self._memory, self._pairs, keys[len(rows) :],
+                self._version, self.n, self._words, ends,
+            )  # fmt: skip
+            if count == 0:
+                self._words = np.zeros(2 * len(self._words), np.int32)
+                continue
+            edges = [0, *(4 * ends[:count]).tolist()]
+            blob = self._words[: int(ends[count - 1])].tobytes()
+            rows += [blob[start:end] for start, end in pairwise(edges)]
+        return rows
+
+    @property
+    def _memory(self) -> Memory:
+        return self._state._memory
+
+    def _make_room(self, more: int, person: int) -> None:
+        """For so many pairs more, and for each person and listing that may have one."""
+        pairs, listings = self._pairs, int(self._memory.meta[kernel.M_LISTINGS])
+        used = int(pairs.meta[0])
+        pairs = pairs._replace(
+            keys=_grown(pairs.keys, used + more + 1),
+            following=_grown(pairs.following, used + more + 1),
+            persons=_grown(pairs.persons, person + 1),
+            listings=_grown(pairs.listings, listings + 1),
+        )
+        if 2 * (used + more) > len(pairs.seen):
+            pairs = pairs._replace(seen=row_kernel.key_set(2 * (used + more)))
+            row_kernel.rehash(pairs.keys[1 : used + 1], pairs.seen)
+        self._pairs = pairs
+
+
+class Unpacking:
+    """The small state that one request needs, for the many readers. For one thread at a time.
+
+    Which shared rows a lookup reads depends on the listings' attributes (brand, seller, …), which
+    stand in the listings' rows. So it remembers the attributes of each slot as it last read them:
+    the first look at a slot, and one after an edit of what a key is made of, takes a second read.
+    """
+
+    def __init__(self, view: FeatureView) -> None:
+        self._plan = _plan_of(view)
+        self._groups = _groups(view)
+        self._version = version_word(view.version)
+        self._where = f"{view.name}@{view.version}"
+        self._state = FeatureState(view.columns, self._plan)
+        self._known = np.zeros((1, kernel.LISTING_CODES), np.int32)
+
+    def wanted(self, request: Request, slots: NDArray[np.int32]) -> Keys:
+        """Keys of the rows that a lookup reads: the candidates' first, in their order.
+
+        A slot below 0 has key 0, which no row has.
+        """
+        size = int(slots.max(initial=-1)) + 1
+        self._known = _grown(self._known, size)
+        asked = np.zeros(kernel.CODES, np.int64)
+        asked[kernel.K_ALL] = 1
+        asked[kernel.K_PERSON] = request.person
+        asked[kernel.K_SURFACE] = request.surface
+        declared = len(request.declared)
+        asked[kernel.K_DECLARED : kernel.K_DECLARED + declared] = request.declared
+        asked[kernel.K_STATED : kernel.K_STATED + declared] = request.declared != 0
+        known = self._known[slots] * (slots >= 0)[:, None]
+        room = len(slots) * len(self._groups) + 1
+        out = np.empty(room, np.int64)
+        seen = row_kernel.key_set(room)
+        count = row_kernel.wanted(self._plan.tables, self._groups, asked, known, seen, out)
+        listings = np.where(slots >= 0, row_kernel.row_keys(LISTING_ROW, slots + np.int64(1)), 0)
+        return np.concatenate([listings, out[:count]])
+
+    def unpacked(
+        self, slots: NDArray[np.int32], keys: Keys, rows: Sequence[bytes | None], n: int
+    ) -> FeatureState | None:
+        """The state of these rows, in which candidate i has slot i; None where `wanted` was wrong.
+
+        Then the listings' attributes are not those that were remembered; they are by now: ask
+        again what is wanted. The state is good until the next call.
+
+        Args:
+            slots: [candidates] as handed to `wanted`.
+            keys: as `wanted` gave them.
+            rows: [keys] what stands under them; None or b"" where nothing does.
+            n: log offset of the rows.
+
+        Raises:
+            StoreError: a row is of another view, or damaged.
+        """
+        sizes = np.fromiter((len(row) if row else 0 for row in rows), np.int64, len(rows))
+        starts = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(sizes, out=starts[1:])
+        trouble = np.zeros(2, np.int64)
+        if (sizes & 3).any():
+            trouble[0] = int(np.flatnonzero(sizes & 3)[0])
+            raise self._damaged(keys, trouble)
+        words = np.frombuffer(b"".join(filter(None, rows)), np.int32)
+        while True:
+            memory = self._emptied(len(slots))
+            status = row_kernel.unpack(
+                self._plan.tables, self._groups, keys, starts // 4, words, self._version, memory,
+                trouble,
+            )  # fmt: skip
+            if status != row_kernel.NO_ROOM:
+                break
+            self._grow()
+        if status == row_kernel.OF_ANOTHER:
+            raise StoreError(
+                f"row {int(keys[trouble[0]]):#x}: it is of version {int(trouble[1]):08x} or of "
+                f"another layout of rows; wanted {self._where}; let its writer write it anew"
+            )
+        if status == row_kernel.DAMAGED:
+            raise self._damaged(keys, trouble)
+        there = slots >= 0
+        read = memory.slots[: len(slots)]
+        if not np.array_equal(self._known[slots[there]], read[there]):
+            self._known[slots[there]] = read[there]
+            return None
+        self._state.n = n
+        return self._state
+
+    def _damaged(self, keys: Keys, trouble: NDArray[np.int64]) -> StoreError:
+        return StoreError(
+            f"row {int(keys[trouble[0]]):#x} of {self._where} is damaged; let its writer write it "
+            "anew"
+        )
+
+    def _emptied(self, candidates: int) -> Memory:
+        memory = self._state._memory
+        if candidates > len(memory.slots):
+            self._state._grow_slots(candidates)
+            memory = self._state._memory
+        memory.places[:] = 0
+        memory.meta[:] = 0
+        for array in (memory.slots, memory.prices, memory.opened):
+            array[:candidates] = 0
+        return memory
+
+    def _grow(self) -> None:
+        memory = self._state._memory
+        self._state._memory = memory._replace(
+            places=np.zeros((2 * len(memory.places), 2), np.int64),
+            counts=np.zeros(2 * len(memory.counts), np.int32),
+            money=np.zeros(2 * len(memory.money), np.int64),
+        )

@@ -85,7 +85,7 @@ bench-spine: $(READY) ## measure this house's rows of docs/benchmarks.md (DATA=f
 feast: var/feast/.ready ## install Feast, a peer, into var/feast: for `export feast` to be tested, and for the benchmarks
 
 lock: $(UV) ## resolve requirements.lock anew from pyproject.toml
-	$(UV) pip compile --universal --python-version 3.11 --group dev pyproject.toml \
+	$(UV) pip compile --universal --python-version 3.11 --group dev --all-extras pyproject.toml \
 	    -o requirements.lock --no-header --no-annotate --no-emit-find-links $(ARGS)
 
 clean: ## remove .venv and what tools cached; keep var/ (your data)

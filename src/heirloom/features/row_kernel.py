@@ -22,6 +22,10 @@ PERSON_ROW, LISTING_ROW = 1, 2
 HEADER = 5
 LISTING_HEADER = HEADER + kernel.LISTING_CODES + 4
 CODE_MASK = (1 << 28) - 1
+# By (2^i x 0x077CB531 mod 2^32) >> 27: i. A de Bruijn sequence; Leiserson et al. 1998.
+_BIT = np.zeros(32, np.int64)
+for _i in range(32):
+    _BIT[((1 << _i) * 0x077CB531 & 0xFFFFFFFF) >> 27] = _i
 # What is wrong with a row.
 GOOD, NO_ROOM, OF_ANOTHER, DAMAGED = range(4)
 
@@ -384,20 +388,26 @@ def _unpack_family(
     at += bits
     if at > stop:
         return np.int64(-1)
+    if counted:
+        for i in range(row, row + width):
+            memory.counts[i] = 0
+    else:
+        for i in range(row, row + width):
+            memory.money[i] = 0
     for base in range(bits):
         mask = np.int64(words[mask_at + base]) & 0xFFFFFFFF
-        for i in range(32 * base, min(32 * base + 32, width)):
-            value = np.int64(0)
-            if (mask >> (i & 31)) & 1:
-                size = 1 if counted else 2
-                if at + size > stop:
-                    return np.int64(-1)
-                value = np.int64(words[at]) if counted else _long(words, at)
-                at += size
+        while mask != 0:
+            lowest = mask & -mask
+            mask ^= lowest
+            i = 32 * base + _BIT[((lowest * 0x077CB531) & 0xFFFFFFFF) >> 27]
+            if i >= width or at + 2 - counted > stop:
+                return np.int64(-1)
             if counted:
-                memory.counts[row + i] = value
+                memory.counts[row + i] = words[at]
+                at += 1
             else:
-                memory.money[row + i] = value
+                memory.money[row + i] = _long(words, at)
+                at += 2
     return at
 
 

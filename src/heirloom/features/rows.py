@@ -194,6 +194,7 @@ class Unpacking:
     def __init__(self, view: FeatureView) -> None:
         self._plan = _plan_of(view)
         self._groups = _groups(view)
+        self._shared = len(np.unique(self._groups[self._groups[:, 1] == 2, 0]))
         self._version = version_word(view.version)
         self._where = f"{view.name}@{view.version}"
         self._state = FeatureState(view.columns, self._plan)
@@ -214,7 +215,7 @@ class Unpacking:
         asked[kernel.K_DECLARED : kernel.K_DECLARED + declared] = request.declared
         asked[kernel.K_STATED : kernel.K_STATED + declared] = request.declared != 0
         known = self._known[slots] * (slots >= 0)[:, None]
-        room = len(slots) * len(self._groups) + 1
+        room = len(slots) * self._shared + 1
         out = np.empty(room, np.int64)
         seen = row_kernel.key_set(room)
         count = row_kernel.wanted(self._plan.tables, self._groups, asked, known, seen, out)

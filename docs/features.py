@@ -23,12 +23,13 @@ def page() -> str:
 
 def _section(view: FeatureView) -> str:
     lines = "".join(
-        f"| `{column}` | {about} | {missing} |\n" for column, about, missing in view.describe()
+        f"| `{column}` | {about} | {unit} | {missing} |\n"
+        for column, about, unit, missing in view.describe()
     )
     where = "home, similar and search" if view.name == "marketplace" else "one attribute declared"
     return (
         f"## {view.name}\n\n{len(view.columns)} columns, version `{view.version}` ({where}).\n\n"
-        f"| column | what it is for | NaN |\n|---|---|---|\n{lines}"
+        f"| column | what it is for | unit | NaN |\n|---|---|---|---|\n{lines}"
     )
 
 

@@ -155,7 +155,7 @@ def test_what_cannot_be_written_is_refused_and_harms_nobody_else(tmp_path):
             with pytest.raises(InputError, match="nothing of this call was kept"):
                 log.append([good, sent], vocabulary)
         for field in ("event_row", "listing_rows"):
-            with pytest.raises(ShapeError, match="wanted one EVENT_ROW of 66"):
+            with pytest.raises(ShapeError, match="wanted one EVENT_ROW of 70"):
                 log.append([msgspec.structs.replace(good, **{field: b"short"})], vocabulary)
         assert log.end() == 0
         assert log.append([good], vocabulary) == [0]

@@ -317,9 +317,9 @@ def test_the_page_of_features_is_up_to_date() -> None:
 
 def test_every_column_of_the_marketplace_says_what_it_is_for() -> None:
     table = read(DOCS / "features.md").partition("## marketplace")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \|$", table, re.M)
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", table, re.M)
     assert len(rows) > 20
-    assert [column for column, about, _ in rows if not about] == []
+    assert [column for column, about, unit, _ in rows if not (about and unit)] == []
 
 
 def test_the_feature_of_twenty_minutes_can_be_added() -> None:

@@ -8,6 +8,7 @@ from heirloom.testing.features import (
     HOUR_MS,
     FeatureViewLaws,
     NaiveState,
+    all_words_view,
     random_log,
     random_request,
     same_bytes,
@@ -16,6 +17,10 @@ from heirloom.testing.features import (
 
 class TestMarketplaceView(FeatureViewLaws):
     view = marketplace_view()
+
+
+class TestAllWords(FeatureViewLaws):
+    view = all_words_view()
 
 
 class TestRentalView(FeatureViewLaws):

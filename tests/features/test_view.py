@@ -146,10 +146,13 @@ def test_what_comes_too_late_for_any_later_window_is_dropped_and_counted():
 
 def test_a_full_count_stays_full_and_is_counted():
     log = facts(("listed", T0, {}), ("click", T0, {}), ("click", T0, {}))
-    state = FeatureView("v", (Counter("n", ("brand",), ("click",), ("ever",)),)).state()
+    view = FeatureView("v", (Counter("n", ("brand",), ("click",), ("ever",)),))
+    state = view.state()
     state.apply(log[:2])
-    counts = state._memory.counts
-    counts[counts == 1] = 2**31 - 1
+    full = state.arrays()
+    rows = full["rows"].view(np.int32)
+    rows[rows == 1] = 2**31 - 1
+    state = view.restored(state.n, full)
     state.apply(log[2:])
     assert state.saturated == 1
     request = random_request(0, T0)
@@ -191,7 +194,7 @@ def test_a_wrong_view_is_refused_with_all_that_is_wrong():
             (
                 Counter("a", ("listing",), ("click",), ("2h",)),
                 Counter("b", ("colour_of_eyes",), ("stare",), ("24h",)),
-                Counter("Big", ("listing", "brand", "size"), ("click",), ("24h",)),
+                Counter("Big", ("listing", "brand", "size", "colour"), ("click",), ("24h",)),
                 Ratio("r", CLICKS, SEEN, ("30d",), (-1.0, 1.0)),
                 Trend("t", CLICKS, "24h", "30d"),
                 Lift("l", 8, ("click",), ("24h",), 0.0),
@@ -202,7 +205,7 @@ def test_a_wrong_view_is_refused_with_all_that_is_wrong():
         )
     text = str(refused.value)
     for words in (
-        "['2h'] have no hop", "colour_of_eyes", "stare", "lower case", "one or two different",
+        "['2h'] have no hop", "colour_of_eyes", "stare", "lower case", "one to three different",
         "does not keep the windows ['30d']", "neither negative", "'30d' is none of",
         "wanted 0 to 7", "wanted more than 0", "moon", "two features of one name: 'twice'",
     ):  # fmt: skip
@@ -225,7 +228,7 @@ def test_a_version_changes_with_the_definition_and_not_with_its_description():
 def test_each_library_feature_says_what_it_is_for_and_what_nan_means(view: FeatureView):
     rows = list(view.describe())
     assert [row[0] for row in rows] == [column.partition(".")[2] for column in view.columns]
-    assert all(about and nan for _, about, nan in rows)
+    assert all(about and unit and nan for _, about, unit, nan in rows)
     assert len(view.table().splitlines()) == 4 + len(view.columns)
 
 

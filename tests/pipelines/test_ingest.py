@@ -31,6 +31,7 @@ from heirloom.core.facts import EVENT_ROW, Facts
 from heirloom.core.listing import Listing, Status
 from heirloom.core.log import Anteroom, Entry, EventLog, Rejected
 from heirloom.core.vocabulary import Vocabulary
+from heirloom.core.words import query_key
 from heirloom.pipelines.ingest import Ingest, Report
 from heirloom.testing.memory import MemoryAnteroom, MemoryLog
 
@@ -502,6 +503,8 @@ def test_packed_rows_are_the_structured_arrays_by_bytes(events: list[Event]) -> 
         row["person"] = code("person", person_key(event.user, event.session))
         row["seller"] = code("seller", event.seller)
         row["slate"] = slate_hash(event.slate)
+        asked = event.text if event.kind not in ("message", "offer") else None
+        row["query"] = code("query", query_key(asked))
         assert entry.event_row == row.tobytes()
 
 

@@ -19,11 +19,13 @@ EVENT_ROW = np.dtype(
         ("seller", "<i4"),
         ("slate", "<u8"),
         ("declared", "<i4", (MAX_DECLARED,)),
+        ("query", "<i4"),
     ]
 )
 """One event. `kind` and `surface` are codes of core.event; `person` and `seller` (of a follow or
 block) are vocabulary codes; `slate` a 64-bit hash of the slate's id, 0 for none; `declared` the
-codes of the system's declared attributes, in its order, 0 where not stated."""
+codes of the system's declared attributes, in its order, 0 where not stated; `query` the code of
+the words asked (`core.words.query_key`), 0 for none."""
 
 LISTING_ROW = np.dtype(
     [

@@ -60,6 +60,8 @@ class Request:
         recent_kinds: [events] int8, codes of the kinds of those events.
         recent_t: [events] int64, their times in ms.
         text_vector: [dim] float32 of unit length, from the query's text; zeros for none.
+        text: vocabulary code of the query's words (`core.words.query_key`); 0 for none and for
+            words that nobody used before.
     """
 
     query: Query
@@ -71,3 +73,4 @@ class Request:
     recent_kinds: NDArray[np.int8]
     recent_t: NDArray[np.int64]
     text_vector: NDArray[np.float32]
+    text: int = 0

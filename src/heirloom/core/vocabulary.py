@@ -9,8 +9,9 @@ class Vocabulary:
     """Codes for the strings that travel the hot path as numbers.
 
     Fields in use: person, seller, brand, category, size, colour, condition, country, material,
-    and `declared.NAME` for each declared attribute. A code is given once and never changes, so
-    the log may keep codes. `drain_new` tells the log what to persist with the next append.
+    query, and `declared.NAME` for each declared attribute. A code is given once and never
+    changes, so the log may keep codes. `drain_new` tells the log what to persist with the next
+    append.
 
     >>> vocabulary = Vocabulary()
     >>> vocabulary.code("brand", "Miu Miu"), vocabulary.code("brand", ""), len(vocabulary)

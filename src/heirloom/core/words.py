@@ -6,6 +6,7 @@ from functools import lru_cache
 
 _WORD = re.compile(r"\w+")
 _MAX_WORD = 40
+_MAX_ASKED = 8
 
 
 def words(text: str) -> list[str]:
@@ -17,6 +18,21 @@ def words(text: str) -> list[str]:
     []
     """
     return [_fold(word[:_MAX_WORD]) for word in _WORD.findall(_plain(text))]
+
+
+def query_key(text: str | None) -> str:
+    """What makes two queries the same: their words, each once, in alphabetical order.
+
+    The first eight count; a longer text is a letter, not a query.
+
+    >>> query_key("Red DRESSES, red"), query_key("dress red"), query_key(None)
+    ('dress red', 'dress red', '')
+    """
+    return (
+        " ".join(sorted(dict.fromkeys(words(text[: _MAX_ASKED * _MAX_WORD])[:_MAX_ASKED])))
+        if text
+        else ""
+    )
 
 
 def _plain(text: str) -> str:

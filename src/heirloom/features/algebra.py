@@ -5,13 +5,9 @@ A *mention* is what is counted: an event with one of the listings that it names.
 whose listing attributes are all unknown, but for the seller it names.
 """
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from heirloom.core.event import KIND_CODE
 from heirloom.core.facts import MAX_DECLARED
-from heirloom.features.windows import WINDOWS
 
 SOURCES: tuple[str, ...] = (
     "all",
@@ -23,14 +19,38 @@ SOURCES: tuple[str, ...] = (
     "colour",
     "condition",
     "person",
+    "query",
+    "surface",
     *(f"declared.{i}" for i in range(MAX_DECLARED)),
     *(f"stated.{i}" for i in range(MAX_DECLARED)),
 )
-"""What a key may be made of, in the order of the kernel's code vector. `declared.i` is the value
-of the i-th declared attribute, `stated.i` merely that one was stated; `all` is one key for all."""
+"""What a key may be made of, in the order of the kernel's code vector. `query` is the words asked,
+`declared.i` the value of the i-th declared attribute, `stated.i` merely that one was stated; `all`
+is one key for all."""
 
-STATICS: tuple[str, ...] = (*SOURCES, "surface", "hour")
-"""What a Static may show: a key part, the request's surface, or its hour of the day (UTC)."""
+STATICS: tuple[str, ...] = (*SOURCES, "hour")
+"""What a Static may show: a key part, or the hour of the day of the request (UTC)."""
+
+ATTRIBUTES = tuple(part for part in SOURCES if part not in ("all", "listing", "person"))
+"""What Last, First, LastK and Distinct may keep the code of."""
+
+MAX_POSITION = 32_767
+MAX_K = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which mentions of the kinds are meant; without fields, all.
+
+    `surfaces`: those on these surfaces. `positions`: those at positions (first, last), both
+    included and 0 the top; a mention without position is none of them.
+    """
+
+    surfaces: tuple[str, ...] = ()
+    positions: tuple[int, int] | None = None
+
+
+ANYWHERE = Where()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +65,22 @@ class Counter:
     kinds: tuple[str, ...]
     windows: tuple[str, ...]
     about: str = field(default="", repr=False, compare=False)
+    where: Where = field(default=ANYWHERE, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """The prices of a key's mentions, added up, in minor units. One column per window.
+
+    A mention without price adds nothing. NaN: a part of the key is unknown.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    kinds: tuple[str, ...]
+    windows: tuple[str, ...]
+    about: str = field(default="", repr=False, compare=False)
+    where: Where = field(default=ANYWHERE, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +116,116 @@ class Trend:
 
 
 @dataclass(frozen=True, slots=True)
-class SinceLast:
-    """Hours since the latest event time among a key's mentions. NaN: the key is unknown or new."""
+class Decay:
+    """A counter's mentions, each weighing 2^(-age / half-life), one column per window.
+
+    The age is that of the mention's bucket, in whole hops; what is older than the window weighs
+    nothing. Counts are integers; weights come in at reading, newest bucket first. NaN: the key is
+    unknown.
+    """
 
     name: str
-    key: tuple[str, ...]
-    kinds: tuple[str, ...]
+    of: Counter
+    windows: tuple[str, ...]
+    half_life_ms: int
     about: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class SinceFirst:
-    """Hours since the earliest event time among a key's mentions. NaN: as SinceLast."""
+class SinceLast:
+    """Hours since the latest event time among a key's mentions.
+
+    NaN: the key is unknown or new, or that was longer ago than the length of `within`.
+    """
 
     name: str
     key: tuple[str, ...]
     kinds: tuple[str, ...]
     about: str = field(default="", repr=False, compare=False)
+    within: str = "ever"
+    where: Where = field(default=ANYWHERE, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class SinceFirst:
+    """Hours since the earliest event time among a key's mentions.
+
+    NaN: the key is unknown or new.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    kinds: tuple[str, ...]
+    about: str = field(default="", repr=False, compare=False)
+    where: Where = field(default=ANYWHERE, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """Code of an attribute of the latest of a key's mentions by event time, of ties the later.
+
+    Codes have no order. NaN: the key is unknown or new, the attribute was unknown, or that was
+    longer ago than the length of `within`.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    kinds: tuple[str, ...]
+    of: str
+    about: str = field(default="", repr=False, compare=False)
+    within: str = "ever"
+    where: Where = field(default=ANYWHERE, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """Code of an attribute of the earliest of a key's mentions by event time, of ties the earlier.
+
+    Codes have no order. NaN: the key is unknown or new, or the attribute was unknown.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    kinds: tuple[str, ...]
+    of: str
+    about: str = field(default="", repr=False, compare=False)
+    where: Where = field(default=ANYWHERE, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LastK:
+    """How many of a key's last k mentions had the value of an attribute that the candidate has.
+
+    The last by the log's order, and of them those no older than the length of `within`, by whole
+    minutes. NaN: the key or the candidate's value is unknown.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    kinds: tuple[str, ...]
+    of: str
+    k: int
+    about: str = field(default="", repr=False, compare=False)
+    within: str = "90d"
+    where: Where = field(default=ANYWHERE, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """How many different values of an attribute a key's mentions had, at most `cap`.
+
+    One column per window. Exact up to `cap`; a value that is given up although it is in the
+    longest window is counted (`FeatureState.saturated`). NaN: the key is unknown.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    kinds: tuple[str, ...]
+    of: str
+    windows: tuple[str, ...]
+    cap: int = 8
+    about: str = field(default="", repr=False, compare=False)
+    where: Where = field(default=ANYWHERE, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +256,7 @@ class PriceGap:
     kinds: tuple[str, ...]
     windows: tuple[str, ...]
     about: str = field(default="", repr=False, compare=False)
+    where: Where = field(default=ANYWHERE, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +285,7 @@ class Given:
 
     name: str
     about: str = field(default="", repr=False, compare=False)
+    unit: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +302,16 @@ class Static:
 
 Definition = (
     Counter
+    | Sum
     | Ratio
     | Trend
+    | Decay
     | SinceLast
     | SinceFirst
+    | Last
+    | First
+    | LastK
+    | Distinct
     | Age
     | Price
     | PriceGap
@@ -190,66 +327,35 @@ def columns_of(definition: Definition) -> tuple[str, ...]:
     >>> columns_of(Counter("clicks", ("listing",), ("click",), ("24h", "7d")))
     ('clicks_24h', 'clicks_7d')
     """
-    if isinstance(definition, Counter | Ratio | PriceGap | Lift):
+    if isinstance(definition, Counter | Sum | Ratio | Decay | Distinct | PriceGap | Lift):
         return tuple(f"{definition.name}_{window}" for window in definition.windows)
     return (definition.name,)
 
 
-def problems_of(definition: Definition) -> Iterator[str]:
-    """What is wrong with a definition, as sentences."""
-    where = f"{type(definition).__name__} {definition.name!r}"
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", definition.name):
-        yield f"{where}: a name is lower case letters, digits and _, beginning with a letter"
-    if isinstance(definition, Counter | SinceLast | SinceFirst | PriceGap):
-        yield from _problems_of_key(where, definition.key)
-    if isinstance(definition, Counter | SinceLast | SinceFirst | PriceGap | Lift):
-        unknown = [kind for kind in definition.kinds if kind not in KIND_CODE]
-        if unknown or not definition.kinds:
-            yield f"{where}: unknown kinds {unknown or '(none)'}; wanted some of {list(KIND_CODE)}"
-    if isinstance(definition, Counter | Ratio | PriceGap | Lift):
-        missing = [window for window in definition.windows if window not in WINDOWS]
-        if missing or not definition.windows:
-            named = missing or "(none)"
-            yield f"{where}: windows {named} have no hop; wanted some of {list(WINDOWS)}"
+def unit_of(definition: Definition) -> str:
+    """The unit of a definition's values.
+
+    >>> unit_of(Age("age"))
+    'hours'
+    """
     match definition:
+        case Counter() | LastK() | Distinct():
+            return "count"
+        case Decay():
+            return "weighted count"
+        case Sum():
+            return "minor units"
         case Ratio():
-            yield from _problems_of_ratio(where, definition)
-        case Trend():
-            yield from problems_of(definition.of)
-            for window in (definition.short, definition.long):
-                if window not in definition.of.windows or window == "ever":
-                    yield f"{where}: window {window!r} is none of {list(definition.of.windows)}"
-        case Lift():
-            if not 0 <= definition.declared < MAX_DECLARED:
-                yield f"{where}: declared {definition.declared}; wanted 0 to {MAX_DECLARED - 1}"
-            if definition.strength <= 0:
-                yield f"{where}: strength {definition.strength}; wanted more than 0"
-        case Static():
-            if definition.of not in STATICS:
-                yield f"{where}: no {definition.of!r} to show; wanted one of {list(STATICS)}"
-        case _:
-            pass
-
-
-def _problems_of_key(where: str, key: tuple[str, ...]) -> Iterator[str]:
-    unknown = [part for part in key if part not in SOURCES]
-    if unknown:
-        yield f"{where}: {unknown} is not on a mention; wanted some of {list(SOURCES)}"
-    if not 1 <= len(key) <= 2 or len(set(key)) != len(key):
-        yield f"{where}: a key has one or two different parts, not {list(key)}"
-
-
-def _problems_of_ratio(where: str, ratio: Ratio) -> Iterator[str]:
-    yield from problems_of(ratio.over)
-    yield from problems_of(ratio.under)
-    for counter in (ratio.over, ratio.under):
-        lacking = [window for window in ratio.windows if window not in counter.windows]
-        if lacking:
-            yield f"{where}: counter {counter.name!r} does not keep the windows {lacking}"
-    hits, trials = ratio.prior
-    if hits < 0 or trials < 0:
-        yield f"{where}: prior {ratio.prior}; wanted (hits, trials), neither negative"
-    if ratio.toward is not None:
-        yield from problems_of(ratio.toward)
-        if not set(ratio.windows) <= set(ratio.toward.windows):
-            yield f"{where}: {ratio.toward.name!r} lacks some of the windows {list(ratio.windows)}"
+            return "ratio"
+        case Trend() | PriceGap() | Lift():
+            return "difference of logs"
+        case Price():
+            return "log of minor units"
+        case SinceLast() | SinceFirst() | Age():
+            return "hours"
+        case Static(of="hour"):
+            return "hour of the day"
+        case Last() | First() | Static():
+            return "code"
+        case Given(unit=unit):
+            return unit

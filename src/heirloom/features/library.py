@@ -188,33 +188,47 @@ def _price() -> tuple[Definition, ...]:
 
 def _context() -> tuple[Definition, ...]:
     return (
-        Given(TEXT_MATCH, "Similarity of the query's text and the listing."),
-        Given(TASTE_MATCH, "Similarity of the person's recent listings and this one."),
-        Given(ANCHOR_MATCH, "Similarity of the anchor and the listing."),
+        Given(TEXT_MATCH, "Similarity of the query's text and the listing.", "cosine"),
+        Given(TASTE_MATCH, "Similarity of the person's recent listings and this one.", "cosine"),
+        Given(ANCHOR_MATCH, "Similarity of the anchor and the listing.", "cosine"),
         *(
-            Given(f"asked_{field}", f"1 if the {field} is one that the text names, else 0.")
+            Given(f"asked_{field}", f"1 if the {field} is one that the text names, else 0.", "0, 1")
             for field in ("brand", "category", "colour", "size")
         ),
-        Given("photos", "How many photos the seller took: effort, and more to see."),
-        Given("price_drop", "How far the price fell since it was listed, as a share."),
-        Given("size_stated", "1 in a size that the person stated, else 0; NaN where none was."),
-        Given("brand_stated", "1 for a brand that the person stated, else 0; NaN: none stated."),
-        Given("style_match", "How far it is described as the person's recent listings are."),
-        Given("department_stated", "1 in the department that the person stated, else 0."),
-        Given("department_recent", "Share of the person's recent actions in this department."),
-        Given("family_recent", "Share of them in the first two steps of this category path."),
-        Given("size_recent", "Share of them in that family and this size."),
+        Given("photos", "How many photos the seller took: effort, and more to see.", "count"),
+        Given("price_drop", "How far the price fell since it was listed.", "share"),
         Given(
-            "anchor_category", "Steps of the category path shared with the anchor, over its own."
+            "size_stated", "1 in a size that the person stated, else 0; NaN where none was.", "0, 1"
         ),
-        Given("anchor_style", "How far it is described as the anchor is."),
-        Given("anchor_brand", "1 for the anchor's brand, else 0."),
-        Given("anchor_price", "Log of the price over the anchor's."),
+        Given(
+            "brand_stated", "1 for a brand that the person stated, else 0; NaN: none stated.",
+            "0, 1",
+        ),
+        Given(
+            "style_match", "How far it is described as the person's recent listings are.", "cosine"
+        ),
+        Given(
+            "department_stated", "1 in the department that the person stated, else 0.", "0, 1"
+        ),
+        Given(
+            "department_recent", "Share of the person's recent actions in this department.", "share"
+        ),
+        Given(
+            "family_recent", "Share of them in the first two steps of this category path.", "share"
+        ),
+        Given("size_recent", "Share of them in that family and this size.", "share"),
+        Given(
+            "anchor_category", "Steps of the category path shared with the anchor, over its own.",
+            "share",
+        ),
+        Given("anchor_style", "How far it is described as the anchor is.", "cosine"),
+        Given("anchor_brand", "1 for the anchor's brand, else 0.", "0, 1"),
+        Given("anchor_price", "Log of the price over the anchor's.", "difference of logs"),
         Static("condition", "condition", "Code of the condition."),
         Static(
             "surface", "surface", "1 home, 2 similar, 3 search: the same counts weigh differently."
         ),
-    )
+    )  # fmt: skip
 
 
 def rental_view(

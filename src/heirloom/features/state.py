@@ -7,15 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError, ShapeError
-from heirloom.core.facts import Facts
+from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
 from heirloom.core.query import Request
 from heirloom.core.slate import FeatureBatch
 from heirloom.features import kernel
 from heirloom.features.kernel import Memory, Mentions, Scratch
 from heirloom.features.plan import Plan
 
-_EVENT_FIELDS = ("t", "kind", "person", "seller")
-_LISTING_FIELDS = ("slot", "seller", "brand", "category", "size", "colour", "condition")
+_PLACES, _WORDS, _SLOTS = 1 << 8, 1 << 10, 1 << 6
 
 
 class FeatureState:
@@ -24,6 +23,9 @@ class FeatureState:
     A pure function of the log's first n entries: however they were cut into calls of `apply`,
     the state is the same. One writer; lookups only read (they share room to work in: call them from
     one thread at a time, or under the GIL, which the kernel holds).
+
+    Keys that can show in no value any more are evicted when room is wanted, which the log alone
+    decides: see `kernel.survivors`. No value as of the newest event's time or later changes by it.
 
     Attributes:
         columns: names of the values, as `view@version.feature`.
@@ -34,28 +36,40 @@ class FeatureState:
         self.columns = columns
         self.n = 0
         self._plan = plan
-        self._memory = Memory(
-            places=np.zeros((1 << 12, 2), np.int64),
-            counts=np.zeros(max(1 << 16, plan.room), np.int32),
-            money=np.zeros(max(1 << 12, plan.room), np.int64),
-            slots=np.zeros((1 << 10, kernel.LISTING_CODES), np.int64),
-            prices=np.zeros(1 << 10, np.int64),
-            opened=np.zeros(1 << 10, np.int64),
-            meta=np.zeros(8, np.int64),
+        direct = int(plan.tables.sizes[2])
+        self._memory = _memory(
+            places=np.zeros((_PLACES, 2), np.int64),
+            rows=np.zeros(max(_WORDS, 2 * plan.room), np.int64),
+            slots=np.zeros((_SLOTS, kernel.S_ROWS + direct), np.int64),
+            meta=np.zeros(kernel.META, np.int64),
         )
-        self._scratch = Scratch(
-            codes=np.zeros(kernel.CODES, np.int64),
-            spans=np.zeros((len(plan.tables.windows), 3), np.int64),
-            rows=np.zeros(len(plan.tables.families), np.int64),
-            keys=np.zeros(len(plan.tables.families), np.int64),
-            integers=np.zeros(len(plan.tables.terms), np.int64),
-            values=np.zeros(len(plan.tables.features), np.float64),
-        )
+        self._memory.meta[kernel.M_CAPACITY] = len(self._memory.rows)
+        self._scratch = _scratch(plan)
+
+    @classmethod
+    def restored(
+        cls, columns: tuple[str, ...], plan: Plan, n: int, arrays: Mapping[str, NDArray[Any]]
+    ) -> "FeatureState":
+        """The state whose `arrays()` at log offset n these are; it keeps copies.
+
+        Raises:
+            InputError: if they are not the arrays of a state of this plan.
+        """
+        state = cls(columns, plan)
+        _check(arrays, state._memory, n)
+        meta = np.array(arrays["meta"], np.int64)
+        rows = np.zeros(int(meta[kernel.M_CAPACITY]), np.int64)
+        rows[: len(arrays["rows"])] = arrays["rows"]
+        slots = _grown(np.array(arrays["slots"], np.int64), _SLOTS)
+        state._memory = _memory(np.array(arrays["places"], np.int64), rows, slots, meta)
+        state.n = n
+        return state
 
     @property
     def keys(self) -> int:
         """How many keys have state."""
-        return int(self._memory.meta[kernel.M_KEYS])
+        by_slot = np.count_nonzero(self._memory.slots[:, kernel.S_ROWS :])
+        return int(self._memory.meta[kernel.M_KEYS]) + int(by_slot)
 
     @property
     def late(self) -> int:
@@ -68,9 +82,15 @@ class FeatureState:
         return int(self._memory.meta[kernel.M_SATURATED])
 
     @property
+    def evicted(self) -> int:
+        """Rows that were let go because no later value could show them."""
+        return int(self._memory.meta[kernel.M_EVICTED])
+
+    @property
     def nbytes(self) -> int:
         """Memory held, in bytes."""
-        return sum(array.nbytes for array in self._memory)
+        memory = self._memory
+        return sum(a.nbytes for a in (memory.places, memory.rows, memory.slots, memory.meta))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that the state is, by name (kernel.Memory), without the room kept for growth.
@@ -78,15 +98,13 @@ class FeatureState:
         Copies, for snapshots and laws: the same log prefix gives the same bytes.
         """
         memory = self._memory
-        opened = int(np.flatnonzero(memory.opened).max(initial=-1)) + 1
-        ends = {
-            "counts": memory.meta[kernel.M_COUNTS],
-            "money": memory.meta[kernel.M_MONEY],
-            "slots": opened,
-            "prices": opened,
-            "opened": opened,
+        opened = int(np.flatnonzero(memory.slots32[:, 0]).max(initial=-1)) + 1
+        return {
+            "places": memory.places.copy(),
+            "rows": memory.rows[: memory.meta[kernel.M_USED]].copy(),
+            "slots": memory.slots[:opened].copy(),
+            "meta": memory.meta.copy(),
         }
-        return {name: array[: ends.get(name)].copy() for name, array in memory._asdict().items()}
 
     def apply(self, facts: Facts) -> None:
         """Fold the next part of the log.
@@ -103,12 +121,21 @@ class FeatureState:
                 f"FeatureState.apply: entry {first} came again, {self.n} are applied; "
                 f"hand over the log from offset {self.n}"
             )
-        mentions = _mentions(facts)
-        if len(mentions.listings):
-            self._grow_slots(int(mentions.listings[:, 0].max()) + 1)
+        mentions = Mentions(
+            _bytes(facts.events, EVENT_ROW),
+            _bytes(facts.listings, LISTING_ROW),
+            _read_only(facts.starts),
+        )
+        largest = kernel.largest_code(mentions)
+        if largest >= kernel.CODE_LIMIT:
+            raise InputError(
+                f"FeatureState.apply: a vocabulary code is {largest}; packed keys hold codes below "
+                f"{kernel.CODE_LIMIT}; split the system by market"
+            )
+        self._grow_slots(kernel.largest_slot(mentions) + 1)
         plan, scratch = self._plan, self._scratch
         while kernel.fold(plan.tables, self._memory, mentions, scratch, plan.room) != kernel.DONE:
-            self._grow()
+            self._make_room()
         self.n = int(facts.events["seq"][-1]) + 1
 
     def lookup(
@@ -129,9 +156,9 @@ class FeatureState:
         Raises:
             ShapeError: if a given column is unknown to the view or has another length.
         """
-        asked = np.empty(3 + len(request.declared), np.int64)
-        asked[:3] = request.query.t, request.person, request.surface
-        asked[3:] = request.declared
+        asked = np.empty(4 + len(request.declared), np.int64)
+        asked[:4] = request.query.t, request.person, request.surface, request.text
+        asked[4:] = request.declared
         out = np.empty((len(slots), self._plan.width), np.float32)
         kernel.read(
             self._plan.tables,
@@ -169,53 +196,123 @@ class FeatureState:
     def _grow_slots(self, size: int) -> None:
         memory = self._memory
         if size > len(memory.slots):
-            self._memory = memory._replace(
-                slots=_grown(memory.slots, size),
-                prices=_grown(memory.prices, size),
-                opened=_grown(memory.opened, size),
-            )
+            slots = _grown(memory.slots, max(size, len(memory.slots) * 5 // 4))
+            self._memory = _memory(memory.places, memory.rows, slots, memory.meta)
 
-    def _grow(self) -> None:
-        """Make room for the next mention."""
-        memory, room = self._memory, self._plan.room
-        families = len(self._plan.tables.families)
-        if 2 * (self.keys + families) > len(memory.places):
-            places = np.zeros((2 * len(memory.places), 2), np.int64)
+    def _make_room(self) -> None:
+        """Evict what no value can show any more; grow what is still three quarters full.
+
+        It is called where the log, not the batch, fills the map or the arena, and evicts when a
+        day of the log has passed since it last did. A quarter is free afterwards, so that many
+        mentions share the cost.
+        """
+        memory, meta = self._memory, self._memory.meta
+        if int(meta[kernel.M_NEWEST]) >= int(meta[kernel.M_SWEPT]) + kernel.SWEEP_EVERY_MS:
+            self._sweep()
+            return
+        places, rows = memory.places, memory.rows
+        capacity = self._places_for(int(meta[kernel.M_KEYS]))
+        if capacity > len(places):
+            places = np.zeros((capacity, 2), np.int64)
             kernel.rehash(memory.places, places)
-            memory = memory._replace(places=places)
-        self._memory = memory._replace(
-            counts=_grown(memory.counts, int(memory.meta[kernel.M_COUNTS]) + room),
-            money=_grown(memory.money, int(memory.meta[kernel.M_MONEY]) + room),
+        rows = _grown(rows, self._words_for(int(meta[kernel.M_USED])))
+        meta[kernel.M_CAPACITY] = len(rows)
+        self._memory = _memory(places, rows, memory.slots, meta)
+
+    def _sweep(self) -> None:
+        memory, meta, tables = self._memory, self._memory.meta, self._plan.tables
+        totals = np.zeros(3, np.int64)
+        kernel.mark(tables, memory, np.zeros(int(meta[kernel.M_LISTINGS]) + 1, np.uint8), totals)
+        keys, words, gone = totals.tolist()
+        places = np.zeros((self._places_for(keys), 2), np.int64)
+        rows = np.zeros(self._words_for(words), np.int64)
+        kernel.move(tables, memory, places, rows)
+        meta[kernel.M_EVICTED] += gone
+        meta[kernel.M_SWEPT] = meta[kernel.M_NEWEST]
+        meta[kernel.M_CAPACITY] = len(rows)
+        self._memory = _memory(places, rows, memory.slots, meta)
+
+    def _places_for(self, keys: int) -> int:
+        """Length of the map for so many keys and a quarter more; never less than it is."""
+        now, keys = len(self._memory.places), keys + len(self._plan.tables.families)
+        return now if 40 * keys <= 21 * now else max(now * 3 // 2, 2 * keys)
+
+    def _words_for(self, used: int) -> int:
+        """Length of the arena for so many words and a quarter more; never less than it is."""
+        now, used = len(self._memory.rows), used + self._plan.room
+        return now if 4 * used <= 3 * now else max(now * 3 // 2, 2 * used)
+
+
+def _memory(
+    places: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    slots: NDArray[np.int64],
+    meta: NDArray[np.int64],
+) -> Memory:
+    return Memory(
+        places, rows, rows.view(np.int32), rows.view(np.uint16), slots, slots.view(np.int32), meta
+    )
+
+
+def _scratch(plan: Plan) -> Scratch:
+    tables = plan.tables
+    families, windows = len(tables.families), len(tables.windows)
+    integers = np.zeros((len(tables.terms), kernel.BLOCK), np.int64)
+    return Scratch(
+        codes=np.zeros(kernel.CODES, np.int64),
+        spans=np.zeros((windows, 4), np.int64),
+        asked=np.zeros((windows, 3), np.int64),
+        events=np.zeros(kernel.CHUNK, np.int64),
+        mentions=np.zeros(kernel.CHUNK, np.int64),
+        rows=np.zeros((kernel.CHUNK, families), np.int64),
+        hits=np.zeros((kernel.CHUNK, families), np.int64),
+        places=np.zeros((4, kernel.BLOCK), np.int64),
+        memo=np.zeros(kernel.MEMO, np.int64),
+        candidates=np.zeros((10, kernel.BLOCK), np.int64),
+        integers=integers,
+        floats=integers.view(np.float64),
+        values=np.zeros((int(tables.sizes[1]), kernel.BLOCK), np.float64),
+    )
+
+
+def _check(arrays: Mapping[str, NDArray[Any]], like: Memory, n: int) -> None:
+    for name in ("places", "rows", "slots", "meta"):
+        wanted = getattr(like, name)
+        array = arrays.get(name)
+        if array is None or array.dtype != wanted.dtype or array.shape[1:] != wanted.shape[1:]:
+            came = "nothing" if array is None else f"{array.dtype} {list(array.shape)}"
+            raise InputError(
+                f"FeatureState.restored: {name!r} is {came}; wanted {wanted.dtype} "
+                f"[…, {', '.join(map(str, wanted.shape[1:]))}]: these are not the arrays of a "
+                "state of this view; fold the log instead"
+            )
+    meta = arrays["meta"]
+    used = int(meta[kernel.M_USED]) if len(meta) == kernel.META else -1
+    if n < 0 or used != len(arrays["rows"]) or int(meta[kernel.M_CAPACITY]) < used:
+        raise InputError(
+            f"FeatureState.restored: n={n}, {len(arrays['rows'])} words where the state says "
+            f"{used}: the arrays are not of one state; fold the log instead"
         )
+
+
+def _bytes(rows: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.uint8]:
+    """Rows of the log as flat bytes, as they lie; a copy only where they do not lie together."""
+    if rows.dtype != dtype:
+        raise ShapeError(f"FeatureState.apply: rows of {rows.dtype}; wanted {dtype}")
+    return _read_only(np.ascontiguousarray(rows).view(np.uint8).reshape(-1))
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written to: the log's bytes cannot, and the kernel is compiled once."""
+    array = array[:]
+    array.flags.writeable = False
+    return array
 
 
 def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
-    """The array with room for `size` rows, zeros behind; at least doubled where it grows."""
+    """The array with room for `size` rows, zeros behind."""
     if size <= len(array):
         return array
-    grown = np.zeros((max(size, 2 * len(array)), *array.shape[1:]), array.dtype)
+    grown = np.zeros((size, *array.shape[1:]), array.dtype)
     grown[: len(array)] = array
     return grown
-
-
-def _mentions(facts: Facts) -> Mentions:
-    """Facts as the plain arrays that the kernel reads.
-
-    Raises:
-        InputError: if a code is beyond what a packed key holds.
-    """
-    events = np.empty((len(facts.events), len(_EVENT_FIELDS)), np.int64)
-    for j, name in enumerate(_EVENT_FIELDS):
-        events[:, j] = facts.events[name]
-    listings = np.empty((len(facts.listings), len(_LISTING_FIELDS)), np.int64)
-    for j, name in enumerate(_LISTING_FIELDS):
-        listings[:, j] = facts.listings[name]
-    declared = facts.events["declared"].astype(np.int64)
-    largest = max(events[:, 2:].max(), declared.max(), listings[:, 1:].max(initial=0))
-    if largest >= kernel.CODE_LIMIT:
-        raise InputError(
-            f"FeatureState.apply: a vocabulary code is {largest}; packed keys hold codes below "
-            f"{kernel.CODE_LIMIT}; split the system by market"
-        )
-    prices = facts.listings["price_minor"].astype(np.int64)
-    return Mentions(events, declared, facts.starts, listings, prices)

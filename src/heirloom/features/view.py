@@ -2,13 +2,17 @@
 
 import hashlib
 from collections import Counter as Tally
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
 
 from heirloom.core.errors import ConfigError
-from heirloom.features.algebra import Definition, columns_of, problems_of
+from heirloom.features.algebra import Definition, columns_of, unit_of
 from heirloom.features.kernel import KERNEL_VERSION
 from heirloom.features.plan import Plan, compile_plan
+from heirloom.features.refusals import problems_of
 from heirloom.features.state import FeatureState
 from heirloom.features.windows import WINDOWS
 
@@ -54,20 +58,31 @@ class FeatureView:
         """An empty state of this view, at n = 0."""
         return FeatureState(self.columns, self._plan)
 
+    def restored(self, n: int, arrays: Mapping[str, NDArray[Any]]) -> FeatureState:
+        """The state of this view whose `FeatureState.arrays()` at log offset n these are.
+
+        Raises:
+            InputError: if they are not the arrays of a state of such a view.
+        """
+        return FeatureState.restored(self.columns, self._plan, n, arrays)
+
     @property
     def given(self) -> tuple[str, ...]:
         """Names of the columns that `FeatureState.lookup` wants handed over."""
         return self._plan.given
 
-    def describe(self) -> Iterator[tuple[str, str, str]]:
-        """(column, what it is for, what NaN means) of each feature, for `docs/features.md`."""
+    def describe(self) -> Iterator[tuple[str, str, str, str]]:
+        """(column, what it is for, unit, what NaN means) of each, for `docs/features.md`."""
         for definition in self.features:
             meaning = (type(definition).__doc__ or "").partition("NaN: ")[2].split(".")[0]
             for column in columns_of(definition):
-                yield column, definition.about, " ".join(meaning.split())
+                yield column, definition.about, unit_of(definition), " ".join(meaning.split())
 
     def table(self) -> str:
         """`describe` as a Markdown table, under the view's name and version."""
-        rows = "".join(f"| `{name}` | {about} | {nan} |\n" for name, about, nan in self.describe())
-        head = "| feature | what it is for | NaN means |\n|---|---|---|\n"
+        rows = "".join(
+            f"| `{name}` | {about} | {unit} | {nan} |\n"
+            for name, about, unit, nan in self.describe()
+        )
+        head = "| feature | what it is for | unit | NaN means |\n|---|---|---|---|\n"
         return f"## {self.name}@{self.version}\n\n{head}{rows}"

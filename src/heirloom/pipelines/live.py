@@ -24,6 +24,7 @@ from heirloom.core.log import Entry
 from heirloom.core.query import Query, Request
 from heirloom.core.slate import FeatureBatch
 from heirloom.core.vocabulary import Vocabulary
+from heirloom.core.words import query_key
 from heirloom.features.people import People
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.given import (
@@ -133,6 +134,7 @@ class Live:
             recent_kinds=kinds,
             recent_t=times,
             text_vector=self.content.text(query.text),
+            text=find("query", query_key(query.text)),
         )
 
     def _declared(

@@ -17,10 +17,13 @@ from heirloom.core.event import (
 )
 from heirloom.core.facts import LISTING_ROW, MAX_DECLARED
 from heirloom.core.log import Entry
+from heirloom.core.words import query_key
 
-_EVENT_ROW = struct.Struct(f"<qqbbiiQ{MAX_DECLARED}i")
+_EVENT_ROW = struct.Struct(f"<qqbbiiQ{MAX_DECLARED}ii")
 """core.facts.EVENT_ROW; a structured array of one row costs ten times as much."""
 _SEQ = struct.Struct("<q")
+_LETTERS = (Kind.MESSAGE, Kind.OFFER)
+"""Kinds whose text is written to a person: never a query."""
 
 
 def stamped(
@@ -85,4 +88,5 @@ def _event_row(event: Event, catalogue: Catalogue, declared: tuple[str, ...]) ->
         code("seller", event.seller),
         slate_hash(event.slate),
         *codes,
+        0 if event.kind in _LETTERS else code("query", query_key(event.text)),
     )

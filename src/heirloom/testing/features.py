@@ -13,14 +13,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from heirloom.core.event import KIND_CODE
+from heirloom.core.event import KIND_CODE, SURFACE_CODE
 from heirloom.core.facts import EVENT_ROW, LISTING_ROW, MAX_DECLARED, Facts
 from heirloom.core.query import Query, Request
 from heirloom.features.algebra import (
+    ANYWHERE,
     Age,
     Counter,
+    Decay,
     Definition,
+    Distinct,
+    First,
     Given,
+    Last,
+    LastK,
     Lift,
     Price,
     PriceGap,
@@ -28,7 +34,9 @@ from heirloom.features.algebra import (
     SinceFirst,
     SinceLast,
     Static,
+    Sum,
     Trend,
+    Where,
 )
 from heirloom.features.view import FeatureView
 from heirloom.features.windows import FOREVER_MS, WINDOWS
@@ -36,6 +44,33 @@ from heirloom.features.windows import FOREVER_MS, WINDOWS
 START_MS = 1_700_000_000_123
 HOUR_MS = 3_600_000
 _LISTED, _FOLLOW, _SEARCH = KIND_CODE["listed"], KIND_CODE["follow"], KIND_CODE["search"]
+
+
+def all_words_view() -> FeatureView:
+    """Every word of the algebra that the library's views do without, and keys of three parts."""
+    clicks = Counter("clicks", ("person", "brand"), ("click", "save"), ("24h", "7d"))
+    best = Where(surfaces=("search", "home"), positions=(0, 2))
+    return FeatureView(
+        "all_words",
+        (
+            Counter("asked", ("query", "listing"), ("impression", "click"), ("7d", "30d")),
+            Counter("kind", ("brand", "size", "category"), ("impression",), ("1h", "4w", "ever")),
+            Counter("best", ("listing",), ("impression", "click"), ("24h",), where=best),
+            Counter("any", ("listing",), ("impression", "click"), ("24h",)),
+            Counter("here", ("category", "surface"), ("impression",), ("365d",)),
+            Sum("spent", ("person",), ("purchase", "click"), ("24h", "90d")),
+            Sum("shown", ("seller",), ("impression",), ("7d",), where=best),
+            Decay("loyal", clicks, ("24h", "7d"), 36 * HOUR_MS),
+            SinceLast("since", ("person", "seller"), ("click",), within="7d"),
+            Last("last_brand", ("person",), ("click", "save"), "brand", within="30d"),
+            Last("last_query", ("person",), ("search", "impression"), "query"),
+            First("first_surface", ("listing",), ("impression",), "surface"),
+            LastK("of_brand", ("person",), ("click", "save", "impression"), "brand", 5),
+            LastK("of_size", ("person",), ("click", "impression"), "declared.3", 2, within="7d"),
+            Distinct("brands", ("person",), ("click", "impression"), "brand", ("1h", "7d"), 2),
+            Distinct("askers", ("listing",), ("impression",), "query", ("30d",)),
+        ),
+    )
 
 
 def random_log(seed: int, events: int, *, span_ms: int = 40 * 24 * HOUR_MS) -> Facts:
@@ -58,6 +93,8 @@ def random_log(seed: int, events: int, *, span_ms: int = 40 * 24 * HOUR_MS) -> F
     rows["person"] = rng.integers(0, 3, events)
     rows["seller"] = np.where(rows["kind"] == _FOLLOW, rng.integers(0, codes, events), 0)
     rows["declared"] = rng.integers(0, 3, rows["declared"].shape)
+    rows["surface"] = rng.integers(0, 4, events)
+    rows["query"] = rng.integers(0, 3, events)
     sizes = np.ones(events, np.int64)
     sizes[rows["kind"] == KIND_CODE["impression"]] = 3
     sizes[np.isin(rows["kind"], [_FOLLOW, _SEARCH])] = 0
@@ -67,6 +104,7 @@ def random_log(seed: int, events: int, *, span_ms: int = 40 * 24 * HOUR_MS) -> F
     for field in ("seller", "brand", "category", "size", "colour", "condition"):
         listings[field] = rng.integers(0, codes, len(listings))
     listings["price_minor"] = rng.integers(0, 4, len(listings)) * 1_750
+    listings["position"] = rng.integers(-1, 6, len(listings))
     return Facts(rows, listings, starts)
 
 
@@ -84,6 +122,7 @@ def random_request(seed: int, t: int) -> Request:
         recent_kinds=nothing.astype(np.int8),
         recent_t=nothing.astype(np.int64),
         text_vector=np.zeros(0, np.float32),
+        text=int(rng.integers(0, 3)),
     )
 
 
@@ -103,6 +142,7 @@ class _Mention:
     kind: str
     codes: dict[str, int]
     price: int
+    position: int
 
 
 class NaiveState:
@@ -125,17 +165,16 @@ class NaiveState:
             kind, t = kinds[event["kind"]], int(event["t"])
             rows = facts.listings[facts.starts[i] : facts.starts[i + 1]]
             if len(rows) == 0:
-                codes = _codes(int(event["person"]), event["declared"])
-                codes["seller"] = int(event["seller"])
-                self._mentions.append(_Mention(t, kind, codes, 0))
+                codes = _codes(event, event["declared"]) | {"seller": int(event["seller"])}
+                self._mentions.append(_Mention(t, kind, codes, 0, -1))
             for row in rows:
-                codes = _codes(int(event["person"]), event["declared"]) | _attributes(row)
+                codes = _codes(event, event["declared"]) | _attributes(row)
                 slot, price = int(row["slot"]), int(row["price_minor"])
                 if slot >= 0:
                     self._take_over(kind, t, slot, row, price)
                     if slot in self._slots:
                         codes["listing"] = self._slots[slot].number
-                self._mentions.append(_Mention(t, kind, codes, price))
+                self._mentions.append(_Mention(t, kind, codes, price, int(row["position"])))
 
     def _take_over(self, kind: str, t: int, slot: int, row: Any, price: int) -> None:
         if kind == "listed":
@@ -151,8 +190,8 @@ class NaiveState:
         rows = []
         for i, slot in enumerate(slots.tolist()):
             listing = self._slots.get(slot, _Listing(0, 0, {}, 0))
-            codes = _codes(request.person, request.declared) | listing.codes
-            codes |= {"listing": listing.number, "surface": request.surface}
+            who = {"person": request.person, "surface": request.surface, "query": request.text}
+            codes = _codes(who, request.declared) | listing.codes | {"listing": listing.number}
             asked = _Asked(self._mentions, request.query.t, codes, listing)
             values: list[float] = []
             for definition in self.view.features:
@@ -176,29 +215,42 @@ class _Asked:
 
     def values(self, definition: Definition) -> list[float]:
         match definition:
-            case Counter(key=key, kinds=kinds, windows=windows):
-                return [self.count(key, kinds, window) for window in windows]
+            case Counter(windows=windows):
+                return [self.count(definition, window) for window in windows]
+            case Sum(windows=windows):
+                return [self.sum(definition, window) for window in windows]
             case Ratio(windows=windows):
                 return [self.ratio(definition, window) for window in windows]
             case Trend(of=of, short=short, long=long):
-                recent = self.count(of.key, of.kinds, short)
-                usual = self.count(of.key, of.kinds, long)
+                recent, usual = self.count(of, short), self.count(of, long)
                 scale = WINDOWS[short].length_ms / WINDOWS[long].length_ms
                 known = not math.isnan(recent)
                 return [math.log((recent + 1.0) / (usual * scale + 1.0)) if known else math.nan]
-            case SinceLast(key=key, kinds=kinds):
-                times = [mention.t for mention in self.matching(key, kinds, "ever")]
-                return [max(self.t - max(times), 0) / HOUR_MS if times else math.nan]
-            case SinceFirst(key=key, kinds=kinds):
-                times = [mention.t for mention in self.matching(key, kinds, "ever")]
-                return [max(self.t - min(times), 0) / HOUR_MS if times else math.nan]
+            case Decay(windows=windows):
+                return [self.decay(definition, window) for window in windows]
+            case SinceLast(within=within):
+                times = [mention.t for mention in self.matching(definition, "ever")]
+                return [self.since(max(times), within) if times else math.nan]
+            case SinceFirst():
+                times = [mention.t for mention in self.matching(definition, "ever")]
+                return [self.since(min(times), "ever") if times else math.nan]
+            case Last(of=of, within=within):
+                mentions = sorted(self.matching(definition, "ever"), key=lambda m: m.t)
+                return [self.code_of(mentions[-1], of, within) if mentions else math.nan]
+            case First(of=of):
+                mentions = sorted(self.matching(definition, "ever"), key=lambda m: m.t)
+                return [self.code_of(mentions[0], of, "ever") if mentions else math.nan]
+            case LastK():
+                return [self.last_k(definition)]
+            case Distinct(windows=windows):
+                return [self.distinct(definition, window) for window in windows]
             case Age():
                 listed = self.listing.number > 0
                 return [max(self.t - self.listing.opened, 0) / HOUR_MS if listed else math.nan]
             case Price():
                 return [math.log(self.listing.price) if self.listing.price else math.nan]
-            case PriceGap(key=key, kinds=kinds, windows=windows):
-                return [self.gap(key, kinds, window) for window in windows]
+            case PriceGap(windows=windows):
+                return [self.gap(definition, window) for window in windows]
             case Lift(windows=windows):
                 return [self.lift(definition, window) for window in windows]
             case Static(of="hour"):
@@ -207,34 +259,72 @@ class _Asked:
                 return [float(self.codes.get(of, 0)) or math.nan]
         raise TypeError(f"NaiveState: no arithmetic for {type(definition).__name__}")
 
-    def matching(self, key: tuple[str, ...], kinds: tuple[str, ...], window: str) -> list[_Mention]:
-        wanted = [self.codes.get(part, 0) for part in key]
-        if 0 in wanted:
+    def known(self, key: tuple[str, ...]) -> bool:
+        return all(self.codes.get(part, 0) for part in key)
+
+    def matching(self, of: Any, window: str) -> list[_Mention]:
+        """In the log's order, the mentions that a stateful definition counts in a window."""
+        if not self.known(of.key):
             return []
+        wanted = [self.codes[part] for part in of.key]
         return [
             mention
             for mention in self.mentions
-            if mention.kind in kinds
-            and [mention.codes.get(part, 0) for part in key] == wanted
+            if mention.kind in of.kinds
+            and [mention.codes.get(part, 0) for part in of.key] == wanted
+            and _is_there(mention, getattr(of, "where", ANYWHERE))
             and _within(mention.t, self.t, window)
         ]
 
-    def count(self, key: tuple[str, ...], kinds: tuple[str, ...], window: str) -> float:
-        if any(self.codes.get(part, 0) == 0 for part in key):
+    def count(self, counter: Counter, window: str) -> float:
+        return float(len(self.matching(counter, window))) if self.known(counter.key) else math.nan
+
+    def sum(self, total: Sum, window: str) -> float:
+        prices = [mention.price for mention in self.matching(total, window)]
+        return float(sum(prices)) if self.known(total.key) else math.nan
+
+    def decay(self, decay: Decay, window: str) -> float:
+        hop = WINDOWS[window].hop_ms
+        ages = [self.t // hop - m.t // hop for m in self.matching(decay.of, window)]
+        if not self.known(decay.of.key):
             return math.nan
-        return float(len(self.matching(key, kinds, window)))
+        value = 0.0
+        for age in sorted(set(ages)):
+            value += ages.count(age) * 2.0 ** -(age * hop / decay.half_life_ms)
+        return value
+
+    def since(self, then: int, within: str) -> float:
+        recent = self.t - then <= WINDOWS[within].length_ms
+        return max(self.t - then, 0) / HOUR_MS if recent else math.nan
+
+    def code_of(self, mention: _Mention, of: str, within: str) -> float:
+        recent = self.t - mention.t <= WINDOWS[within].length_ms
+        return float(mention.codes.get(of, 0)) or math.nan if recent else math.nan
+
+    def last_k(self, last: LastK) -> float:
+        mine = self.codes.get(last.of, 0)
+        if not mine or not self.known(last.key):
+            return math.nan
+        since = (self.t - WINDOWS[last.within].length_ms) // 60_000
+        mentions = self.matching(last, "ever")[-last.k :]
+        return float(
+            sum(m.codes.get(last.of, 0) == mine and m.t // 60_000 >= since for m in mentions)
+        )
+
+    def distinct(self, distinct: Distinct, window: str) -> float:
+        found = {m.codes.get(distinct.of, 0) for m in self.matching(distinct, window)} - {0}
+        return float(min(len(found), distinct.cap)) if self.known(distinct.key) else math.nan
 
     def ratio(self, ratio: Ratio, window: str) -> float:
-        over = self.count(ratio.over.key, ratio.over.kinds, window)
-        under = self.count(ratio.under.key, ratio.under.kinds, window)
+        over, under = self.count(ratio.over, window), self.count(ratio.under, window)
         hits, trials = ratio.prior
         if ratio.toward is not None:
             wide = self.ratio(ratio.toward, window)
             hits = hits if math.isnan(wide) else trials * wide
         return (over + hits) / (under + trials) if under + trials > 0 else math.nan
 
-    def gap(self, key: tuple[str, ...], kinds: tuple[str, ...], window: str) -> float:
-        prices = [m.price for m in self.matching(key, kinds, window) if m.price > 0]
+    def gap(self, gap: PriceGap, window: str) -> float:
+        prices = [m.price for m in self.matching(gap, window) if m.price > 0]
         if not prices or self.listing.price == 0:
             return math.nan
         return math.log(self.listing.price) - math.log(sum(prices) / len(prices))
@@ -245,7 +335,7 @@ class _Asked:
             return math.nan
 
         def n(*key: str) -> float:
-            return self.count(key, lift.kinds, window)
+            return self.count(Counter("n", key, lift.kinds, lift.windows), window)
 
         common = (n(value) + 0.5) / (n(stated) + 1.0)
         upper = common
@@ -259,13 +349,23 @@ class _Asked:
         return math.log(here) - math.log(common)
 
 
+def _is_there(mention: _Mention, where: Where) -> bool:
+    if where.surfaces:
+        codes = [SURFACE_CODE[surface] for surface in where.surfaces]
+        if mention.codes["surface"] not in codes:
+            return False
+    if where.positions is None:
+        return True
+    return where.positions[0] <= mention.position <= where.positions[1]
+
+
 def _within(then: int, now: int, window: str) -> bool:
     length, hop = WINDOWS[window].length_ms, WINDOWS[window].hop_ms
     return length == FOREVER_MS or (now - length) // hop <= then // hop <= now // hop
 
 
-def _codes(person: int, declared: NDArray[np.int32]) -> dict[str, int]:
-    codes = {"all": 1, "person": person}
+def _codes(who: Any, declared: NDArray[np.int32]) -> dict[str, int]:
+    codes = {"all": 1} | {part: int(who[part]) for part in ("person", "query", "surface")}
     for i, value in enumerate(declared.tolist()):
         codes |= {f"declared.{i}": value, f"stated.{i}": int(value != 0)}
     return codes
@@ -306,6 +406,7 @@ class FeatureViewLaws:
         edges = [0, *sorted(cuts), len(log)]
         for start, stop in pairwise(edges):
             live.apply(log[start:stop])
+            live = self.view.restored(live.n, live.arrays())  # as after a restart
             live.lookup(random_request(seed, int(log.events["t"].max())), self.candidates)
         assert live.n == replay.n == len(log)
         for name, array in replay.arrays().items():

@@ -119,14 +119,14 @@ def test_a_row_of_another_version_is_refused(redis_server) -> None:
     keys = writer.behind._packer.keys()
     rows = writer.behind._packer.packed(keys)
     other = np.uint32(int(VIEW.version, 16) ^ 1).tobytes()
-    store.put(keys, [row[:4] + other + row[8:] for row in rows], writer.state.n)
+    store.put(keys, [other + row[4:] for row in rows], writer.state.n)
     with pytest.raises(StoreError, match=f"wanted marketplace@{VIEW.version}"):
         StoredFeatures(VIEW, store).lookup(random_request(4, 1), CANDIDATES)
 
 
 def test_an_empty_row_takes_away_what_stood_there(redis_server) -> None:
     store = RedisRows(redis_server.url, named())
-    keys = np.array([7, 8, 0], np.int64)
+    keys = np.array([[7, 0], [7, 1], [0, 0]], np.int64)
     store.put(keys[:2], [b"seven", b"eight"], 3)
     assert store.get(keys).rows == [b"seven", b"eight", None]
     store.put(keys[:1], [b""], 4)

@@ -17,6 +17,7 @@ from heirloom.testing.features import (
     HOUR_MS,
     START_MS,
     _settings,
+    all_words_view,
     random_log,
     random_request,
     same_bytes,
@@ -24,6 +25,7 @@ from heirloom.testing.features import (
 
 VIEWS = {
     "marketplace": marketplace_view(),
+    "all_words": all_words_view(),
     "rental": rental_view(["occasion", "size"], kinds=("purchase", "click", "save", "impression")),
 }
 CANDIDATES = np.array([0, 3, 1, 4, 2, 3, 99, -1], np.int32)
@@ -43,14 +45,14 @@ class Store(dict):
         self.write(self.packing.touched(log))
 
     def write(self, keys) -> None:
-        self.update(zip(keys.tolist(), self.packing.packed(keys), strict=True))
+        self.update(zip(map(tuple, keys.tolist()), self.packing.packed(keys), strict=True))
         self.n = self.packing.n
 
     def read(self, reader: Unpacking, request, slots):
         """(values, how many reads it took)"""
         for reads in range(1, 4):
             keys = reader.wanted(request, slots)
-            rows = [self.get(key) for key in keys.tolist()]
+            rows = [self.get(tuple(key)) for key in keys.tolist()]
             state = reader.unpacked(slots, keys, rows, self.n)
             if state is not None:
                 batch = state.lookup(request, np.arange(len(slots), dtype=np.int32))
@@ -90,7 +92,8 @@ def test_a_writer_that_starts_late_writes_the_same_rows(name: str, seed: int, cu
     store.take(log[cut:])
     whole = Store(view)
     whole.take(log)
-    assert set(whole.packing.keys().tolist()) == {key for key, row in whole.items() if row}
+    # And keys of listings that left their slot in the very part that counted them: never read.
+    assert set(map(tuple, whole.packing.keys().tolist())) >= {k for k, row in whole.items() if row}
     request = random_request(seed, int(log.events["t"].max()))
     expected = whole.state.lookup(request, CANDIDATES).values
     for rows in (store, whole):
@@ -132,7 +135,7 @@ def test_a_missing_listing_reads_as_one_never_listed() -> None:
     request = random_request(3, int(log.events["t"].max()))
     store.read(reader, request, CANDIDATES)
     slot = np.array([3], np.int32)
-    del store[int(reader.wanted(request, slot)[0])]
+    del store[tuple(reader.wanted(request, slot)[0].tolist())]
     values, reads = store.read(reader, request, slot)
     assert reads == 2
     never = np.array([77], np.int32)
@@ -147,7 +150,7 @@ def rows_of_some_request():
     request = random_request(2, int(log.events["t"].max()))
     store.read(reader, request, CANDIDATES)
     keys = reader.wanted(request, CANDIDATES)
-    return reader, keys, [store.get(key) for key in keys.tolist()]
+    return reader, keys, [store.get(tuple(key)) for key in keys.tolist()]
 
 
 def test_a_row_of_another_version_is_refused() -> None:
@@ -167,8 +170,8 @@ def test_a_damaged_row_is_refused_or_read_within_bounds(data: st.DataObject) -> 
     cut = data.draw(st.integers(1, len(row) - 1))
     with pytest.raises(StoreError, match=r"damaged|version"):
         reader.unpacked(CANDIDATES, keys, [*rows[:k], row[:cut], *rows[k + 1 :]], 1)
-    words = np.frombuffer(row, np.int32).copy()
-    words[data.draw(st.integers(0, len(words) - 1))] ^= data.draw(st.integers(1, 2**31 - 1))
+    words = np.frombuffer(row, np.int64).copy()
+    words[data.draw(st.integers(0, len(words) - 1))] ^= data.draw(st.integers(1, 2**63 - 1))
     with suppress(StoreError):
         reader.unpacked(CANDIDATES, keys, [*rows[:k], words.tobytes(), *rows[k + 1 :]], 1)
 

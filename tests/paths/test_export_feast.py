@@ -116,11 +116,11 @@ def test_feast_reads_our_bytes(trained: Marketplace, repository: Path, tmp_path:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     registered = json.loads(done.stdout.splitlines()[-1])
-    described = {name: (about, nan) for name, about, nan in view.describe()}
+    described = {name: told for name, *told in view.describe()}
     assert registered["tags"]["version"] == view.version
     assert [f["column"] for f in registered["features"].values()] == list(view.columns)
     for name, told in registered["features"].items():
-        assert (told["about"], told["nan"]) == described[name]
+        assert [told["about"], told["unit"], told["nan"]] == described[name]
         assert column(f"{registered['view']}:{name}") == told["column"]
     ours = pq.read_table(repository / "data" / f"{registered['view']}.parquet")
     theirs = pq.read_table(out)

@@ -1,7 +1,7 @@
 """Redis: the state of features as packed rows, one string a key. Implements core.row_store.
 
-    fs:{marketplace@1a2b3c4d/0}:020000007b0000000     a row: its key in 16 hex digits
-    fs:{marketplace@1a2b3c4d/0}:n                     the log offset of the shard's rows
+    fs:{marketplace@1a2b3c4d/0}:02000007b000000000000000     a row: its key in 24 hex digits
+    fs:{marketplace@1a2b3c4d/0}:n                            the log offset of the shard's rows
 
 What stands in braces decides, in a Redis Cluster, which node has a key: all keys of a shard lie
 together, so that a read is one MGET a shard and a write one MSET. Redis needs no persistence: the
@@ -21,6 +21,7 @@ from heirloom.core.row_store import RowsRead
 
 _HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
 """Two hex digits of each byte."""
+_DIGITS = 24
 
 
 class RedisRows:
@@ -99,7 +100,7 @@ class RedisRows:
         if self.shards == 1:
             yield 0, None
             return
-        mixed = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (keys[:, 0] ^ keys[:, 1] << 32).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         shards = (mixed >> np.uint64(40)) % np.uint64(self.shards)
         for shard in np.unique(shards).tolist():
             yield int(shard), np.flatnonzero(shards == shard)
@@ -111,11 +112,14 @@ class RedisRows:
 
     def _spelled(self, before: bytes, keys: NDArray[np.int64], after: bytes) -> NDArray[np.uint8]:
         """[keys, bytes] each key in hex digits, with something before and after."""
-        spelled = np.empty((len(keys), len(before) + 16 + len(after)), np.uint8)
+        end = len(before) + _DIGITS
+        spelled = np.empty((len(keys), end + len(after)), np.uint8)
         spelled[:, : len(before)] = np.frombuffer(before, np.uint8)
-        digits = _HEX[keys.astype(">i8").view(np.uint8).reshape(-1, 8)]
-        spelled[:, len(before) : len(before) + 16] = digits.view(np.uint8)
-        spelled[:, len(before) + 16 :] = np.frombuffer(after, np.uint8)
+        plain = np.empty(len(keys), [("first", ">i8"), ("second", ">i4")])
+        plain["first"], plain["second"] = keys[:, 0], keys[:, 1]
+        digits = _HEX[plain.view(np.uint8).reshape(-1, _DIGITS // 2)]
+        spelled[:, len(before) : end] = digits.view(np.uint8)
+        spelled[:, end:] = np.frombuffer(after, np.uint8)
         return spelled
 
     def _mget(self, shard: int, keys: NDArray[np.int64]) -> list[bytes | None]:
@@ -127,7 +131,7 @@ class RedisRows:
         prefix = self._prefixes[shard]
         offset = prefix + b"n"
         head = b"*%d\r\n$4\r\nMGET\r\n$%d\r\n%s\r\n" % (len(keys) + 2, len(offset), offset)
-        length = b"$%d\r\n" % (len(prefix) + 16)
+        length = b"$%d\r\n" % (len(prefix) + _DIGITS)
         command = [head, self._spelled(length + prefix, keys, b"\r\n").tobytes()]
         pool = self._redis.connection_pool
         connection = pool.get_connection()

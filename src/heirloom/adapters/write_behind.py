@@ -64,7 +64,7 @@ class WriteBehind:
         self.written = 0
         self._store, self._packer, self._lock = store, packer, lock
         self._seconds, self._rows = seconds, rows
-        self._dirty: set[int] = set()
+        self._dirty: set[tuple[int, int]] = set()
         self._left_at: int | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="write-behind", daemon=True)
@@ -80,7 +80,7 @@ class WriteBehind:
 
     def applied(self, facts: Facts) -> None:
         """Mark what facts changed; the state has applied them, and the lock is held."""
-        self._dirty.update(self._packer.touched(facts).tolist())
+        self._mark(self._packer.touched(facts))
 
     def flush(self) -> None:
         """Write what is marked. For the thread, or for one that did not start it.
@@ -93,7 +93,7 @@ class WriteBehind:
             if stands_at != self._left_at:
                 # At the start it may stand just where the state does: then it is this state's.
                 if self._left_at is not None or stands_at != self._packer.n:
-                    self._dirty.update(self._packer.keys().tolist())
+                    self._mark(self._packer.keys())
                 self._left_at = stands_at
         while True:
             with self._lock:
@@ -101,7 +101,7 @@ class WriteBehind:
                 part = list(self._dirty) if len(self._dirty) <= self._rows else self._some()
                 if not part and n == self._left_at:
                     return
-                keys = np.array(part, np.int64)
+                keys = np.array(part, np.int64).reshape(-1, 2)
                 rows = self._packer.packed(keys)
                 self._dirty.difference_update(part)
                 whole = not self._dirty
@@ -123,7 +123,10 @@ class WriteBehind:
             self._thread.join()
         self._try()
 
-    def _some(self) -> list[int]:
+    def _mark(self, keys: NDArray[np.int64]) -> None:
+        self._dirty.update(zip(keys[:, 0].tolist(), keys[:, 1].tolist(), strict=True))
+
+    def _some(self) -> list[tuple[int, int]]:
         keys = iter(self._dirty)
         return [next(keys) for _ in range(self._rows)]
 

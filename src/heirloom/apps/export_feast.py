@@ -31,8 +31,8 @@ def export_feast(system: System, folder: Path, progress: Progress = lambda *_: N
 def exported(view: FeatureView, end: int) -> ExportedView:
     """What Feast is told of a view, as of a log that ends at an offset."""
     features = [
-        ExportedFeature(f"{view.name}@{view.version}.{name}", about, {"nan": nan})
-        for name, about, nan in view.describe()
+        ExportedFeature(f"{view.name}@{view.version}.{name}", about, {"unit": unit, "nan": nan})
+        for name, about, unit, nan in view.describe()
     ]
     return ExportedView(
         features,

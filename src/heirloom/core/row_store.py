@@ -28,13 +28,13 @@ class RowsRead:
 
 
 class RowStore(Protocol):
-    """Bytes by int64 key (features.rows). One writer, many readers.
+    """Bytes by key (features.rows): two int64, the second below 2^28. One writer, many readers.
 
     What one `put` writes to one shard is read whole or not at all.
     """
 
     def get(self, keys: NDArray[np.int64]) -> RowsRead:
-        """The rows under these keys; repeats are answered each time, key 0 by None.
+        """The rows under these keys [keys, 2]; repeats are answered each time.
 
         Raises:
             StoreError: the store cannot be reached.

@@ -7,18 +7,17 @@ What is looked up there is what the whole state would have given, bit for bit.
 
 A row holds all families of its key: a person's row also those of the person with a brand, a
 category, a listing; a listing's row also those of the listing with a declared attribute, and the
-listing's own attributes. Any other key (a seller, a brand in a category) has a row of its own,
-which all listings share.
+listing's own attributes. Any other key (a seller, a brand in a category, a query with a listing)
+has a row of its own, which all who ask share.
 
-A row is little-endian int32 words: format, version, n (2 words), how many records; in a listing's
-row its number, its six codes, price (2), time listed (2); then the records. A record is a family,
-the code of the key's other part (0: none), and its cells: a bit for each that is not 0, then these.
-Cells of money are two words.
+A row is little-endian int64 words: format and version, n, how many records; in a listing's row its
+attributes as in kernel.Memory.slots; then the records. A record is a word with the family and the
+key's other codes, a bit for each word of the family's row that is not 0, then these words.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +28,15 @@ from heirloom.core.query import Request
 from heirloom.features import kernel, row_kernel
 from heirloom.features.kernel import Memory
 from heirloom.features.plan import Plan
-from heirloom.features.row_kernel import LISTING_ROW, PERSON_ROW, Pairs
-from heirloom.features.state import FeatureState, _grown, _mentions
+from heirloom.features.row_kernel import LISTING_ROW, OWN, PERSON_ROW, Pairs
+from heirloom.features.state import FeatureState, _memory
 from heirloom.features.view import FeatureView
 
 Keys = NDArray[np.int64]
-"""[keys] int64: names of rows, as `Packing` and `Unpacking` use them; no key is 0."""
+"""[keys, 2] int64: names of rows, as `Packing` and `Unpacking` use them; none has 0 first."""
 
+_EVENT_FIELDS = ("kind", "person", "seller", "surface", "query")
+_LISTING_FIELDS = ("slot", "seller", "brand", "category", "size", "colour", "condition")
 _PART: Final = 256
 """Events handled at a time; the set of their keys has room for all."""
 
@@ -56,19 +57,19 @@ def _plan_of(view: FeatureView) -> Plan:
 def _groups(view: FeatureView) -> NDArray[np.int64]:
     """[families, 2]: the group of rows in which a family stands, and where its owner's code is.
 
-    The second is 0 or 1 for the first or second part of the key; 2 where both make the row's key.
+    The second is 0, 1 or 2 for that part of the key; OWN where the whole key is the row's.
     """
     families = _plan_of(view).tables.families
     groups = np.zeros((len(families), 2), np.int64)
-    others: dict[tuple[int, int], int] = {}
+    others: dict[tuple[int, ...], int] = {}
     for f, family in enumerate(families.tolist()):
-        parts = (family[kernel.F_A], family[kernel.F_B])
-        for owner, group in ((kernel.K_PERSON, PERSON_ROW), (kernel.K_LISTING, LISTING_ROW)):
-            if owner in parts:
-                groups[f] = group, parts.index(owner)
-                break
+        parts = (family[kernel.F_A], family[kernel.F_B], family[kernel.F_C])
+        if kernel.K_PERSON in parts:
+            groups[f] = PERSON_ROW, parts.index(kernel.K_PERSON)
+        elif kernel.K_LISTING in parts and kernel.K_QUERY not in parts:
+            groups[f] = LISTING_ROW, parts.index(kernel.K_LISTING)
         else:
-            groups[f] = others.setdefault(parts, LISTING_ROW + 1 + len(others)), 2
+            groups[f] = others.setdefault(parts, LISTING_ROW + 1 + len(others)), OWN
     return groups
 
 
@@ -87,15 +88,15 @@ class Packing:
         self._version = version_word(view.version)
         self._pairs = Pairs(
             seen=row_kernel.key_set(0),
-            keys=np.zeros(1, np.int64),
+            keys=np.zeros((1, 2), np.int64),
             following=np.zeros(1, np.int32),
             persons=np.zeros(0, np.int32),
             listings=np.zeros(0, np.int32),
             meta=np.zeros(1, np.int64),
         )
-        self._words = np.zeros(1 << 14, np.int32)
+        self._words = np.zeros(1 << 14, np.int64)
         places = self._memory.places
-        self._make_room(state.keys, int((places[:, 0] >> 28 & row_kernel.CODE_MASK).max()))
+        self._make_room(state.keys, self._largest_person())
         row_kernel.link_all(self._groups, places, self._pairs)
 
     @property
@@ -110,41 +111,48 @@ class Packing:
             InputError: the state has not applied them.
         """
         if len(facts) == 0:
-            return np.zeros(0, np.int64)
+            return np.zeros((0, 2), np.int64)
         last = int(facts.events["seq"][-1])
         if last >= self.n:
             raise InputError(
                 f"Packing.touched: entry {last} is not in the state, which stands at {self.n}; "
                 "apply the facts first"
             )
-        mentions = _mentions(facts)
+        events = np.stack(
+            [facts.events[name].astype(np.int64) for name in _EVENT_FIELDS]
+            + list(facts.events["declared"].astype(np.int64).T),
+            axis=1,
+        )
+        listings = np.stack(
+            [facts.listings[name].astype(np.int64) for name in _LISTING_FIELDS], axis=1
+        )
+        starts = facts.starts.astype(np.int64)
         families = len(self._tables.families)
-        person = int(facts.events["person"].max())
         codes = np.zeros(kernel.CODES, np.int64)
         found = []
         for start in range(0, len(facts), _PART):
             stop = min(start + _PART, len(facts))
-            named = int(facts.starts[stop] - facts.starts[start]) + stop - start
-            self._make_room(named * families, person)
+            named = int(starts[stop] - starts[start]) + stop - start
+            self._make_room(named * families, int(events[:, 1].max()))
             keys = row_kernel.key_set(named * (families + 1))
             row_kernel.touched(
-                self._tables, self._groups, self._memory, mentions, start, stop, codes,
-                self._pairs, keys,
+                self._tables, self._groups, self._memory, events[start:stop], listings,
+                starts[start : stop + 1], codes, self._pairs, keys,
             )  # fmt: skip
-            found.append(keys[keys != 0])
-        return np.unique(np.concatenate(found))
+            found.append(keys[keys[:, 0] != 0])
+        return np.unique(np.concatenate(found), axis=0)
 
     def keys(self) -> Keys:
         """Keys of all rows that hold anything."""
         memory = self._memory
-        numbers = memory.slots[:, 0]
+        numbers = memory.slots32[:, 0]
         slot_of = np.full(int(memory.meta[kernel.M_LISTINGS]) + 1, -1, np.int64)
         slot_of[numbers] = np.arange(len(numbers))
         slot_of[0] = -1
-        keys = np.zeros(self._state.keys, np.int64)
+        keys = np.zeros((self._state.keys + 1, 2), np.int64)
         count = row_kernel.keys_of_map(self._groups, memory.places, slot_of, keys)
         opened = row_kernel.row_keys(LISTING_ROW, np.flatnonzero(numbers) + 1)
-        return np.unique(np.concatenate([keys[:count], opened]))
+        return np.unique(np.concatenate([keys[:count], opened]), axis=0)
 
     def packed(self, keys: Keys) -> list[bytes]:
         """The rows [keys], as of the state's n; b"" for one that holds nothing."""
@@ -156,9 +164,9 @@ class Packing:
                 self._version, self.n, self._words, ends,
             )  # fmt: skip
             if count == 0:
-                self._words = np.zeros(2 * len(self._words), np.int32)
+                self._words = np.zeros(2 * len(self._words), np.int64)
                 continue
-            edges = [0, *(4 * ends[:count]).tolist()]
+            edges = [0, *(8 * ends[:count]).tolist()]
             blob = self._words[: int(ends[count - 1])].tobytes()
             rows += [blob[start:end] for start, end in pairwise(edges)]
         return rows
@@ -166,6 +174,19 @@ class Packing:
     @property
     def _memory(self) -> Memory:
         return self._state._memory
+
+    def _largest_person(self) -> int:
+        """The largest code of a person that a key of the state holds; 0 for none."""
+        places, largest = self._memory.places, 0
+        parts = (
+            places[:, 0] >> 28 & row_kernel.CODE_MASK,
+            places[:, 0] & row_kernel.CODE_MASK,
+            places[:, 1] >> kernel.ROW_BITS,
+        )
+        for f in np.flatnonzero(self._groups[:, 0] == PERSON_ROW).tolist():
+            mine = places[:, 0] >> 56 == f + 1
+            largest = max(largest, int(parts[self._groups[f, 1]][mine].max(initial=0)))
+        return largest
 
     def _make_room(self, more: int, person: int) -> None:
         """For so many pairs more, and for each person and listing that may have one."""
@@ -194,7 +215,7 @@ class Unpacking:
     def __init__(self, view: FeatureView) -> None:
         self._plan = _plan_of(view)
         self._groups = _groups(view)
-        self._shared = len(np.unique(self._groups[self._groups[:, 1] == 2, 0]))
+        self._shared = len(np.unique(self._groups[self._groups[:, 1] == OWN, 0]))
         self._version = version_word(view.version)
         self._where = f"{view.name}@{view.version}"
         self._state = FeatureState(view.columns, self._plan)
@@ -211,15 +232,17 @@ class Unpacking:
         asked[kernel.K_ALL] = 1
         asked[kernel.K_PERSON] = request.person
         asked[kernel.K_SURFACE] = request.surface
+        asked[kernel.K_QUERY] = request.text
         declared = len(request.declared)
         asked[kernel.K_DECLARED : kernel.K_DECLARED + declared] = request.declared
         asked[kernel.K_STATED : kernel.K_STATED + declared] = request.declared != 0
         known = self._known[slots] * (slots >= 0)[:, None]
         room = len(slots) * self._shared + 1
-        out = np.empty(room, np.int64)
+        out = np.empty((room, 2), np.int64)
         seen = row_kernel.key_set(room)
         count = row_kernel.wanted(self._plan.tables, self._groups, asked, known, seen, out)
-        listings = np.where(slots >= 0, row_kernel.row_keys(LISTING_ROW, slots + np.int64(1)), 0)
+        listings = row_kernel.row_keys(LISTING_ROW, slots + np.int64(1))
+        listings[slots < 0] = 0
         return np.concatenate([listings, out[:count]])
 
     def unpacked(
@@ -243,14 +266,14 @@ class Unpacking:
         starts = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(sizes, out=starts[1:])
         trouble = np.zeros(2, np.int64)
-        if (sizes & 3).any():
-            trouble[0] = int(np.flatnonzero(sizes & 3)[0])
+        if (sizes & 7).any():
+            trouble[0] = int(np.flatnonzero(sizes & 7)[0])
             raise self._damaged(keys, trouble)
-        words = np.frombuffer(b"".join(filter(None, rows)), np.int32)
+        words = np.frombuffer(b"".join(filter(None, rows)), np.int64)
         while True:
             memory = self._emptied(len(slots))
             status = row_kernel.unpack(
-                self._plan.tables, self._groups, keys, starts // 4, words, self._version, memory,
+                self._plan.tables, self._groups, keys, starts // 8, words, self._version, memory,
                 trouble,
             )  # fmt: skip
             if status != row_kernel.NO_ROOM:
@@ -258,13 +281,13 @@ class Unpacking:
             self._grow()
         if status == row_kernel.OF_ANOTHER:
             raise StoreError(
-                f"row {int(keys[trouble[0]]):#x}: it is of version {int(trouble[1]):08x} or of "
+                f"row {int(keys[trouble[0], 0]):#x}: it is of version {int(trouble[1]):08x} or of "
                 f"another layout of rows; wanted {self._where}; let its writer write it anew"
             )
         if status == row_kernel.DAMAGED:
             raise self._damaged(keys, trouble)
         there = slots >= 0
-        read = memory.slots[: len(slots)]
+        read = memory.slots32[: len(slots), : kernel.LISTING_CODES]
         if not np.array_equal(self._known[slots[there]], read[there]):
             self._known[slots[there]] = read[there]
             return None
@@ -273,8 +296,8 @@ class Unpacking:
 
     def _damaged(self, keys: Keys, trouble: NDArray[np.int64]) -> StoreError:
         return StoreError(
-            f"row {int(keys[trouble[0]]):#x} of {self._where} is damaged; let its writer write it "
-            "anew"
+            f"row {int(keys[trouble[0], 0]):#x} of {self._where} is damaged; let its writer "
+            "write it anew"
         )
 
     def _emptied(self, candidates: int) -> Memory:
@@ -284,14 +307,23 @@ class Unpacking:
             memory = self._state._memory
         memory.places[:] = 0
         memory.meta[:] = 0
-        for array in (memory.slots, memory.prices, memory.opened):
-            array[:candidates] = 0
+        memory.slots[:candidates] = 0
         return memory
 
     def _grow(self) -> None:
         memory = self._state._memory
-        self._state._memory = memory._replace(
-            places=np.zeros((2 * len(memory.places), 2), np.int64),
-            counts=np.zeros(2 * len(memory.counts), np.int32),
-            money=np.zeros(2 * len(memory.money), np.int64),
+        self._state._memory = _memory(
+            np.zeros((2 * len(memory.places), 2), np.int64),
+            np.zeros(2 * len(memory.rows), np.int64),
+            memory.slots,
+            memory.meta,
         )
+
+
+def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
+    """The array with room for `size` rows, zeros behind; at least doubled where it grows."""
+    if size <= len(array):
+        return array
+    grown = np.zeros((max(size, 2 * len(array)), *array.shape[1:]), array.dtype)
+    grown[: len(array)] = array
+    return grown

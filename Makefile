@@ -42,7 +42,7 @@ export UV_SYSTEM_CERTS ?= 1
 endif
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test lint format types contract check lock docs bench-spine clean
+.PHONY: help setup demo test lint format types contract check lock docs bench-spine feast clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -82,8 +82,10 @@ bench-spine: $(READY) ## measure this house's rows of docs/benchmarks.md (DATA=f
 	$(PY) -m benchmarks.spine --data "$(DATA)" $(ARGS)
 	$(PY) -m benchmarks.table
 
+feast: var/feast/.ready ## install Feast, a peer, into var/feast: for `export feast` to be tested, and for the benchmarks
+
 lock: $(UV) ## resolve requirements.lock anew from pyproject.toml
-	$(UV) pip compile --universal --python-version 3.11 --group dev pyproject.toml \
+	$(UV) pip compile --universal --python-version 3.11 --group dev --all-extras pyproject.toml \
 	    -o requirements.lock --no-header --no-annotate --no-emit-find-links $(ARGS)
 
 clean: ## remove .venv and what tools cached; keep var/ (your data)
@@ -101,4 +103,11 @@ $(READY): requirements.lock pyproject.toml $(UV)
 	@echo "heirloom: installing the locked versions into $(VENV)"
 	@$(UV) pip install --quiet --python $(PY) -r requirements.lock
 	@$(UV) pip install --quiet --python $(PY) --no-deps --build-constraints requirements.lock -e .
+	@touch $@
+
+# Feast wants older libraries than ours: an environment of its own.
+var/feast/.ready: benchmarks/feast/requirements.txt $(UV)
+	@echo "heirloom: installing Feast into var/feast"
+	@$(UV) venv --quiet --clear --python $(PY) var/feast
+	@$(UV) pip install --quiet --python var/feast/bin/python -r benchmarks/feast/requirements.txt
 	@touch $@

@@ -1,12 +1,23 @@
-"""Tests of real programs: they skip without the program, and fail under REQUIRE_ENGINES=1."""
+"""Tests of real programs: they skip without the program, and fail under REQUIRE_ENGINES=1.
+
+Feast is half a gigabyte in an environment of its own, so it has a flag of its own, REQUIRE_FEAST=1.
+"""
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
-PROGRAMS = {"chromium": ("chromium", "chromedriver")}
-"""What the marker `engine(name)` needs on the PATH."""
+FEAST = Path(__file__).parents[1] / "var" / "feast" / "bin" / "feast"
+PROGRAMS = {
+    "chromium": ("chromium", "chromedriver"),
+    "redis": ("redis-server",),
+    "feast": (str(FEAST),),
+}
+"""What the marker `engine(name)` needs, on the PATH or at a path."""
+INSTALLED_BY = {"feast": "make feast"}
+REQUIRED_BY = {"feast": "REQUIRE_FEAST"}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -15,7 +26,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         missing = [program for program in PROGRAMS[name] if shutil.which(program) is None]
         if not missing:
             continue
-        reason = f"{name}: {', '.join(missing)} not on the PATH; .ci/run installs it"
-        if os.environ.get("REQUIRE_ENGINES") == "1":
-            pytest.fail(f"REQUIRE_ENGINES=1, but {reason}", pytrace=False)
+        installed_by = INSTALLED_BY.get(name, ".ci/run")
+        reason = f"{name}: {', '.join(missing)} is not there; `{installed_by}` installs it"
+        flag = REQUIRED_BY.get(name, "REQUIRE_ENGINES")
+        if os.environ.get(flag) == "1":
+            pytest.fail(f"{flag}=1, but {reason}", pytrace=False)
         pytest.skip(reason)

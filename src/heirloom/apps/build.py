@@ -146,7 +146,7 @@ class System:
         Raises:
             InputError: too little to learn from, or a gate refused; the bundle is kept then.
         """
-        recipe, live = self._recipe(), self._training_live()
+        recipe, live = self.recipe(), self._training_live()
         ranker = pick("ranker", self.registry.rankers, self.settings.policy.ranker)
         trained = train(
             self.log, live, ranker, recipe, retrieve=self._retrieve(live), progress=progress
@@ -179,7 +179,7 @@ class System:
                 seed=self.settings.training.seed,
                 code_version=__version__,
                 golden=trained.golden,
-                settings={f"gain_{kind}": gain for kind, gain in self._recipe().gains.items()},
+                settings={f"gain_{kind}": gain for kind, gain in self.recipe().gains.items()},
             )
             if not (folder / bundle.bundle_id).exists():
                 (Path(draft) / "bundle").rename(folder / bundle.bundle_id)
@@ -193,7 +193,7 @@ class System:
             raise NotFoundError(f"no bundle is published in {self.folder}; run `heirloom train`")
         live = self._training_live()
         test, surfaces = held_out(
-            self.log, live, self._recipe(), retrieve=self._retrieve(live), progress=progress
+            self.log, live, self.recipe(), retrieve=self._retrieve(live), progress=progress
         )
         return evaluate(self.policy.ranker, test, surfaces)
 
@@ -285,7 +285,8 @@ class System:
         policy = self._policy_of(None, "")
         return lambda request: retrieve(request, policy, live)
 
-    def _recipe(self) -> Recipe:
+    def recipe(self) -> Recipe:
+        """How this system makes examples and fits, as its TOML says."""
         training = self.settings.training
         return Recipe(
             gains={**GAINS, **{kind.value: gain for kind, gain in training.gains.items()}},

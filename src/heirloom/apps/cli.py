@@ -29,6 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(features, name="features")
+export = typer.Typer(help="Write what is known for other programs to read.", no_args_is_help=True)
+app.add_typer(export, name="export")
 console = Console()
 
 
@@ -271,6 +273,25 @@ def demo(
         keep_serving=keep_serving,
         folder=folder or Path("var") / f"demo-{size}",
     )
+
+
+@export.command("feast")
+def export_feast(
+    out: Annotated[Path, typer.Option(help="A new folder: the repository for `feast apply`.")],
+    system: SystemFile = LAPTOP,
+    folder: Folder = None,
+) -> None:
+    """Write the training rows as a Feast repository of one feature view over Parquet."""
+    from heirloom.apps import export_feast
+    from heirloom.apps.build import System
+
+    built = System(_settings(system, folder), answering=False)
+    try:
+        with Bars(console) as bars:
+            rows = export_feast.export_feast(built, out, bars.progress)
+    finally:
+        built.close()
+    console.print(f"{out}: {rows} rows; `feast apply` there, then get_historical_features")
 
 
 def metrics_table(metrics: dict[str, float], slices: dict[str, dict[str, float]]) -> Table:

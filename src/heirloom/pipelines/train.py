@@ -187,7 +187,7 @@ def examples_of_impressions(
     labels = label(facts, recipe.gains)
     wanted = slates_to_use(facts, labels, recipe)
     parts: list[_Part] = []
-    for entry in _folded_up_to_impressions(log, live, wanted, progress):
+    for entry in folded_up_to_impressions(log, live, wanted, progress):
         parts.append(_part(entry, live, labels, recipe))  # noqa: PERF401 - live moves on meanwhile
     if not parts:
         raise InputError(
@@ -282,14 +282,14 @@ def slates_to_use(
     return frozenset(slates[: recipe.max_slates].tolist())
 
 
-def _folded_up_to_impressions(
+def folded_up_to_impressions(
     log: EventLog, live: Live, wanted: frozenset[int], progress: Progress
 ) -> Iterator[Entry]:
     """Yields each wanted impression when `live` stands just before it; folds all the log."""
     pending: list[Entry] = []
     done = 0
     for entry in log.read():
-        if entry.event.kind == Kind.IMPRESSION and _slate(entry) in wanted:
+        if entry.event.kind == Kind.IMPRESSION and slate_of(entry) in wanted:
             live.replay(pending)
             pending = []
             yield entry
@@ -301,7 +301,8 @@ def _folded_up_to_impressions(
     progress("replay", len(wanted), len(wanted))
 
 
-def _slate(entry: Entry) -> int:
+def slate_of(entry: Entry) -> int:
+    """Hash of the slate's id that an entry carries; 0 for none."""
     return int(np.frombuffer(entry.event_row, EVENT_ROW)["slate"][0])
 
 
@@ -311,7 +312,7 @@ def _part(
     rows = np.frombuffer(entry.listing_rows, LISTING_ROW)
     rows = rows[rows["slot"] >= 0]
     shown, positions = rows["slot"].astype(np.int32), rows["position"].astype(np.int16)
-    slate = _slate(entry)
+    slate = slate_of(entry)
     rng = np.random.default_rng([recipe.seed, slate])
     stock = np.flatnonzero(live.catalogue.live).astype(np.int32)
     unseen = np.setdiff1d(rng.choice(stock, min(recipe.unseen, len(stock))), shown)

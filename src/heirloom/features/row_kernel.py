@@ -1,0 +1,492 @@
+"""What is compiled for `rows.py`: which rows a part of the log touched, packing, unpacking.
+
+Here alone stands how rows lie in `kernel.Memory`. The search in its map is written again rather
+than imported: the compiler's cache of a file is renewed when that file changes, and only then.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.features import kernel
+from heirloom.features.kernel import Array, Memory, Tables, _compiled, _inner
+
+ROW_FORMAT: Final = 0x48520002
+"""Upper half of a row's first word. Another layout of rows needs another."""
+
+PERSON_ROW, LISTING_ROW = 1, 2
+"""Groups of rows; those of shared keys are numbered on from there."""
+OWN = 3
+"""In the second column of `groups`: the row's key is the family's key."""
+
+HEADER = 3
+ATTRIBUTES = kernel.S_ROWS
+"""Words of a listing's attributes: a row of Memory.slots, without the rows reached by it."""
+CODE_MASK = (1 << 28) - 1
+WORD_MASK = 0xFFFFFFFF
+_ONE = np.int64(1)
+_MIX, _MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
+# What is wrong with a row.
+GOOD, NO_ROOM, OF_ANOTHER, DAMAGED = range(4)
+
+
+class Pairs(NamedTuple):
+    """The keys that a person or a listing is a part of: linked lists, so that a row finds them all.
+
+    seen: [capacity, 2] int64 open-addressing set of keys. keys: [pairs + 1, 2] int64 keys: family
+    and two codes, third code. following: [pairs + 1] int32, the next of the same owner, 0 for none.
+    persons, listings: [codes] int32, the first of an owner. meta: [1] how many.
+    """
+
+    seen: Array
+    keys: Array
+    following: Array
+    persons: Array
+    listings: Array
+    meta: Array
+
+
+def key_set(size: int) -> NDArray[np.int64]:
+    """An empty set for so many keys."""
+    return np.zeros((1 << max(4, int(2 * size - 1).bit_length()), 2), np.int64)
+
+
+@_inner
+def _insert(keys: Array, key: Any, third: Any) -> Any:
+    """Put a key into a set; whether it is new."""
+    mixed = (np.uint64(key) ^ (np.uint64(third) << np.uint64(17))) * _MIX
+    mixed ^= mixed >> np.uint64(31)
+    mask = np.int64(len(keys) - 1)
+    i: Any = np.int64(mixed >> np.uint64(1)) & mask
+    while keys[i, 0] != 0 and (keys[i, 0] != key or keys[i, 1] != third):
+        i = (i + 1) & mask
+    new = keys[i, 0] == 0
+    keys[i, 0] = key
+    keys[i, 1] = third
+    return new
+
+
+@_inner
+def _place(places: Array, key: Any, third: Any) -> Any:
+    """As kernel._place and kernel._hash."""
+    mixed = (np.uint64(key) ^ (np.uint64(third) << np.uint64(17))) * _MIX
+    mixed = (mixed ^ (mixed >> np.uint64(29))) * _MIX_2
+    i: Any = np.int64(((mixed >> np.uint64(32)) * np.uint64(len(places))) >> np.uint64(32))
+    while places[i, 0] != 0 and (places[i, 0] != key or places[i, 1] >> kernel.ROW_BITS != third):
+        i += 1
+        if i == len(places):
+            i = 0
+    return i
+
+
+@_inner
+def _row_key(group: Any, a: Any, b: Any) -> Any:
+    return (np.int64(group) << 56) | (np.int64(a) << 28) | np.int64(b)
+
+
+def row_keys(group: int, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[codes, 2] int64, names of the rows of a group that have one code."""
+    keys = np.zeros((len(codes), 2), np.int64)
+    keys[:, 0] = (np.int64(group) << 56) | (codes.astype(np.int64) << 28)
+    return keys
+
+
+@_inner
+def _part(key: Any, third: Any, place: Any) -> Any:
+    """A part of a key: 0, 1 or 2."""
+    if place == 2:
+        return third
+    return (key >> 28) & CODE_MASK if place == 0 else key & CODE_MASK
+
+
+@_inner
+def _link(key: Any, third: Any, owner: Any, heads: Array, pairs: Pairs) -> None:
+    """Remember a key of an owner, once."""
+    if _insert(pairs.seen, key, third):
+        pairs.meta[0] += 1
+        at = pairs.meta[0]
+        pairs.keys[at, 0] = key
+        pairs.keys[at, 1] = third
+        pairs.following[at] = heads[owner]
+        heads[owner] = at
+
+
+@_compiled
+def rehash(keys: Array, seen: Array) -> None:
+    """Put keys into an empty set."""
+    for i in range(len(keys)):
+        _insert(seen, keys[i, 0], keys[i, 1])
+
+
+@_compiled
+def link_all(groups: Array, places: Array, pairs: Pairs) -> None:
+    """Remember all keys of a state that a person or a listing is a part of."""
+    for i in range(len(places)):
+        key, third = places[i, 0], places[i, 1] >> kernel.ROW_BITS
+        if key != 0:
+            f = (key >> 56) - 1
+            owner = _part(key, third, groups[f, 1])
+            if groups[f, 0] == PERSON_ROW:
+                _link(key, third, owner, pairs.persons, pairs)
+            elif groups[f, 0] == LISTING_ROW:
+                _link(key, third, owner, pairs.listings, pairs)
+
+
+@_compiled
+def keys_of_map(groups: Array, places: Array, slot_of: Array, out: Array) -> int:
+    """Names of the rows that the keys of a state's map stand in, with repeats; how many.
+
+    slot_of: [listing numbers] the slot, -1 where it has another listing by now.
+    """
+    count = 0
+    for i in range(len(places)):
+        key, third = places[i, 0], places[i, 1] >> kernel.ROW_BITS
+        if key == 0:
+            continue
+        f = (key >> 56) - 1
+        out[count, 1] = 0
+        if groups[f, 1] == OWN:
+            out[count, 0] = _row_key(groups[f, 0], (key >> 28) & CODE_MASK, key & CODE_MASK)
+            out[count, 1] = third
+        elif groups[f, 0] == PERSON_ROW:
+            out[count, 0] = _row_key(PERSON_ROW, _part(key, third, groups[f, 1]), 0)
+        else:
+            slot = slot_of[_part(key, third, groups[f, 1])]
+            if slot < 0:
+                continue
+            out[count, 0] = _row_key(LISTING_ROW, slot + 1, 0)
+        count += 1
+    return count
+
+
+@_compiled
+def touched(
+    tables: Tables,
+    groups: Array,
+    memory: Memory,
+    events: Array,
+    listings: Array,
+    starts: Array,
+    codes: Array,
+    pairs: Pairs,
+    out: Array,
+) -> None:
+    """Which rows events changed, once they are folded; keys new to an owner are remembered.
+
+    Args:
+        tables: the view's plan.
+        groups: [families, 2], rows._groups.
+        memory: the state.
+        events: [events, 5 + declared] int64 kind, person, seller, surface, query, declared.
+        listings: [mentions, LISTING_CODES] int64 slot, seller, brand, …
+        starts: [events + 1].
+        codes: [kernel.CODES] room to work in.
+        pairs: written to.
+        out: a set, written to.
+    """
+    families = tables.families
+    codes[kernel.K_ALL] = 1
+    for e in range(len(events)):
+        kind = events[e, 0]
+        codes[kernel.K_PERSON] = events[e, 1]
+        codes[kernel.K_SURFACE] = events[e, 3]
+        codes[kernel.K_QUERY] = events[e, 4]
+        for d in range(events.shape[1] - 5):
+            codes[kernel.K_DECLARED + d] = events[e, 5 + d]
+            codes[kernel.K_STATED + d] = events[e, 5 + d] != 0
+        named = starts[e + 1] - starts[e]
+        for m in range(max(named, 1)):
+            i = starts[e] + m
+            for c in range(kernel.LISTING_CODES):
+                codes[kernel.K_LISTING + c] = listings[i, c] if named > 0 else 0
+            slot = listings[i, 0] if named > 0 else -1
+            codes[kernel.K_LISTING] = memory.slots32[slot, 0] if slot >= 0 else 0
+            if named == 0:
+                codes[kernel.K_SELLER] = events[e, 2]
+            if kind <= kernel.PRICE_CHANGED and slot >= 0:
+                _insert(out, _row_key(LISTING_ROW, slot + 1, 0), 0)
+            for j in range(tables.kind_starts[kind], tables.kind_starts[kind + 1]):
+                f = tables.kind_families[j]
+                a, b = codes[families[f, kernel.F_A]], codes[families[f, kernel.F_B]]
+                third = codes[families[f, kernel.F_C]]
+                if a <= 0 or b <= 0 or third <= 0:
+                    continue
+                if groups[f, 1] == OWN:
+                    _insert(out, _row_key(groups[f, 0], a, b), third)
+                    continue
+                key = ((f + 1) << 56) | (a << 28) | b
+                if groups[f, 0] == PERSON_ROW:
+                    _insert(out, _row_key(PERSON_ROW, codes[kernel.K_PERSON], 0), 0)
+                else:
+                    _insert(out, _row_key(LISTING_ROW, slot + 1, 0), 0)
+                # A listing that was in the slot before is not looked up any more, nor packed.
+                if (
+                    families[f, kernel.F_DIRECT] < 0
+                    and memory.places[_place(memory.places, key, third), 0] != 0
+                ):
+                    if groups[f, 0] == PERSON_ROW:
+                        _link(key, third, codes[kernel.K_PERSON], pairs.persons, pairs)
+                    else:
+                        _link(key, third, codes[kernel.K_LISTING], pairs.listings, pairs)
+
+
+@_inner
+def _pack_row(
+    f: Any, row: Any, others: Any, tables: Tables, memory: Memory, words: Array, at: Any
+) -> Any:
+    """Write a record; where it ends, or -1 for want of room."""
+    width = tables.families[f, kernel.F_WORDS]
+    mask_at = at + 1
+    if mask_at + ((width + 63) >> 6) + width > len(words):
+        return np.int64(-1)
+    words[at] = others << 8 | f
+    at = mask_at + ((width + 63) >> 6)
+    for base in range(0, width, 64):
+        mask = np.int64(0)
+        for i in range(base, min(base + 64, width)):
+            value = memory.rows[row + i]
+            if value != 0:
+                mask |= _ONE << (i - base)
+                words[at] = value
+                at += 1
+        words[mask_at + (base >> 6)] = mask
+    return at
+
+
+@_compiled
+def pack(
+    tables: Tables,
+    groups: Array,
+    memory: Memory,
+    pairs: Pairs,
+    keys: Array,
+    version: int,
+    n: int,
+    words: Array,
+    ends: Array,
+) -> int:
+    """Write rows, one after another, and in `ends` where each ends; how many there was room for."""
+    families, places = tables.families, memory.places
+    at = np.int64(0)
+    for k in range(len(keys)):
+        start = at
+        group, third = keys[k, 0] >> 56, keys[k, 1]
+        a, b = (keys[k, 0] >> 28) & CODE_MASK, keys[k, 0] & CODE_MASK
+        if start + HEADER + ATTRIBUTES > len(words):
+            return k
+        at += HEADER
+        records = np.int64(0)
+        pair: Any = np.int64(0)
+        if group == PERSON_ROW:
+            pair = np.int64(pairs.persons[a]) if a < len(pairs.persons) else pair
+        elif group == LISTING_ROW:
+            slot = a - 1
+            if slot >= len(memory.slots) or memory.slots32[slot, 0] == 0:
+                at = start
+                ends[k] = at
+                continue
+            for c in range(ATTRIBUTES):
+                words[at + c] = memory.slots[slot, c]
+            at += ATTRIBUTES
+            number = memory.slots32[slot, 0]
+            pair = np.int64(pairs.listings[number]) if number < len(pairs.listings) else pair
+        for f in range(len(groups)):
+            if groups[f, 0] != group or group == PERSON_ROW:
+                continue
+            row = np.int64(-1)
+            if families[f, kernel.F_DIRECT] >= 0:
+                row = memory.slots[a - 1, kernel.S_ROWS + families[f, kernel.F_DIRECT]] - 1
+            elif groups[f, 1] == OWN:
+                place = _place(places, ((f + 1) << 56) | (a << 28) | b, third)
+                if places[place, 0] != 0:
+                    row = places[place, 1] & kernel.ROW_MASK
+            if row >= 0:
+                at = _pack_row(f, row, 0, tables, memory, words, at)
+                if at < 0:
+                    return k
+                records += 1
+        while pair != 0:
+            key, c = pairs.keys[pair, 0], pairs.keys[pair, 1]
+            place = _place(places, key, c)
+            if places[place, 0] != 0:
+                f = (key >> 56) - 1
+                owner = groups[f, 1]
+                # The two codes that are not the owner's, in their order.
+                left = _part(key, c, 1 if owner == 0 else 0)
+                right = _part(key, c, 1 if owner == 2 else 2)
+                row = places[place, 1] & kernel.ROW_MASK
+                at = _pack_row(f, row, right << 28 | left, tables, memory, words, at)
+                if at < 0:
+                    return k
+                records += 1
+            pair = np.int64(pairs.following[pair])
+        if records == 0 and group != LISTING_ROW:
+            at = start
+        else:
+            words[start] = np.int64(ROW_FORMAT) << 32 | version
+            words[start + 1] = n
+            words[start + 2] = records
+        ends[k] = at
+    return len(keys)
+
+
+@_compiled
+def wanted(
+    tables: Tables, groups: Array, asked: Array, known: Array, seen: Array, out: Array
+) -> int:
+    """Keys of the shared rows and the person's row that a lookup reads, each once; how many.
+
+    Args:
+        tables: the view's plan.
+        groups: [families, 2], rows._groups.
+        asked: [kernel.CODES] codes of the request; those of listings mean nothing.
+        known: [candidates, LISTING_CODES] codes of the listings.
+        seen: an empty set, written to.
+        out: [candidates * shared groups + 1, 2] written to.
+    """
+    families = tables.families
+    count = 0
+    if asked[kernel.K_PERSON] > 0:
+        out[0, 0] = _row_key(PERSON_ROW, asked[kernel.K_PERSON], 0)
+        out[0, 1] = 0
+        count = 1
+    for i in range(len(known)):
+        for c in range(kernel.LISTING_CODES):
+            asked[kernel.K_LISTING + c] = known[i, c]
+        before = np.int64(0)
+        for f in range(len(families)):
+            if groups[f, 1] != OWN or groups[f, 0] == before:
+                continue
+            before = groups[f, 0]
+            a, b = asked[families[f, kernel.F_A]], asked[families[f, kernel.F_B]]
+            third = asked[families[f, kernel.F_C]]
+            if a > 0 and b > 0 and third > 0:
+                key = _row_key(groups[f, 0], a, b)
+                if _insert(seen, key, third):
+                    out[count, 0] = key
+                    out[count, 1] = third
+                    count += 1
+    return count
+
+
+@_inner
+def _room_for(f: Any, k: Any, key: Any, third: Any, tables: Tables, memory: Memory) -> Any:
+    """Offset of a new row of the small state, -1 if it has no room."""
+    meta, places, width = memory.meta, memory.places, tables.families[f, kernel.F_WORDS]
+    if 10 * (meta[kernel.M_KEYS] + 1) > 7 * len(places) or meta[kernel.M_USED] + width > len(
+        memory.rows
+    ):
+        return np.int64(-1)
+    row = meta[kernel.M_USED]
+    direct = tables.families[f, kernel.F_DIRECT]
+    if direct >= 0:
+        memory.slots[k, kernel.S_ROWS + direct] = row + 1
+    else:
+        place = _place(places, key, third)
+        meta[kernel.M_KEYS] += places[place, 0] == 0
+        places[place, 0] = key
+        places[place, 1] = third << kernel.ROW_BITS | row
+    meta[kernel.M_USED] += width
+    return row
+
+
+@_inner
+def _unpack_row(row: Any, width: Any, memory: Memory, words: Array, at: Any, stop: Any) -> Any:
+    """Take over a record's words; where they end, or -1 if they are not whole."""
+    mask_at = at
+    at += (width + 63) >> 6
+    if at > stop:
+        return np.int64(-1)
+    for i in range(row, row + width):
+        memory.rows[i] = 0
+    for base in range(0, width, 64):
+        mask = np.uint64(words[mask_at + (base >> 6)])
+        i = row + base
+        while mask != 0:
+            while mask & np.uint64(0xFF) == 0:
+                mask >>= np.uint64(8)
+                i += 8
+            if mask & np.uint64(1):
+                if at >= stop or i >= row + width:
+                    return np.int64(-1)
+                memory.rows[i] = words[at]
+                at += 1
+            mask >>= np.uint64(1)
+            i += 1
+    return at
+
+
+@_compiled
+def unpack(
+    tables: Tables,
+    groups: Array,
+    keys: Array,
+    starts: Array,
+    words: Array,
+    version: int,
+    memory: Memory,
+    trouble: Array,
+) -> int:
+    """Make a small state of rows; the i-th key, where it is a listing's, becomes slot i.
+
+    Args:
+        tables: the view's plan.
+        groups: [families, 2], rows._groups.
+        keys: [rows, 2] int64.
+        starts: [rows + 1] where each row begins in `words`; one without words is not there.
+        words: int64.
+        version: what each row must carry.
+        memory: an empty state, written to.
+        trouble: [2] written to: which row is wrong, and what its version is.
+
+    Returns:
+        GOOD; NO_ROOM where the state must be made anew and larger; OF_ANOTHER format or version;
+        DAMAGED.
+    """
+    families = tables.families
+    for k in range(len(keys)):
+        at, stop = starts[k], starts[k + 1]
+        if at == stop:
+            continue
+        group, third = keys[k, 0] >> 56, keys[k, 1]
+        a, b = (keys[k, 0] >> 28) & CODE_MASK, keys[k, 0] & CODE_MASK
+        trouble[0] = k
+        if at + HEADER + (ATTRIBUTES if group == LISTING_ROW else 0) > stop:
+            return DAMAGED
+        trouble[1] = words[at] & WORD_MASK
+        if words[at] >> 32 != ROW_FORMAT or trouble[1] != version:
+            return OF_ANOTHER
+        records = words[at + 2]
+        at += HEADER
+        owner = a
+        if group == LISTING_ROW:
+            for c in range(ATTRIBUTES):
+                memory.slots[k, c] = words[at + c]
+            owner = np.int64(memory.slots32[k, 0])
+            at += ATTRIBUTES
+        for _ in range(records):
+            if at + 1 > stop:
+                return DAMAGED
+            f, others = words[at] & 0xFF, words[at] >> 8
+            if f >= len(groups) or groups[f, 0] != group:
+                return DAMAGED
+            left, right = others & CODE_MASK, (others >> 28) & CODE_MASK
+            place = groups[f, 1]
+            if place == OWN:
+                key, c = ((f + 1) << 56) | (a << 28) | b, third
+            elif place == 0:
+                key, c = ((f + 1) << 56) | (owner << 28) | left, right
+            elif place == 1:
+                key, c = ((f + 1) << 56) | (left << 28) | owner, right
+            else:
+                key, c = ((f + 1) << 56) | (left << 28) | right, owner
+            row = _room_for(f, k, key, c, tables, memory)
+            if row < 0:
+                return NO_ROOM
+            at = _unpack_row(row, families[f, kernel.F_WORDS], memory, words, at + 1, stop)
+            if at < 0:
+                return DAMAGED
+        if at != stop:
+            return DAMAGED
+    return GOOD

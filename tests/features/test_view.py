@@ -9,13 +9,20 @@ from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
 from heirloom.features.algebra import (
     Age,
     Counter,
+    Decay,
+    Distinct,
+    First,
     Given,
+    Last,
+    LastK,
     Lift,
     PriceGap,
     Ratio,
     SinceLast,
     Static,
+    Sum,
     Trend,
+    Where,
 )
 from heirloom.features.library import marketplace_view, rental_view
 from heirloom.features.view import FeatureView
@@ -210,6 +217,77 @@ def test_a_wrong_view_is_refused_with_all_that_is_wrong():
         "wanted 0 to 7", "wanted more than 0", "moon", "two features of one name: 'twice'",
     ):  # fmt: skip
         assert words in text, words
+
+
+def test_wrong_use_of_the_words_of_state_is_refused():
+    click = ("click",)
+    decayed = Counter("c", ("person",), click, ("7d",))
+    with pytest.raises(ConfigError) as refused:
+        FeatureView(
+            "v",
+            (
+                Counter("a", ("brand",), click, ("24h",), where=Where(surfaces=("moon",))),
+                Sum("b", ("brand",), click, ("24h",), where=Where(positions=(3, 1))),
+                Last("c", ("person",), click, "listing"),
+                LastK("d", ("person",), click, "brand", 33, within="ever"),
+                Distinct("e", ("person",), click, "brand", ("ever",), 0),
+                Decay("f", decayed, ("24h",), 0),
+                SinceLast("g", ("person",), click, within="2h"),
+            ),
+        )
+    text = str(refused.value)
+    for words in (
+        "unknown surfaces ['moon']", "0 <= first <= last", "no code of 'listing' is kept",
+        "k is 33; wanted 1 to 32", "within 'ever' would keep", "cap 0; wanted 1 to 32",
+        "window 'ever' would keep", "'24h' is none of ['7d']", "wanted more than 0",
+        "within '2h'; wanted one of",
+    ):  # fmt: skip
+        assert words in text, words
+
+
+def test_a_state_is_restored_from_its_arrays_and_from_no_others():
+    view, log = marketplace_view(), random_log(0, 80)
+    state = view.state()
+    state.apply(log[:60])
+    arrays = state.arrays()
+    restored = view.restored(60, arrays)
+    state.apply(log[60:])
+    restored.apply(log[60:])
+    for name, array in state.arrays().items():
+        assert np.array_equal(restored.arrays()[name], array), name
+    assert all(not np.shares_memory(arrays[name], restored.arrays()[name]) for name in arrays)
+    with pytest.raises(InputError, match="'rows' is nothing"):
+        view.restored(60, {name: arrays[name] for name in ("places", "slots", "meta")})
+    with pytest.raises(InputError, match="not of one state"):
+        view.restored(60, arrays | {"rows": arrays["rows"][:-1]})
+    with pytest.raises(InputError, match="not the arrays of a"):
+        FeatureView("v", (Age("age"),)).restored(60, arrays)
+
+
+def test_last_and_first_are_by_event_time_and_the_last_k_by_the_log():
+    log = facts(
+        ("listed", T0, {}),
+        ("click", T0 + 2 * HOUR, {"category": 5}),
+        ("click", T0 + HOUR, {"category": 3}),
+        ("click", T0 + 2 * HOUR, {"category": 6}),
+        ("click", T0, {"category": 3}),
+    )
+    key, click = ("person",), ("click",)
+    definitions = (
+        Last("last", key, click, "category"),
+        Last("lately", key, click, "category", within="1h"),
+        First("first", key, click, "category"),
+        LastK("two", key, click, "category", 2, within="24h"),
+        LastK("three", key, click, "category", 3, within="24h"),
+        LastK("brief", key, click, "category", 3, within="1h"),
+        Distinct("distinct", key, click, "category", ("24h",), 8),
+        Distinct("capped", key, click, "category", ("24h",), 2),
+        Sum("sum", key, click, ("24h",)),
+        Decay("decay", Counter("c", key, click, ("24h",)), ("24h",), HOUR),
+    )
+    got = values(*definitions, log=log, t=T0 + 2 * HOUR)
+    assert got == [6, 6, 3, 1, 2, 1, 3, 2, 4_000, 2 + 1 / 2 + 1 / 4]
+    assert math.isnan(values(definitions[1], log=log, t=T0 + 4 * HOUR)[0])
 
 
 def test_a_version_changes_with_the_definition_and_not_with_its_description():

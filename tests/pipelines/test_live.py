@@ -5,7 +5,9 @@ import pytest
 
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.event import Event, Kind
+from heirloom.core.facts import EVENT_ROW
 from heirloom.core.listing import Listing
+from heirloom.core.query import Query
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.encoders.hashed import Hashed
 from heirloom.features.library import marketplace_view
@@ -60,6 +62,35 @@ def test_an_edit_after_the_slot_was_given_up(live: Live) -> None:
     late = event(Kind.EDITED, "old", T + 4 * DAY, "green linen shirt")
     assert ingest.ingest([late], now_ms=None, source="test").taken == 1
     np.testing.assert_array_equal(live.content.vectors, before)
+
+
+def test_a_query_is_its_words_and_asking_gives_no_code(live: Live) -> None:
+    def asked(kind: Kind, text: str, t: int) -> Event:
+        return Event(
+            event_id=f"{kind}-{t}", kind=kind, t=t, user="anna", text=text,
+            listing=None if kind == Kind.SEARCH else "a",
+        )  # fmt: skip
+
+    log = MemoryLog()
+    past = [
+        event(Kind.LISTED, "a", T, "red silk dress"),
+        asked(Kind.SEARCH, "Red DRESSES", T + 1),
+        asked(Kind.CLICK, "dress, red", T + 2),
+        asked(Kind.MESSAGE, "meet me at the station", T + 3),
+    ]
+    an_ingest(live, log).ingest(past, now_ms=None, source="test")
+    codes = [np.frombuffer(entry.event_row, EVENT_ROW)["query"][0] for entry in log.read()]
+    assert codes == [0, 1, 1, 0]
+    assert live.vocabulary.texts("query") == ["", "dress red"]
+    request = live.request(Query(t=T + 4, text="a red dress? Dresses!"))
+    assert request.text == 0
+    assert live.vocabulary.size("query") == 2
+    request = live.request(Query(t=T + 4, text="RED dress"))
+    assert request.text == 1
+    batch = live.look_up(request, np.zeros(1, np.int32))
+    names = [column.partition(".")[2] for column in batch.columns]
+    assert batch.values[0, names.index("query_listing_clicked_4w")] == 1
+    assert batch.values[0, names.index("query_listing_share_4w")] == np.float32(1 / (1 + 5))
 
 
 def test_content_is_fitted_at_the_same_offsets_however_the_log_was_cut(

@@ -40,7 +40,7 @@ class Pairs(NamedTuple):
 
     seen: [capacity, 2] int64 open-addressing set of keys. keys: [pairs + 1, 2] int64 keys: family
     and two codes, third code. following: [pairs + 1] int32, the next of the same owner, 0 for none.
-    persons, listings: [codes] int32, the first of an owner. meta: [1] how many.
+    persons, listings: int32 by code, the first of an owner. meta: [1] how many.
     """
 
     seen: Array
@@ -90,7 +90,7 @@ def _row_key(group: Any, a: Any, b: Any) -> Any:
 
 
 def row_keys(group: int, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[codes, 2] int64, names of the rows of a group that have one code."""
+    """[keys, 2] int64, names of the rows of a group that have one code."""
     keys = np.zeros((len(codes), 2), np.int64)
     keys[:, 0] = (np.int64(group) << 56) | (codes.astype(np.int64) << 28)
     return keys
@@ -185,7 +185,7 @@ def touched(
         events: [events, 5 + declared] int64 kind, person, seller, surface, query, declared.
         listings: [mentions, LISTING_CODES] int64 slot, seller, brand, …
         starts: [events + 1].
-        codes: [kernel.CODES] room to work in.
+        codes: as kernel.Scratch has them: room to work in.
         pairs: written to.
         out: a set, written to.
     """
@@ -356,7 +356,7 @@ def wanted(
     Args:
         tables: the view's plan.
         groups: [families, 2], rows._groups.
-        asked: [kernel.CODES] codes of the request; those of listings mean nothing.
+        asked: codes, as kernel.Scratch has them, of the request; those of listings mean nothing.
         known: [candidates, LISTING_CODES] codes of the listings.
         seen: an empty set, written to.
         out: [candidates * shared groups + 1, 2] written to.

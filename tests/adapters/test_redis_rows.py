@@ -119,7 +119,7 @@ def test_a_row_of_another_version_is_refused(redis_server) -> None:
     keys = writer.behind._packer.keys()
     rows = writer.behind._packer.packed(keys)
     other = np.uint32(int(VIEW.version, 16) ^ 1).tobytes()
-    store.put(keys, [other + row[4:] for row in rows], writer.state.n)
+    store.put(keys, [row[:4] + other + row[8:] for row in rows], writer.state.n)
     with pytest.raises(StoreError, match=f"wanted marketplace@{VIEW.version}"):
         StoredFeatures(VIEW, store).lookup(random_request(4, 1), CANDIDATES)
 

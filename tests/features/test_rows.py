@@ -170,8 +170,8 @@ def test_a_damaged_row_is_refused_or_read_within_bounds(data: st.DataObject) -> 
     cut = data.draw(st.integers(1, len(row) - 1))
     with pytest.raises(StoreError, match=r"damaged|version"):
         reader.unpacked(CANDIDATES, keys, [*rows[:k], row[:cut], *rows[k + 1 :]], 1)
-    words = np.frombuffer(row, np.int64).copy()
-    words[data.draw(st.integers(0, len(words) - 1))] ^= data.draw(st.integers(1, 2**63 - 1))
+    words = np.frombuffer(row, np.int32).copy()
+    words[data.draw(st.integers(0, len(words) - 1))] ^= data.draw(st.integers(1, 2**31 - 1))
     with suppress(StoreError):
         reader.unpacked(CANDIDATES, keys, [*rows[:k], words.tobytes(), *rows[k + 1 :]], 1)
 

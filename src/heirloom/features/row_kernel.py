@@ -13,20 +13,24 @@ from heirloom.features import kernel
 from heirloom.features.kernel import Array, Memory, Tables, _compiled, _inner
 
 ROW_FORMAT: Final = 0x48520002
-"""Upper half of a row's first word. Another layout of rows needs another."""
+"""A row's first word. Another layout of rows needs another."""
 
 PERSON_ROW, LISTING_ROW = 1, 2
 """Groups of rows; those of shared keys are numbered on from there."""
 OWN = 3
 """In the second column of `groups`: the row's key is the family's key."""
 
-HEADER = 3
-ATTRIBUTES = kernel.S_ROWS
-"""Words of a listing's attributes: a row of Memory.slots, without the rows reached by it."""
+HEADER = 6
+ATTRIBUTES = 2 * kernel.S_ROWS
+"""Words of a listing's attributes: a row of Memory.slots32, without the rows reached by it."""
 CODE_MASK = (1 << 28) - 1
 WORD_MASK = 0xFFFFFFFF
 _ONE = np.int64(1)
 _MIX, _MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
+# By (2^i x 0x077CB531 mod 2^32) >> 27: i. A de Bruijn sequence (Leiserson et al. 1998).
+_BIT = np.zeros(32, np.int64)
+for _i in range(32):
+    _BIT[((1 << _i) * 0x077CB531 & WORD_MASK) >> 27] = _i
 # What is wrong with a row.
 GOOD, NO_ROOM, OF_ANOTHER, DAMAGED = range(4)
 
@@ -36,7 +40,7 @@ class Pairs(NamedTuple):
 
     seen: [capacity, 2] int64 open-addressing set of keys. keys: [pairs + 1, 2] int64 keys: family
     and two codes, third code. following: [pairs + 1] int32, the next of the same owner, 0 for none.
-    persons, listings: [codes] int32, the first of an owner. meta: [1] how many.
+    persons, listings: int32 by code, the first of an owner. meta: [1] how many.
     """
 
     seen: Array
@@ -86,7 +90,7 @@ def _row_key(group: Any, a: Any, b: Any) -> Any:
 
 
 def row_keys(group: int, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[codes, 2] int64, names of the rows of a group that have one code."""
+    """[keys, 2] int64, names of the rows of a group that have one code."""
     keys = np.zeros((len(codes), 2), np.int64)
     keys[:, 0] = (np.int64(group) << 56) | (codes.astype(np.int64) << 28)
     return keys
@@ -181,7 +185,7 @@ def touched(
         events: [events, 5 + declared] int64 kind, person, seller, surface, query, declared.
         listings: [mentions, LISTING_CODES] int64 slot, seller, brand, …
         starts: [events + 1].
-        codes: [kernel.CODES] room to work in.
+        codes: as kernel.Scratch has them: room to work in.
         pairs: written to.
         out: a set, written to.
     """
@@ -232,25 +236,36 @@ def touched(
 
 
 @_inner
+def _write_long(words: Array, at: Any, value: Any) -> None:
+    words[at] = np.int32(value & WORD_MASK)
+    words[at + 1] = np.int32(value >> 32)
+
+
+@_inner
+def _long(words: Array, at: Any) -> Any:
+    return (np.int64(words[at]) & WORD_MASK) | (np.int64(words[at + 1]) << 32)
+
+
+@_inner
 def _pack_row(
     f: Any, row: Any, others: Any, tables: Tables, memory: Memory, words: Array, at: Any
 ) -> Any:
     """Write a record; where it ends, or -1 for want of room."""
-    width = tables.families[f, kernel.F_WORDS]
-    mask_at = at + 1
-    if mask_at + ((width + 63) >> 6) + width > len(words):
+    width = 2 * tables.families[f, kernel.F_WORDS]
+    mask_at, end = at + 2, at + 2 + ((width + 31) >> 5)
+    if end + width > len(words):
         return np.int64(-1)
-    words[at] = others << 8 | f
-    at = mask_at + ((width + 63) >> 6)
-    for base in range(0, width, 64):
+    _write_long(words, at, others << 8 | f)
+    at = end
+    for base in range(0, width, 32):
         mask = np.int64(0)
-        for i in range(base, min(base + 64, width)):
-            value = memory.rows[row + i]
+        for i in range(base, min(base + 32, width)):
+            value = memory.rows32[2 * row + i]
             if value != 0:
                 mask |= _ONE << (i - base)
                 words[at] = value
                 at += 1
-        words[mask_at + (base >> 6)] = mask
+        words[mask_at + (base >> 5)] = np.int32(mask)
     return at
 
 
@@ -287,7 +302,7 @@ def pack(
                 ends[k] = at
                 continue
             for c in range(ATTRIBUTES):
-                words[at + c] = memory.slots[slot, c]
+                words[at + c] = memory.slots32[slot, c]
             at += ATTRIBUTES
             number = memory.slots32[slot, 0]
             pair = np.int64(pairs.listings[number]) if number < len(pairs.listings) else pair
@@ -324,9 +339,10 @@ def pack(
         if records == 0 and group != LISTING_ROW:
             at = start
         else:
-            words[start] = np.int64(ROW_FORMAT) << 32 | version
-            words[start + 1] = n
-            words[start + 2] = records
+            words[start] = ROW_FORMAT
+            words[start + 1] = np.int32(version)
+            _write_long(words, start + 2, n)
+            _write_long(words, start + 4, records)
         ends[k] = at
     return len(keys)
 
@@ -340,7 +356,7 @@ def wanted(
     Args:
         tables: the view's plan.
         groups: [families, 2], rows._groups.
-        asked: [kernel.CODES] codes of the request; those of listings mean nothing.
+        asked: codes, as kernel.Scratch has them, of the request; those of listings mean nothing.
         known: [candidates, LISTING_CODES] codes of the listings.
         seen: an empty set, written to.
         out: [candidates * shared groups + 1, 2] written to.
@@ -394,26 +410,22 @@ def _room_for(f: Any, k: Any, key: Any, third: Any, tables: Tables, memory: Memo
 @_inner
 def _unpack_row(row: Any, width: Any, memory: Memory, words: Array, at: Any, stop: Any) -> Any:
     """Take over a record's words; where they end, or -1 if they are not whole."""
-    mask_at = at
-    at += (width + 63) >> 6
-    if at > stop:
-        return np.int64(-1)
     for i in range(row, row + width):
         memory.rows[i] = 0
-    for base in range(0, width, 64):
-        mask = np.uint64(words[mask_at + (base >> 6)])
-        i = row + base
+    mask_at = at
+    at += (2 * width + 31) >> 5
+    if at > stop:
+        return np.int64(-1)
+    for base in range(0, 2 * width, 32):
+        mask = np.int64(words[mask_at + (base >> 5)]) & WORD_MASK
         while mask != 0:
-            while mask & np.uint64(0xFF) == 0:
-                mask >>= np.uint64(8)
-                i += 8
-            if mask & np.uint64(1):
-                if at >= stop or i >= row + width:
-                    return np.int64(-1)
-                memory.rows[i] = words[at]
-                at += 1
-            mask >>= np.uint64(1)
-            i += 1
+            lowest = mask & -mask
+            mask ^= lowest
+            i = base + _BIT[((lowest * 0x077CB531) & WORD_MASK) >> 27]
+            if at >= stop or i >= 2 * width:
+                return np.int64(-1)
+            memory.rows32[2 * row + i] = words[at]
+            at += 1
     return at
 
 
@@ -435,7 +447,7 @@ def unpack(
         groups: [families, 2], rows._groups.
         keys: [rows, 2] int64.
         starts: [rows + 1] where each row begins in `words`; one without words is not there.
-        words: int64.
+        words: int32.
         version: what each row must carry.
         memory: an empty state, written to.
         trouble: [2] written to: which row is wrong, and what its version is.
@@ -454,21 +466,22 @@ def unpack(
         trouble[0] = k
         if at + HEADER + (ATTRIBUTES if group == LISTING_ROW else 0) > stop:
             return DAMAGED
-        trouble[1] = words[at] & WORD_MASK
-        if words[at] >> 32 != ROW_FORMAT or trouble[1] != version:
+        trouble[1] = np.int64(words[at + 1]) & WORD_MASK
+        if words[at] != ROW_FORMAT or trouble[1] != version:
             return OF_ANOTHER
-        records = words[at + 2]
+        records = _long(words, at + 4)
         at += HEADER
         owner = a
         if group == LISTING_ROW:
             for c in range(ATTRIBUTES):
-                memory.slots[k, c] = words[at + c]
+                memory.slots32[k, c] = words[at + c]
             owner = np.int64(memory.slots32[k, 0])
             at += ATTRIBUTES
         for _ in range(records):
-            if at + 1 > stop:
+            if at + 2 > stop:
                 return DAMAGED
-            f, others = words[at] & 0xFF, words[at] >> 8
+            head = _long(words, at)
+            f, others = head & 0xFF, head >> 8
             if f >= len(groups) or groups[f, 0] != group:
                 return DAMAGED
             left, right = others & CODE_MASK, (others >> 28) & CODE_MASK
@@ -484,7 +497,7 @@ def unpack(
             row = _room_for(f, k, key, c, tables, memory)
             if row < 0:
                 return NO_ROOM
-            at = _unpack_row(row, families[f, kernel.F_WORDS], memory, words, at + 1, stop)
+            at = _unpack_row(row, families[f, kernel.F_WORDS], memory, words, at + 2, stop)
             if at < 0:
                 return DAMAGED
         if at != stop:

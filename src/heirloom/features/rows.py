@@ -10,9 +10,9 @@ category, a listing; a listing's row also those of the listing with a declared a
 listing's own attributes. Any other key (a seller, a brand in a category, a query with a listing)
 has a row of its own, which all who ask share.
 
-A row is little-endian int64 words: format and version, n, how many records; in a listing's row its
-attributes as in kernel.Memory.slots; then the records. A record is a word with the family and the
-key's other codes, a bit for each word of the family's row that is not 0, then these words.
+A row is little-endian int32 words: format, version, n (2 words), how many records (2); in a
+listing's row its attributes as in kernel.Memory.slots32; then the records. A record is the family
+and the key's other codes (2), a bit for each word of the family's row that is not 0, these words.
 """
 
 from collections.abc import Sequence
@@ -94,7 +94,7 @@ class Packing:
             listings=np.zeros(0, np.int32),
             meta=np.zeros(1, np.int64),
         )
-        self._words = np.zeros(1 << 14, np.int64)
+        self._words = np.zeros(1 << 14, np.int32)
         places = self._memory.places
         self._make_room(state.keys, self._largest_person())
         row_kernel.link_all(self._groups, places, self._pairs)
@@ -164,9 +164,9 @@ class Packing:
                 self._version, self.n, self._words, ends,
             )  # fmt: skip
             if count == 0:
-                self._words = np.zeros(2 * len(self._words), np.int64)
+                self._words = np.zeros(2 * len(self._words), np.int32)
                 continue
-            edges = [0, *(8 * ends[:count]).tolist()]
+            edges = [0, *(4 * ends[:count]).tolist()]
             blob = self._words[: int(ends[count - 1])].tobytes()
             rows += [blob[start:end] for start, end in pairwise(edges)]
         return rows
@@ -266,14 +266,14 @@ class Unpacking:
         starts = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(sizes, out=starts[1:])
         trouble = np.zeros(2, np.int64)
-        if (sizes & 7).any():
-            trouble[0] = int(np.flatnonzero(sizes & 7)[0])
+        if (sizes & 3).any():
+            trouble[0] = int(np.flatnonzero(sizes & 3)[0])
             raise self._damaged(keys, trouble)
-        words = np.frombuffer(b"".join(filter(None, rows)), np.int64)
+        words = np.frombuffer(b"".join(filter(None, rows)), np.int32)
         while True:
             memory = self._emptied(len(slots))
             status = row_kernel.unpack(
-                self._plan.tables, self._groups, keys, starts // 8, words, self._version, memory,
+                self._plan.tables, self._groups, keys, starts // 4, words, self._version, memory,
                 trouble,
             )  # fmt: skip
             if status != row_kernel.NO_ROOM:

@@ -3,7 +3,9 @@
 A store that many readers share (Redis) holds state, never values: a value would stand still, while
 the windows of a state move on with the time of the request. `Packing` makes rows of a whole state,
 `Unpacking` makes of the rows that one request needs a small state, on which the same kernel reads.
-What is looked up there is what the whole state would have given, bit for bit.
+What is looked up there is what the whole state would have given, bit for bit, as of the time of
+the newest event or later. (What the state has evicted since, it shows at no such time; a store
+keeps it until the row is next written.)
 
 A row holds all families of its key: a person's row also those of the person with a brand, a
 category, a listing; a listing's row also those of the listing with a declared attribute, and the

@@ -296,3 +296,14 @@ def test_kill_9_loses_nothing_acknowledged_and_counts_nothing_twice(tmp_path):
         again = [entry(search(i, user=f"user {i[1:]}"), vocabulary) for i in acknowledged]
         assert set(log.append(again, vocabulary)) == {None}
         assert log.end() == len(there)
+
+
+def test_rows_of_another_layout_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    vocabulary = Vocabulary()
+    with SqliteLog(path) as log:
+        log.append([entry(search("a"), vocabulary)], vocabulary)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE stamps SET event_rows = substr(event_rows, 5)")
+    with SqliteLog(path) as log, pytest.raises(StoreError, match="another version of heirloom"):
+        log.facts()

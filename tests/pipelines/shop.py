@@ -33,6 +33,7 @@ SIZES = ("xs", "s", "m", "l", "xl", "38", "40")
 KINDS = ("women/dresses/midi", "women/coats", "men/shoes/boots", "men/coats", "kids/toys")
 WORDS = ("boho", "festival", "fringed", "flowy", "office", "tailored", "formal", "gym", "track",
          "red", "retro", "archive")  # fmt: skip
+ASKED = ("red coats", "boho dress", "retro Prada")
 ACTS = (Kind.CLICK, Kind.CLICK, Kind.SAVE, Kind.UNSAVE, Kind.OFFER, Kind.PURCHASE, Kind.HIDE)
 STOCK = (Kind.SOLD, Kind.SOLD, Kind.REMOVED, Kind.PRICE_CHANGED, Kind.EDITED, Kind.RESERVED)
 QUOTAS = {
@@ -155,7 +156,10 @@ class Shop:
             shown = tuple({self.pick(self.listed) for _ in range(4)})
             return Event(
                 event_id=event_id, kind=Kind.IMPRESSION, t=t, listings=shown,
-                slate=f"s-{event_id}", surface=self.pick(("home", "search")), **who,
+                slate=f"s-{event_id}", surface="search", text=self.pick(ASKED), **who,
+            ) if self.rng.random() < 0.5 else Event(
+                event_id=event_id, kind=Kind.IMPRESSION, t=t, listings=shown,
+                slate=f"s-{event_id}", surface="home", **who,
             )  # fmt: skip
         if draw < 0.65:
             # A brand or a size may be stated before any listing has it.
@@ -169,7 +173,7 @@ class Shop:
             return Event(event_id=event_id, kind=Kind.SEARCH, t=t, text=text, **who)
         return Event(
             event_id=event_id, kind=self.pick(ACTS), t=t, listing=listing, attributes=attributes,
-            **who,
+            text=self.pick((*ASKED, None, None)), **who,
         )  # fmt: skip
 
     def listing(self, listing_id: str) -> Listing:
@@ -202,7 +206,8 @@ class Shop:
         text = ""
         if surface is Surface.SEARCH:
             asked = (WORDS, BRANDS, SIZES, ("coats", "dress", "shoes"))
-            text = " ".join(self.pick(words) for words in asked)
+            new = " ".join(self.pick(words) for words in asked)
+            text = self.pick((*ASKED, new))
         return Query(
             surface=surface,
             # Clocks step back now and then.

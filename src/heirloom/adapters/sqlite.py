@@ -384,6 +384,11 @@ class SqliteLog:
         )
         at = start
         for event_rows, counts, listing_rows in rows.fetchall():
+            if len(event_rows) != len(counts) // 4 * EVENT_ROW.itemsize:
+                raise StoreError(
+                    f"{self._where}: its rows are of another version of heirloom; "
+                    "ingest the events anew, into another folder"
+                )
             events = np.frombuffer(event_rows, EVENT_ROW)
             starts = np.concatenate([[0], np.cumsum(np.frombuffer(counts, np.int32))])
             whole = Facts(events, np.frombuffer(listing_rows, LISTING_ROW), starts.astype(np.int64))

@@ -15,6 +15,7 @@ from heirloom.apps.build import empty_live, open_log
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings
 from heirloom.core.errors import InputError, NotFoundError
+from heirloom.core.event import SURFACE_CODE
 from heirloom.core.facts import Facts
 from heirloom.core.log import EventLog
 from heirloom.core.query import Query, Request
@@ -27,6 +28,7 @@ from heirloom.pipelines.given import ORIGINS
 from heirloom.pipelines.live import Live
 
 PART = 50_000
+_SURFACES = {code: text for text, code in SURFACE_CODE.items()}
 """Log entries whose facts are held at once."""
 
 
@@ -226,6 +228,8 @@ class _Words:
         name, _, number = part.partition(".")
         if name in ("all", "stated"):
             return "any"
+        if name == "surface":
+            return _SURFACES[code]
         fields = f"declared.{self._name(int(number))}" if number else name
         return self._vocabulary.text(fields, code)
 

@@ -98,6 +98,18 @@ def test_events_are_in_the_log_when_the_answer_comes(door: Door) -> None:
     assert (entry.event.kind, entry.event.listing, entry.event.t) == ("click", "l03", START_MS)
 
 
+def test_what_is_done_on_a_search_says_what_was_searched_for(door: Door) -> None:
+    found = door.post("/v1/search", {"text": "silk dress", "user": "anna"})
+    home = door.post("/v1/recommend", {"user": "anna"})
+    done = [
+        {"kind": kind, "listing": "l03", "user": "anna", "slate": slate["slate_id"]}
+        for slate, kind in ((found, "click"), (found, "message"), (home, "save"))
+    ]
+    door.post("/v1/events", {"events": done})
+    entries = list(door.system.log.read())[-3:]
+    assert [entry.event.text for entry in entries] == ["silk dress", None, None]
+
+
 def test_an_event_sent_twice_counts_once(door: Door) -> None:
     event = {"kind": "save", "listing": "l03", "user": "anna", "t": START_MS - 5}
     assert door.post("/v1/events", [event])["taken"] == 1

@@ -7,6 +7,7 @@ reads the live state without tearing.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
@@ -23,6 +24,7 @@ from heirloom.core.query import Query
 from heirloom.core.slate import Shown
 
 T = TypeVar("T")
+SEARCHES_KEPT = 20_000
 
 
 class Desk:
@@ -35,6 +37,7 @@ class Desk:
         self.metrics = metrics
         self.impressions = impressions
         self._pages = Pages()
+        self._asked: OrderedDict[str, str] = OrderedDict()  # slate of a search: its words
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="system")
 
     async def run(self, step: Callable[[], T]) -> T:
@@ -59,6 +62,10 @@ class Desk:
             query = msgspec.structs.replace(query, surface=Surface.HOME.value)
         slate = self.shop.recommend(msgspec.structs.replace(query, k=max(DEPTH, query.k)))
         self.metrics.slate(query.surface, slate)
+        if query.text:
+            self._asked[slate.slate_id] = query.text
+            if len(self._asked) > SEARCHES_KEPT:
+                self._asked.popitem(last=False)
         page = self._pages.first(query, slate, query.k, self._fit(query))
         self._impress(page)
         return page
@@ -70,10 +77,20 @@ class Desk:
         return page
 
     def ingest(self, events: Sequence[Event], source: str) -> Report:
-        """Take events in; durable on return."""
-        report = self.shop.ingest(events, source=source)
+        """Take events in; durable on return.
+
+        What is done on the slate of a search says what was searched for: where the client did
+        not, the words are those of the slate, if it is one of the latest answered here.
+        """
+        report = self.shop.ingest([self._with_words(event) for event in events], source=source)
         self.metrics.ingested(report)
         return report
+
+    def _with_words(self, event: Event) -> Event:
+        asked = self._asked.get(event.slate or "")
+        if asked is None or event.text or event.kind in (Kind.MESSAGE, Kind.OFFER):
+            return event
+        return msgspec.structs.replace(event, text=asked)
 
     def _fit(self, query: Query) -> Callable[[Shown], bool]:
         """Whether a listing may be shown now: live, and neither it nor its seller unwanted."""

@@ -10,7 +10,6 @@ from heirloom.core.event import KIND_CODE
 from heirloom.core.facts import Facts
 from heirloom.features.algebra import Counter
 from heirloom.features.inorder import counts_in_order
-from heirloom.features.numbering import numbered
 from heirloom.features.replay import Rows, replay
 from heirloom.features.view import FeatureView
 from heirloom.features.windows import WINDOWS
@@ -117,11 +116,3 @@ def test_no_events():
     counter = Counter("n", ("listing",), ("click",), ("1h", "7d"))
     nothing = np.zeros(0, np.int64)
     assert counts_in_order([counter], nothing, nothing, {"listing": nothing}).shape == (0, 2)
-
-
-@given(st.lists(st.integers(-3, 2**62), max_size=50))
-def test_numbers_tell_keys_apart(keys: list[int]):
-    numbers, count = numbered(np.array(keys, np.int64))
-    known = [key for key in dict.fromkeys(keys) if key > 0]
-    assert count == len(known)
-    assert numbers.tolist() == [known.index(key) + 1 if key > 0 else 0 for key in keys]

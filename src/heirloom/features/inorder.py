@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from heirloom.core.errors import ConfigError, InputError, ShapeError
 from heirloom.core.event import KIND_CODE
 from heirloom.features.algebra import Counter, problems_of
-from heirloom.features.numbering import numbered
+from heirloom.features.numbering import numbering_of, numbers_of
 from heirloom.features.windows import WINDOWS
 
 Array = NDArray[Any]
@@ -121,17 +121,19 @@ def _keys(
     key: tuple[str, ...], parts: Mapping[str, NDArray[np.int32]]
 ) -> tuple[NDArray[np.int32], int]:
     """[events] int32 small numbers of a key, 0 or less where unknown, and the largest."""
-    first = np.ascontiguousarray(parts[key[0]], np.int32)
-    if len(key) == 1:
-        largest = int(first.max(initial=0))
-        if largest <= 4 * len(first) + 1_024:
-            return first, largest
-        return numbered(first.astype(np.int64))
-    numbers, largest = first, 0
+    codes = np.ascontiguousarray(parts[key[0]], np.int32)
+    largest = int(codes.max(initial=0))
+    if largest > 4 * len(codes) + 1_024:
+        codes, largest = _numbered(codes.astype(np.int64))
     for part in key[1:]:
-        left, right = numbers.astype(np.int64), parts[part].astype(np.int64)
-        numbers, largest = numbered(np.where((left > 0) & (right > 0), (left << 32) | right, 0))
-    return numbers, largest
+        left, right = codes.astype(np.int64), parts[part].astype(np.int64)
+        codes, largest = _numbered(np.where((left > 0) & (right > 0), (left << 32) | right, 0))
+    return codes, largest
+
+
+def _numbered(keys: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
+    numbering = numbering_of(keys, least=1)
+    return numbers_of(numbering, keys), numbering.largest
 
 
 def _count(

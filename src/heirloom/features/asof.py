@@ -207,7 +207,8 @@ def _land(
 ) -> None:
     """Lead each row of a stretch to the first moment of its key that is not before it.
 
-    numbers: [rows of the stretch], which begins at row `begin`. best, best_t: [asked] the last row that came to each moment, and its time.
+    numbers: [rows of the stretch], which begins at row `begin`. best, best_t: [asked] the last
+    row that came to each moment, and its time.
     """
     for i in range(begin, begin + len(numbers)):
         number = numbers[i - begin]

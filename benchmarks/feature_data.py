@@ -112,8 +112,7 @@ class Table:
 
 
 def table(rows: int, asked: int, listings: int, features: int, seed: int) -> Table:
-    """90 days in whole seconds, so that ties happen; some listings have feature rows but none
-    before the moment asked."""
+    """90 days in whole seconds, so that ties happen; some moments come before all rows."""
     rng = np.random.default_rng(seed)
     seconds = 90 * DAY_MS // 1_000
     return Table(

@@ -14,16 +14,8 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import marketplace, record, renttherunway, simulator_speed
+from benchmarks.parts import measured
 from benchmarks.record import Row
-
-KEPT = record.ROOT / "var" / "bench-spine"
-
-
-class Part(msgspec.Struct, frozen=True):
-    """Rows of one part, and the commit they were measured at."""
-
-    commit: str | None
-    rows: list[Row]
 
 
 def parts(data: Path) -> dict[str, Callable[[], list[Row]]]:
@@ -47,22 +39,6 @@ def _rtr(data: Path) -> list[Row]:
     ]
 
 
-def measured(name: str, measure: Callable[[], list[Row]]) -> list[Row]:
-    """The rows of a part: kept ones of this commit, else measured and kept."""
-    commit, dirty = record.version()
-    path = KEPT / f"{name}.json"
-    if path.exists() and not dirty:
-        kept = msgspec.json.decode(path.read_bytes(), type=Part)
-        if kept.commit == commit:
-            print(f"{name}: measured at this commit before")
-            return kept.rows
-    print(f"{name}: measuring")
-    rows = measure()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.encode(Part(commit, rows)))
-    return rows
-
-
 def main() -> None:
     """Measure and write."""
     options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
@@ -71,9 +47,9 @@ def main() -> None:
     chosen = options.parse_args()
     everything = parts(chosen.data)
     if chosen.part:
-        measured(chosen.part, everything[chosen.part])
+        measured("spine", chosen.part, everything[chosen.part])
         return
-    rows = [row for name, measure in everything.items() for row in measured(name, measure)]
+    rows = [row for name, measure in everything.items() for row in measured("spine", name, measure)]
     record.write("spine", rows, command="make bench-spine DATA=FOLDER")
 
 

@@ -66,6 +66,7 @@ def duckdb_asof(folder: Path, threads: int = 2) -> NDArray[np.float32]:
     """The same by ASOF join; of two rows of one listing and time it takes either."""
     names = [n for n in pq.read_schema(folder / FEATURES).names if n.startswith("f")]
     with duckdb.connect(config={"threads": threads}) as engine:
+        engine.execute("set enable_progress_bar = false")
         found = engine.execute(
             f"""select {", ".join(f"r.{name}" for name in names)}
                 from (select *, row_number() over () as place from '{folder / ASKED}') a

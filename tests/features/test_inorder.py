@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from heirloom.core.errors import ConfigError, InputError, ShapeError
 from heirloom.core.event import KIND_CODE
 from heirloom.core.facts import Facts
-from heirloom.features.algebra import Counter
+from heirloom.features.algebra import Counter, Where
 from heirloom.features.inorder import counts_in_order
 from heirloom.features.replay import Rows, replay
 from heirloom.features.view import FeatureView
@@ -106,10 +106,27 @@ def test_what_makes_no_sense_is_refused():
         counts_in_order(
             [Counter("n", ("brand",), ("click",), ("1h",))], t, kinds, brand, at=("seen",)
         )
+    above = Counter("n", ("brand",), ("click",), ("1h",), where=Where(positions=(0, 3)))
+    with pytest.raises(ConfigError, match="chooses by kind alone: use replay"):
+        counts_in_order([above], t, kinds, brand)
     with pytest.raises(ShapeError, match=r"'brand': \[2\]"):
         counts_in_order(
             [Counter("n", ("brand",), ("click",), ("1h",))], t, kinds, {"brand": np.zeros(2)}
         )
+
+
+def test_what_a_ring_cannot_hold_is_refused():
+    counter = Counter("n", ("listing",), ("click",), ("1h",))
+    kinds, listing = np.full(65_536, 8, np.int8), np.ones(65_536, np.int32)
+    t = START_MS // HOUR_MS * HOUR_MS + np.arange(65_536)
+    with pytest.raises(InputError, match="more than 65535 times in one hop of its 1h"):
+        counts_in_order([counter], t, kinds, {"listing": listing}, at=("click",))
+    brand = Counter("n", ("brand",), ("click",), ("1h",))  # 32 bits
+    counts = counts_in_order([brand], t, kinds, {"brand": listing}, at=("click",))
+    assert counts[-1, 0] == 65_535
+    t[-1] += HOUR_MS
+    counts = counts_in_order([counter], t, kinds, {"listing": listing}, at=("click",))
+    assert counts[-2:, 0].tolist() == [65_534, 65_535]
 
 
 def test_no_events():

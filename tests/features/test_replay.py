@@ -35,6 +35,7 @@ def random_rows(seed: int, log: Facts, rows: int, view: FeatureView) -> Rows:
         t=then + late[group],
         person=rng.integers(0, 3, rows)[group].astype(np.int32),
         surface=rng.integers(0, 4, rows)[group].astype(np.int8),
+        text=rng.integers(0, 3, rows)[group].astype(np.int32),
         declared=rng.integers(0, 3, (rows, MAX_DECLARED))[group].astype(np.int32),
         slot=rng.choice([-1, 0, 1, 2, 3, 4, 99], rows).astype(np.int32),
         given={name: rng.random(rows).astype(np.float32) for name in view.given[1:3]},
@@ -53,6 +54,7 @@ def request(rows: Rows, i: int) -> Request:
         recent_kinds=nothing.astype(np.int8),
         recent_t=nothing.astype(np.int64),
         text_vector=np.zeros(0, np.float32),
+        text=int(rows.text[i]),
     )
 
 

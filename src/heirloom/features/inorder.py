@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from heirloom.core.errors import ConfigError, InputError, ShapeError
 from heirloom.core.event import KIND_CODE
-from heirloom.features.algebra import Counter, problems_of
+from heirloom.features.algebra import ANYWHERE, Counter
+from heirloom.features.kernel import F_MODE, NARROW, UINT16_MAX
 from heirloom.features.numbering import numbering_of, numbers_of
+from heirloom.features.plan import compile_plan
+from heirloom.features.refusals import problems_of
 from heirloom.features.windows import WINDOWS
 
 Array = NDArray[Any]
@@ -51,7 +54,8 @@ def counts_in_order(
         counters, one after another. NaN: a part of the key is unknown.
 
     Raises:
-        InputError: if a time is less than the one before it; such a log needs `replay`.
+        InputError: if a time is less than the one before it, or a key is counted more often in
+            one hop than the ring can hold; such a log needs `replay`.
         ConfigError: if a counter is wrong, or a part of its key is not handed over.
         ShapeError: if columns differ in length.
     """
@@ -94,6 +98,12 @@ def _check(
         for counter in counters
         for part in counter.key
         if part not in parts
+    ]
+    problems += [
+        f"Counter {counter.name!r}: counts {counter.where}; here a counter chooses by kind alone: "
+        "use replay"
+        for counter in counters
+        if counter.where != ANYWHERE
     ]
     problems += [f"at: unknown kind {kind!r}" for kind in at if kind not in KIND_CODE]
     if not counters:
@@ -169,6 +179,27 @@ def _count(
             every,
         )
     )  # fmt: skip
+    _check_buckets(counter, tallies.sum(axis=0, dtype=np.int64), times)
+
+
+def _check_buckets(counter: Counter, counts: Array, times: NDArray[np.int64]) -> None:
+    """Refuse what the ring would not have counted to the end: its buckets hold 16 bits.
+
+    counts: [keys], in the order of their times.
+    """
+    families = compile_plan("counts_in_order", (counter,)).tables.families
+    if int(families[0, F_MODE]) != NARROW:
+        return
+    ends = np.cumsum(counts)
+    for key in np.flatnonzero(counts > UINT16_MAX).tolist():
+        mine = times[ends[key] - counts[key] : ends[key]]
+        for name in counter.windows:
+            buckets = mine // WINDOWS[name].hop_ms
+            if (buckets[UINT16_MAX:] == buckets[:-UINT16_MAX]).any():
+                raise InputError(
+                    f"counts_in_order: {counter.name!r} counts a key more than {UINT16_MAX} times "
+                    f"in one hop of its {name}, where a live counter stops. Use replay"
+                )
 
 
 @njit(cache=True, nogil=True)

@@ -21,8 +21,8 @@ from heirloom.core.event import KIND_CODE
 from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
 from heirloom.features import kernel
 from heirloom.features.division import Share, divided
-from heirloom.features.kernel import Memory, Mentions, Scratch, Tables
-from heirloom.features.state import FeatureState, _mentions
+from heirloom.features.kernel import EVENT_BYTES, Memory, Mentions, Scratch, Tables
+from heirloom.features.state import FeatureState, _bytes, _read_only
 from heirloom.features.view import FeatureView
 
 Array = NDArray[Any]
@@ -38,6 +38,7 @@ class Rows:
         t: [rows] int64, ms: the request's time.
         person: [rows] int32, vocabulary code, 0 for a newcomer.
         surface: [rows] int8, as in core.event.SURFACE_CODE.
+        text: [rows] int32, vocabulary code of the query's words, 0 for none.
         declared: [rows, declared] int32, 0 where not stated.
         slot: [rows] int32.
         given: columns [rows] float32 by the names of the view's `Given` features.
@@ -50,12 +51,14 @@ class Rows:
     t: NDArray[np.int64]
     person: NDArray[np.int32]
     surface: NDArray[np.int8]
+    text: NDArray[np.int32]
     declared: NDArray[np.int32]
     slot: NDArray[np.int32]
     given: Mapping[str, NDArray[np.float32]]
 
     def __post_init__(self) -> None:
-        columns = {name: getattr(self, name) for name in ("n", "t", "person", "surface", "slot")}
+        names = ("n", "t", "person", "surface", "text", "slot")
+        columns = {name: getattr(self, name) for name in names}
         wrong = {
             name: list(column.shape)
             for name, column in (columns | dict(self.given)).items()
@@ -81,6 +84,7 @@ class Rows:
             t=events["t"].astype(np.int64),
             person=events["person"].astype(np.int32),
             surface=events["surface"].astype(np.int8),
+            text=events["query"].astype(np.int32),
             declared=events["declared"].astype(np.int32),
             slot=facts.listings["slot"][mentions].astype(np.int32),
             given={},
@@ -172,9 +176,10 @@ class _Asked:
         """The next rows, as far as an offset."""
         begin, self._done = self._done, int(np.searchsorted(self.n, n, side="right"))
         places, rows = self.places[begin : self._done], self._rows
-        asked = np.empty((len(places), 3 + rows.declared.shape[1]), np.int64)
+        asked = np.empty((len(places), 4 + rows.declared.shape[1]), np.int64)
         asked[:, 0], asked[:, 1] = rows.t[places], rows.person[places]
-        asked[:, 2], asked[:, 3:] = rows.surface[places], rows.declared[places]
+        asked[:, 2], asked[:, 3] = rows.surface[places], rows.text[places]
+        asked[:, 4:] = rows.declared[places]
         offsets = self.n[begin : self._done]
         new = np.ones(len(places), bool)
         new[1:] = (offsets[1:] != offsets[:-1]) | (asked[1:] != asked[:-1]).any(axis=1)
@@ -193,7 +198,7 @@ class _Asked:
 class _Groups:
     """Rows of one part of the log.
 
-    offsets: [groups]. begins: [groups + 1] the first row of each. asked: [groups, 3 + declared]
+    offsets: [groups]. begins: [groups + 1] the first row of each. asked: [groups, 4 + declared]
     as `kernel.read` wants it. slots, places (in the answer): [rows]. given: columns [rows].
     """
 
@@ -227,8 +232,7 @@ class _Answerer:
         for j, name in enumerate(names):
             if name in groups.given:
                 given[j] = groups.given[name]
-        if len(mentions.listings):
-            state._grow_slots(int(mentions.listings[:, 0].max()) + 1)
+        state._grow_slots(kernel.largest_slot(mentions) + 1)
         widest = int(np.diff(groups.begins).max(initial=0))
         width = len(self.share.columns)
         room = np.empty(widest * width, np.float32)
@@ -239,7 +243,7 @@ class _Answerer:
             groups.begins, groups.asked, groups.slots, given, room_given, room, groups.places,
             self.share.columns, values,
         ):  # fmt: skip
-            state._grow()
+            state._make_room()
 
 
 def _answerers(view: FeatureView, workers: int, part: Facts) -> tuple[_Answerer, ...]:
@@ -258,7 +262,15 @@ def _answer(
     groups: _Groups,
     values: NDArray[np.float32],
 ) -> None:
-    mentions = _mentions(part)
+    mentions = Mentions(
+        _bytes(part.events, EVENT_ROW), _bytes(part.listings, LISTING_ROW), _read_only(part.starts)
+    )
+    largest = kernel.largest_code(mentions)
+    if largest >= kernel.CODE_LIMIT:
+        raise InputError(
+            f"replay: a vocabulary code is {largest}; packed keys hold codes below "
+            f"{kernel.CODE_LIMIT}; split the system by market"
+        )
     ends = np.searchsorted(part.events["seq"][:stop], groups.offsets)
     tasks = [pool.submit(each.answer, mentions, stop, ends, groups, values) for each in answerers]
     for task in tasks:
@@ -299,12 +311,11 @@ def _driver(stamp: int) -> Callable[..., bool]:
         for g in range(cursor[0], groups + 1):
             end = ends[g] if g < groups else stop
             if end > cursor[1]:
+                first_byte, last_byte = cursor[1] * EVENT_BYTES, end * EVENT_BYTES
                 part = Mentions(
-                    mentions.events[cursor[1] : end],
-                    mentions.declared[cursor[1] : end],
-                    mentions.starts[cursor[1] : end + 1],
+                    mentions.events[first_byte:last_byte],
                     mentions.listings,
-                    mentions.prices,
+                    mentions.starts[cursor[1] : end + 1],
                 )
                 if kernel.fold(tables, memory, part, scratch, room_of_mention) != kernel.DONE:
                     cursor[0] = g

@@ -10,66 +10,17 @@ from hypothesis import strategies as st
 
 from heirloom.core.errors import ConfigError, InputError, ShapeError
 from heirloom.core.event import KIND_CODE
-from heirloom.core.facts import EVENT_ROW, LISTING_ROW, MAX_DECLARED, Facts
-from heirloom.core.query import Query, Request
+from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
 from heirloom.features.algebra import Counter, Ratio, columns_of
 from heirloom.features.division import divided
 from heirloom.features.library import marketplace_view, rental_view
 from heirloom.features.replay import Replayed, Rows, replay
 from heirloom.features.view import FeatureView
-from heirloom.testing.features import HOUR_MS, random_log, same_bytes
+from heirloom.testing.features import random_log, same_bytes
+from heirloom.testing.replay import random_rows, served
 
 MARKETPLACE = marketplace_view()
 RENTAL = rental_view(["occasion", "size"], kinds=("purchase", "click", "save", "impression"))
-
-
-def random_rows(seed: int, log: Facts, rows: int, view: FeatureView) -> Rows:
-    """Requests for one to four listings, anywhere in the log, in no order."""
-    rng = np.random.default_rng(seed)
-    group = np.sort(rng.integers(0, max(rows // 2, 1), rows))
-    n = rng.integers(0, len(log) + 1, rows)[group]
-    then = log.events["t"][np.maximum(n - 1, 0)]
-    late = rng.choice([-30 * 24 * HOUR_MS, 0, 1, 5 * HOUR_MS, 40 * 24 * HOUR_MS], rows)
-    return Rows(
-        n=n.astype(np.int64),
-        t=then + late[group],
-        person=rng.integers(0, 3, rows)[group].astype(np.int32),
-        surface=rng.integers(0, 4, rows)[group].astype(np.int8),
-        text=rng.integers(0, 3, rows)[group].astype(np.int32),
-        declared=rng.integers(0, 3, (rows, MAX_DECLARED))[group].astype(np.int32),
-        slot=rng.choice([-1, 0, 1, 2, 3, 4, 99], rows).astype(np.int32),
-        given={name: rng.random(rows).astype(np.float32) for name in view.given[1:3]},
-    )
-
-
-def request(rows: Rows, i: int) -> Request:
-    nothing = np.zeros(0, np.int32)
-    return Request(
-        query=Query(t=int(rows.t[i])),
-        person=int(rows.person[i]),
-        surface=int(rows.surface[i]),
-        declared=rows.declared[i],
-        anchor=-1,
-        recent=nothing,
-        recent_kinds=nothing.astype(np.int8),
-        recent_t=nothing.astype(np.int64),
-        text_vector=np.zeros(0, np.float32),
-        text=int(rows.text[i]),
-    )
-
-
-def live(view: FeatureView, log: Facts, rows: Rows) -> np.ndarray:
-    """The twin: apply up to each row's position, then look it up alone."""
-    state = view.state()
-    values = np.empty((len(rows), len(view.columns)), np.float32)
-    done = 0
-    for i in np.argsort(rows.n, kind="stable").tolist():
-        end = int(np.searchsorted(log.events["seq"], rows.n[i]))
-        state.apply(log[done:end])
-        done = max(done, end)
-        of_row = {name: column[i : i + 1] for name, column in rows.given.items()}
-        values[i] = state.lookup(request(rows, i), rows.slot[i : i + 1], of_row).values[0]
-    return values
 
 
 def parts(log: Facts, cuts: list[int]) -> Iterator[Facts]:
@@ -83,13 +34,14 @@ def parts(log: Facts, cuts: list[int]) -> Iterator[Facts]:
     seed=st.integers(0, 2**32),
     cuts=st.lists(st.integers(0, 150), max_size=5),
     workers=st.integers(1, 3),
+    rounds=st.integers(1, 3),
 )
-def test_replayed_is_served(view: FeatureView, seed: int, cuts: list[int], workers: int):
+def test_replayed_is_served(view, seed: int, cuts: list[int], workers: int, rounds: int):
     log = random_log(seed, 150)
-    rows = random_rows(seed, log, 40, view)
-    replayed = replay(view, parts(log, cuts), rows, workers=workers)
+    rows = random_rows(seed, log, 40, view, past=workers * rounds == 1)
+    replayed = replay(view, list(parts(log, cuts)), rows, workers=workers, rounds=rounds)
     assert replayed.columns == view.columns
-    assert same_bytes(replayed.values, live(view, log, rows))
+    assert same_bytes(replayed.values, served(view, log, rows))
 
 
 def test_state_that_grows_between_answers_answers_the_same():
@@ -99,7 +51,7 @@ def test_state_that_grows_between_answers_answers_the_same():
     rows = random_rows(4, log, 200, MARKETPLACE)
     rows.person[:] = log.events["person"][np.maximum(rows.n - 1, 0)]
     whole = replay(MARKETPLACE, log, rows, workers=2)
-    assert same_bytes(whole.values, live(MARKETPLACE, log, rows))
+    assert same_bytes(whole.values, served(MARKETPLACE, log, rows))
     assert np.nanmax(whole.values) > 0
 
 
@@ -109,7 +61,7 @@ def test_gaps_in_the_sequence_are_no_entries():
     rows = random_rows(6, log, 30, RENTAL)
     rows.n[:] = rows.n * 7  # between two entries, or before the first
     rows.n[-1] = 89 * 7 + 4
-    assert same_bytes(replay(RENTAL, log, rows).values, live(RENTAL, log, rows))
+    assert same_bytes(replay(RENTAL, log, rows).values, served(RENTAL, log, rows))
 
 
 def test_a_row_of_an_impression_knows_nothing_of_it():
@@ -146,7 +98,7 @@ def test_no_log_and_no_rows():
     assert replay(RENTAL, random_log(9, 10), none).values.shape == (0, len(RENTAL.columns))
     rows.n[:] = 0
     answered: Replayed = replay(RENTAL, [], rows)
-    assert same_bytes(answered.values, live(RENTAL, Facts.empty(), rows))
+    assert same_bytes(answered.values, served(RENTAL, Facts.empty(), rows))
     assert answered.n == 0
 
 
@@ -158,6 +110,10 @@ def test_what_cannot_be_answered_is_refused():
         replay(RENTAL, log, rows)
     with pytest.raises(InputError, match="entry 5 came again, 10 are applied"):
         replay(RENTAL, [log[:10], log[5:]], rows)
+    with pytest.raises(InputError, match="can be read once only"):
+        replay(RENTAL, parts(log, []), rows, rounds=2)
+    with pytest.raises(ConfigError, match="1 workers, 0 rounds"):
+        replay(RENTAL, log, rows, rounds=0)
     with pytest.raises(ShapeError, match=r"given columns \['mood'\]"):
         replay(RENTAL, log, Rows(**_fields(rows) | {"given": {"mood": np.zeros(6, np.float32)}}))
     with pytest.raises(ShapeError, match=r"'slot': \[5\]"):

@@ -7,16 +7,17 @@ what is kept grows with its keys, not with its events.
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from heirloom.core.errors import InputError, ShapeError
+from heirloom.core.errors import ConfigError, InputError, ShapeError
 from heirloom.core.event import KIND_CODE
 from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
 from heirloom.features import kernel
@@ -102,7 +103,7 @@ class Replayed:
         values: [rows, features] float32, in the order of the rows asked; NaN = missing.
         columns: names of the values, as `view@version.feature`.
         n: log offset up to which the log was folded: no further than the last row needs.
-        nbytes: memory of the state at the end, of all workers together.
+        nbytes: memory of the state at its end, of all workers together; of the largest round.
     """
 
     values: NDArray[np.float32]
@@ -112,18 +113,31 @@ class Replayed:
 
 
 def replay(
-    view: FeatureView, log: Facts | Iterable[Facts], rows: Rows, *, workers: int = 1
+    view: FeatureView,
+    log: Facts | Iterable[Facts],
+    rows: Rows,
+    *,
+    workers: int = 1,
+    rounds: int = 1,
 ) -> Replayed:
     """The value of each row as of its t and n: what a live lookup at that position gave.
+
+    One thing depends on how the view is divided: a row asked as of a time before its newest
+    event, as no live request is, may see keys that another division has evicted by then. With one
+    worker and one round they are those that a live state evicts.
 
     Args:
         view: what is wanted.
         log: from its beginning; whole, or consecutive parts that are read as they are needed.
         rows: what is asked.
         workers: threads. Each folds the whole log for its share of the definitions (division.py).
+        rounds: how often the log is read, each time for another part of the definitions: so
+            much less memory for the state, for a little more time.
 
     Raises:
-        InputError: if a row asks for entries beyond the end of the log, or entries come twice.
+        InputError: if a row asks for entries beyond the end of the log, entries come twice, or
+            a log is to be read in rounds that can be read once only.
+        ConfigError: if workers or rounds is less than 1.
         ShapeError: if a given column is unknown to the view.
     """
     unknown = [name for name in rows.given if name not in view.given]
@@ -131,33 +145,64 @@ def replay(
         raise ShapeError(
             f"replay: given columns {unknown} are not in the view; it declares {list(view.given)}"
         )
-    asked = _Asked(rows)
+    if rounds < 1 or workers < 1:
+        wanted = "; wanted at least 1 of each"
+        raise ConfigError("replay", [f"{workers} workers, {rounds} rounds{wanted}"])
+    parts = (log,) if isinstance(log, Facts) else log
+    if rounds > 1 and isinstance(parts, Iterator):
+        raise InputError(
+            "replay: this log can be read once only, and is to be read in "
+            f"{rounds} rounds; hand over what can be read again, or rounds=1"
+        )
+    parts, some = _begun(parts)
+    shares = divided(view, workers * rounds, _mentions_by_kind(some))
     values = np.empty((len(rows), len(view.columns)), np.float32)
-    answerers: tuple[_Answerer, ...] = ()
-    n, last = 0, int(asked.n[-1]) if len(rows) else 0
+    n = nbytes = 0
     with ThreadPoolExecutor(workers) as pool:
-        for part in (log,) if isinstance(log, Facts) else log:
-            if len(part) == 0:
-                continue
-            first, n, before = int(part.events["seq"][0]), int(part.events["seq"][-1]) + 1, n
-            if first < before:
-                raise InputError(
-                    f"replay: entry {first} came again, {before} are applied; hand over "
-                    "consecutive parts of the log"
-                )
-            answerers = answerers or _answerers(view, workers, part)
-            _answer(pool, answerers, part, len(part), asked.up_to(n), values)
-            if n >= last:
-                break
-        if last > n:
+        for first in range(0, len(shares), workers):
+            mine = tuple(map(_Answerer, shares[first : first + workers]))
+            n = _round(pool, mine, parts, rows, values)
+            nbytes = max(nbytes, sum(each.state.nbytes for each in mine))
+    return Replayed(values, view.columns, n, nbytes)
+
+
+def _begun(parts: Iterable[Facts]) -> tuple[Iterable[Facts], Facts]:
+    """The log, and its first part to judge it by; nothing of it is lost."""
+    if not isinstance(parts, Iterator):
+        return parts, next(iter(parts), _ONE_EVENT)
+    some = next(parts, _ONE_EVENT)
+    return (() if some is _ONE_EVENT else chain([some], parts)), some
+
+
+def _round(
+    pool: ThreadPoolExecutor,
+    answerers: Sequence["_Answerer"],
+    parts: Iterable[Facts],
+    rows: Rows,
+    values: NDArray[np.float32],
+) -> int:
+    """Answer the columns of some shares; the offset folded."""
+    asked = _Asked(rows)
+    n, last = 0, int(asked.n[-1]) if len(rows) else 0
+    _answer(pool, answerers, _ONE_EVENT, 0, asked.up_to(0), values)
+    for part in parts:
+        if len(part) == 0:
+            continue
+        first, n, before = int(part.events["seq"][0]), int(part.events["seq"][-1]) + 1, n
+        if first < before:
             raise InputError(
-                f"replay: a row asks as of offset {last}, but the log ends at {n}; hand over the "
-                "log up to there"
+                f"replay: entry {first} came again, {before} are applied; hand over "
+                "consecutive parts of the log"
             )
-        if not answerers:
-            answerers = _answerers(view, workers, _ONE_EVENT)
-            _answer(pool, answerers, _ONE_EVENT, 0, asked.up_to(0), values)
-    return Replayed(values, view.columns, n, sum(each.state.nbytes for each in answerers))
+        _answer(pool, answerers, part, len(part), asked.up_to(n), values)
+        if n >= last:
+            break
+    if last > n:
+        raise InputError(
+            f"replay: a row asks as of offset {last}, but the log ends at {n}; hand over the "
+            "log up to there"
+        )
+    return n
 
 
 _ONE_EVENT = Facts(np.zeros(1, EVENT_ROW), np.zeros(0, LISTING_ROW), np.zeros(2, np.int64))
@@ -246,24 +291,38 @@ class _Answerer:
             state._make_room()
 
 
-def _answerers(view: FeatureView, workers: int, part: Facts) -> tuple[_Answerer, ...]:
+def _mentions_by_kind(part: Facts) -> NDArray[np.int64]:
+    """[kinds] what to expect of a log that begins like this; none is ruled out."""
     named = np.maximum(np.diff(part.starts), 1)
     mentions = np.bincount(part.events["kind"], named, minlength=len(KIND_CODE))
-    return tuple(
-        _Answerer(share) for share in divided(view, workers, 1 + mentions.astype(np.int64))
-    )
+    return 1 + mentions.astype(np.int64)
 
 
 def _answer(
     pool: ThreadPoolExecutor,
-    answerers: tuple[_Answerer, ...],
+    answerers: Sequence[_Answerer],
     part: Facts,
     stop: int,
     groups: _Groups,
     values: NDArray[np.float32],
 ) -> None:
+    mentions = mentions_of(part)
+    ends = np.searchsorted(part.events["seq"][:stop], groups.offsets)
+    tasks = [pool.submit(each.answer, mentions, stop, ends, groups, values) for each in answerers]
+    for task in tasks:
+        task.result()
+
+
+def mentions_of(facts: Facts) -> Mentions:
+    """A part of the log as the kernel reads it.
+
+    Raises:
+        InputError: if a code is beyond what a packed key holds.
+    """
     mentions = Mentions(
-        _bytes(part.events, EVENT_ROW), _bytes(part.listings, LISTING_ROW), _read_only(part.starts)
+        _bytes(facts.events, EVENT_ROW),
+        _bytes(facts.listings, LISTING_ROW),
+        _read_only(facts.starts),
     )
     largest = kernel.largest_code(mentions)
     if largest >= kernel.CODE_LIMIT:
@@ -271,10 +330,7 @@ def _answer(
             f"replay: a vocabulary code is {largest}; packed keys hold codes below "
             f"{kernel.CODE_LIMIT}; split the system by market"
         )
-    ends = np.searchsorted(part.events["seq"][:stop], groups.offsets)
-    tasks = [pool.submit(each.answer, mentions, stop, ends, groups, values) for each in answerers]
-    for task in tasks:
-        task.result()
+    return mentions
 
 
 def _driver(stamp: int) -> Callable[..., bool]:
@@ -339,4 +395,7 @@ def _driver(stamp: int) -> Callable[..., bool]:
     return cast(Callable[..., bool], drive)
 
 
-_drive = _driver(int.from_bytes(hashlib.sha256(inspect.getsource(kernel).encode()).digest()[:7]))
+KERNEL_STAMP = int.from_bytes(hashlib.sha256(inspect.getsource(kernel).encode()).digest()[:7])
+"""Another number for another kernel."""
+
+_drive = _driver(KERNEL_STAMP)

@@ -42,7 +42,7 @@ export UV_SYSTEM_CERTS ?= 1
 endif
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test lint format types contract check lock docs bench-spine clean
+.PHONY: help setup demo test lint format types contract check lock docs bench-spine bench-features clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -80,6 +80,13 @@ bench-spine: export NUMBA_NUM_THREADS = 1
 bench-spine: export POLARS_MAX_THREADS = 1
 bench-spine: $(READY) ## measure this house's rows of docs/benchmarks.md (DATA=folder of the public sets; ARGS="--part rtr": one part)
 	$(PY) -m benchmarks.spine --data "$(DATA)" $(ARGS)
+	$(PY) -m benchmarks.table
+
+bench-features: export OMP_NUM_THREADS = 1
+bench-features: export NUMBA_NUM_THREADS = 1
+bench-features: export POLARS_MAX_THREADS = 2
+bench-features: $(READY) ## measure the feature store's rows of docs/benchmarks.md (ARGS="--part pit": one part)
+	$(PY) -m benchmarks.features $(ARGS)
 	$(PY) -m benchmarks.table
 
 lock: $(UV) ## resolve requirements.lock anew from pyproject.toml

@@ -42,7 +42,7 @@ export UV_SYSTEM_CERTS ?= 1
 endif
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test lint format types contract check lock docs bench-spine feast clean
+.PHONY: help setup demo test lint format types contract check lock docs bench-spine bench-features feast clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -82,7 +82,15 @@ bench-spine: $(READY) ## measure this house's rows of docs/benchmarks.md (DATA=f
 	$(PY) -m benchmarks.spine --data "$(DATA)" $(ARGS)
 	$(PY) -m benchmarks.table
 
+
 feast: var/feast/.ready ## install Feast, a peer, into var/feast: for `export feast` to be tested, and for the benchmarks
+
+bench-features: export OMP_NUM_THREADS = 1
+bench-features: export NUMBA_NUM_THREADS = 1
+bench-features: export POLARS_MAX_THREADS = 2
+bench-features: $(READY) ## measure the feature store's rows of docs/benchmarks.md (ARGS="--part pit": one part)
+	$(PY) -m benchmarks.features $(ARGS)
+	$(PY) -m benchmarks.table
 
 lock: $(UV) ## resolve requirements.lock anew from pyproject.toml
 	$(UV) pip compile --universal --python-version 3.11 --group dev --all-extras pyproject.toml \

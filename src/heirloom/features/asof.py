@@ -37,14 +37,14 @@ def last_rows(
     Args:
         keys: [rows] int64, any values, in any order.
         t: [rows] ms.
-        asked_keys: [rows] int64.
-        asked_t: [rows] ms.
+        asked_keys: [asked] int64.
+        asked_t: [asked] ms.
         sequence: [rows] which of two rows of one key and time is the later one: the one with the
             greater number, and of those the one further down. None: the one further down.
         workers: threads, each of which takes a stretch of the rows.
 
     Returns:
-        [rows] int64, places in `keys`, in the order asked; NONE where there is no such row. No
+        [asked] int64, places in `keys`, in the order asked; NONE where there is no such row. No
         moment is dropped: a key without rows, or with later rows only, is a cold start.
 
     Raises:
@@ -91,7 +91,7 @@ def asof(
     sequence: NDArray[np.int64] | None = None,
     workers: int = 1,
 ) -> NDArray[np.float32]:
-    """[rows, features] float32: the values of the last row at each moment (`last_rows`).
+    """[asked, features] float32: the values of the last row at each moment (`last_rows`).
 
     NaN: there is no such row, or it holds NaN.
 
@@ -99,8 +99,8 @@ def asof(
         columns: features columns [rows] float32.
         keys: as in `last_rows`, and so are the others.
         t: [rows] ms.
-        asked_keys: [rows].
-        asked_t: [rows] ms.
+        asked_keys: [asked].
+        asked_t: [asked] ms.
         sequence: [rows] or None.
         workers: threads.
 
@@ -117,11 +117,11 @@ def asof(
 def taken(
     columns: Sequence[NDArray[np.float32]], rows: NDArray[np.int64], *, workers: int = 1
 ) -> NDArray[np.float32]:
-    """[rows, features] float32: the values in these rows; NaN where the row is NONE.
+    """[asked, features] float32: the values in these rows; NaN where the row is NONE.
 
     Args:
         columns: features columns [rows] float32.
-        rows: [rows] int64, as `last_rows` gives them.
+        rows: [asked] int64, as `last_rows` gives them.
         workers: threads, each of which takes a stretch of the rows asked.
     """
     out = np.empty((len(rows), len(columns)), np.float32)
@@ -159,7 +159,7 @@ _NEVER = np.iinfo(np.int64).min
 class _Moments(NamedTuple):
     """What is asked, by key and time.
 
-    begins: [keys + 2] where each key's moments begin, by its number. t: [rows]. places: [rows]
+    begins: [keys + 2] where each key's moments begin, by its number. t: [asked]. places: [asked]
     where each stood as it was asked.
     """
 
@@ -207,7 +207,7 @@ def _land(
 ) -> None:
     """Lead each row of a stretch to the first moment of its key that is not before it.
 
-    numbers: [rows of the stretch], which begins at row `begin`. best, best_t: [rows] the last
+    numbers: [rows of the stretch], which begins at row `begin`. best, best_t: [asked] the last
     row that came to each moment, and its time.
     """
     for i in range(begin, begin + len(numbers)):

@@ -1,6 +1,6 @@
 """A view divided among workers, each of which keeps the state of its own definitions alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import KIND_CODE
-from heirloom.features.algebra import Definition, columns_of
+from heirloom.features.algebra import columns_of
 from heirloom.features.view import FeatureView
 
 _Kept = tuple[str, tuple[str, ...], tuple[str, ...]]
@@ -33,8 +33,8 @@ def divided(
 ) -> tuple[Share, ...]:
     """A view as at most `workers` views of about the same work, no column lost or twice.
 
-    Definitions that read the same rows of state stay together, so that nothing is folded twice
-    but where one of them reads the rows of two sides.
+    The heaviest first. A definition goes where all the rows of state that it reads are kept
+    already; if they are nowhere, where the least work is afterwards.
 
     Args:
         view: the whole.
@@ -48,12 +48,18 @@ def divided(
     if workers < 1:
         raise ConfigError(f"FeatureView {view.name!r}", [f"{workers} workers; wanted at least 1"])
     weights = np.ones(len(KIND_CODE), np.int64) if mentions is None else mentions
+    kept = [dict(_kept(definition, weights)) for definition in view.features]
     shares: list[list[int]] = [[] for _ in range(workers)]
-    loads = [0.0] * workers
-    for load, members in sorted(_clusters(view.features, weights), key=lambda c: (-c[0], c[1])):
-        lightest = loads.index(min(loads))
-        shares[lightest] += members
-        loads[lightest] += load
+    held: list[dict[_Kept, float]] = [{} for _ in range(workers)]
+    for i in sorted(range(len(kept)), key=lambda i: (-sum(kept[i].values()), i)):
+        more = [sum(work for what, work in kept[i].items() if what not in own) for own in held]
+        at_home = [s for s in range(workers) if more[s] == 0.0 and shares[s]]
+        loads = [sum(own.values()) + new for own, new in zip(held, more, strict=True)]
+        share = min(at_home or range(workers), key=loads.__getitem__)
+        shares[share].append(i)
+        held[share] |= kept[i]
+    order = sorted(range(workers), key=lambda s: -sum(held[s].values()))
+    shares = [shares[s] for s in order]
     widths = [len(columns_of(definition)) for definition in view.features]
     starts = np.concatenate([[0], np.cumsum(widths)])
     return tuple(
@@ -64,26 +70,6 @@ def divided(
         for members in shares
         if members
     )
-
-
-def _clusters(
-    definitions: Sequence[Definition], weights: NDArray[np.int64]
-) -> Iterator[tuple[float, list[int]]]:
-    """Sets of definitions that share state, each with the work of one lookup and of its folds."""
-    kept = [dict(_kept(d, weights)) for d in definitions]
-    cluster = list(range(len(definitions)))
-    first: dict[_Kept, int] = {}
-    for i, mine in enumerate(kept):
-        for what in mine:
-            a, b = cluster[first.setdefault(what, i)], cluster[i]
-            cluster = [a if c == b else c for c in cluster]
-    for one in sorted(set(cluster)):
-        members = [i for i, c in enumerate(cluster) if c == one]
-        work: dict[_Kept, float] = {}
-        for i in members:
-            for what, load in kept[i].items():
-                work[what] = max(load, work.get(what, 0.0))
-        yield sum(work.values()), members
 
 
 def _kept(part: object, weights: NDArray[np.int64]) -> Iterator[tuple[_Kept, float]]:

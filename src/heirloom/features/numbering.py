@@ -29,7 +29,7 @@ def numbering_of(keys: NDArray[np.int64], *, least: int = ANY) -> Numbering:
     """A numbering of these keys.
 
     Args:
-        keys: [keys] int64.
+        keys: [rows] int64.
         least: keys below it get no number.
     """
     keys = np.ascontiguousarray(keys, np.int64)
@@ -45,7 +45,7 @@ def numbering_of(keys: NDArray[np.int64], *, least: int = ANY) -> Numbering:
 
 
 def numbers_of(numbering: Numbering, keys: NDArray[np.int64]) -> NDArray[np.int32]:
-    """[keys] int32 the number of each key, 0 where it has none.
+    """[rows] int32 the number of each key, 0 where it has none.
 
     >>> numbers_of(numbering_of(np.array([70, -1, 72]), least=1), np.array([70, 72, -1])).tolist()
     [1, 3, 0]

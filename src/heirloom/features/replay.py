@@ -40,7 +40,7 @@ class Rows:
         person: [rows] int32, vocabulary code, 0 for a newcomer.
         surface: [rows] int8, as in core.event.SURFACE_CODE.
         text: [rows] int32, vocabulary code of the query's words, 0 for none.
-        declared: [rows, declared] int32, 0 where not stated.
+        declared: [rows, declared attributes] int32, 0 where not stated.
         slot: [rows] int32.
         given: columns [rows] float32 by the names of the view's `Given` features.
 
@@ -159,8 +159,8 @@ def replay(
     values = np.empty((len(rows), len(view.columns)), np.float32)
     n = nbytes = 0
     with ThreadPoolExecutor(workers) as pool:
-        for first in range(0, len(shares), workers):
-            mine = tuple(map(_Answerer, shares[first : first + workers]))
+        for r in range(min(rounds, len(shares))):  # the heaviest shares in different rounds
+            mine = tuple(map(_Answerer, shares[r::rounds]))
             n = _round(pool, mine, parts, rows, values)
             nbytes = max(nbytes, sum(each.state.nbytes for each in mine))
     return Replayed(values, view.columns, n, nbytes)

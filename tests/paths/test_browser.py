@@ -75,7 +75,7 @@ class Shopper:
         element = self.driver.find_element("css selector", css)
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
         element.click()
-        self.until(lambda: self.driver.find_element("css selector", "html") != page)
+        self.until(lambda: self.find("html") not in ([], [page]))  # for a moment there is none
         self.until(lambda: self.driver.execute_script("return document.readyState") == "complete")
 
     def cards(self) -> list[str]:

@@ -10,13 +10,18 @@ import pytest
 import redis
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 class Server:
     """A server that can be stopped and started again, empty, on its port."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder, self._options = folder, options
         self.start()
@@ -51,10 +56,15 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A cluster of one node: it refuses a call whose keys are of more than one hash slot."""
-    server = Server(tmp_path_factory.mktemp("cluster"), "--cluster-enabled", "yes")
+    # Its own bus port: the usual one, port + 10,000, is past the last port for some of the free ones.
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    server = Server(tmp_path_factory.mktemp("cluster"), *options)
     with redis.Redis(port=server.port) as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        end = time.monotonic() + 20
         while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+            if time.monotonic() > end:
+                pytest.fail("the one-node cluster did not come up in 20 s")
             time.sleep(0.02)
     yield server
     server.stop()

@@ -56,7 +56,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A cluster of one node: it refuses a call whose keys are of more than one hash slot."""
-    # Its own bus port: the usual one, port + 10,000, is past the last port for some of the free ones.
+    # A bus port of its own: the usual one, port + 10,000, may be past the last there is.
     options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     server = Server(tmp_path_factory.mktemp("cluster"), *options)
     with redis.Redis(port=server.port) as client:

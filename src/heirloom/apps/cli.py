@@ -1,6 +1,5 @@
 """The command line: what a marketplace is run with, from simulate to serve."""
 
-import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -35,10 +34,7 @@ console = Console()
 
 
 def main() -> NoReturn:
-    """Entry point: our own errors become one clear message and exit status 2."""
-    # One thread per numeric library: a laptop's other core stays free, and results repeat.
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
+    """Run a command: our own errors become one clear message and exit status 2."""
     try:
         app()
     except HeirloomError as error:

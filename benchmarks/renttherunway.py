@@ -224,7 +224,7 @@ def ingest(
 def empty_live(log: SqliteLog, declared: tuple[str, ...]) -> Live:
     """State of a rental shop that has folded nothing yet."""
     live = Live(
-        catalogue=Catalogue(log.vocabulary()),
+        catalogue=Catalogue(log.vocabulary().rewound()),
         view=rental_view(declared),
         content=ContentIndex(Hashed()),
         declared=declared,

@@ -10,6 +10,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 READY := $(VENV)/.ready
+TORCH := $(VENV)/.torch
 
 SIZE ?= demo
 LISTINGS ?=
@@ -52,7 +53,7 @@ setup: $(READY) ## install the locked versions into .venv (the other commands do
 demo: $(READY) ## simulate, train, evaluate and serve a marketplace (SIZE=small: a minute; PORT=n; LISTINGS=file MAPPING=toml)
 	@$(VENV)/bin/heirloom demo --size $(SIZE) $(if $(LISTINGS),--listings "$(LISTINGS)") $(if $(MAPPING),--mapping "$(MAPPING)") $(if $(PORT),--port $(PORT))
 
-test: $(READY) ## all tests (ARGS="tests/core -k event" for some); those of programs that are missing skip
+test: $(TORCH) ## all tests (ARGS="tests/core -k event" for some); those of programs that are missing skip
 	$(PY) -m pytest $(ARGS)
 
 lint: $(READY) ## format and lint, changing nothing
@@ -63,7 +64,7 @@ format: $(READY) ## format, and mend what ruff can mend
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-types: $(READY) ## mypy, strict
+types: $(TORCH) ## mypy, strict
 	$(VENV)/bin/mypy
 
 contract: $(READY) ## the staircase: who may import whom
@@ -95,6 +96,7 @@ bench-features: $(READY) ## measure the feature store's rows of docs/benchmarks.
 lock: $(UV) ## resolve requirements.lock anew from pyproject.toml
 	$(UV) pip compile --universal --python-version 3.11 --group dev --all-extras pyproject.toml \
 	    -o requirements.lock --no-header --no-annotate --no-emit-find-links $(ARGS)
+	@sed -i -E '/^(cuda-|nvidia-|triton==|torch==)/d' requirements.lock  # torch: see below
 
 clean: ## remove .venv and what tools cached; keep var/ (your data)
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -111,6 +113,13 @@ $(READY): requirements.lock pyproject.toml $(UV)
 	@echo "heirloom: installing the locked versions into $(VENV)"
 	@$(UV) pip install --quiet --python $(PY) -r requirements.lock
 	@$(UV) pip install --quiet --python $(PY) --no-deps --build-constraints requirements.lock -e .
+	@touch $@
+
+# Only training needs torch, and its build for GPUs is several GB: the CPU build, from a local wheel
+# where there is one. `pip install heirloom[train]` takes what the platform offers.
+TORCH_WHEEL = $(wildcard $(addsuffix /torch-2.13.0*,$(filter-out http%,$(places))))
+$(TORCH): $(READY)
+	@$(UV) pip install --quiet --python $(PY) --no-deps "torch==2.13.0" $(if $(TORCH_WHEEL),,--torch-backend cpu)
 	@touch $@
 
 # Feast wants older libraries than ours: an environment of its own.

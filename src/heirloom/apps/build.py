@@ -95,6 +95,7 @@ class System:
             self.policy = self._published() if answering else self._policy_of(None, "")
             self.policy.check(self.live, self.published)
         except HeirloomError:
+            self._snapshots.close()
             self.log.close()
             self.anteroom.close()
             raise
@@ -271,6 +272,7 @@ class System:
         """Write what is waiting to be written, and let the files go."""
         if self._writing:
             self._writing.join()
+        self._snapshots.close()
         self.records.close()
         self.log.close()
         self.anteroom.close()
@@ -333,9 +335,10 @@ def open_log(folder: Path, *, read_only: bool = False) -> SqliteLog:
     )
 
 
-def view_of(settings: Settings, registry: Registry) -> FeatureView:
-    """The feature view that the settings name."""
-    view: FeatureView = pick("view", registry.views, settings.policy.view)(settings.system.declared)
+def view_of(settings: Settings, registry: Registry, name: str | None = None) -> FeatureView:
+    """The feature view of this name; without one, the view that the settings name."""
+    make = pick("view", registry.views, name or settings.policy.view)
+    view: FeatureView = make(settings.system.declared)
     return view
 
 

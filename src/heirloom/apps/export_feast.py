@@ -36,6 +36,7 @@ def exported(view: FeatureView, end: int) -> ExportedView:
     ]
     return ExportedView(
         features,
+        owner=view.owner,
         about=f"What heirloom's view {view.name} knew of a listing when it was shown.",
         tags={"version": view.version, "log_end": str(end), "heirloom": __version__},
     )

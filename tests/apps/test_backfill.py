@@ -1,6 +1,7 @@
 """A feature defined today is of the log's whole past, and goes live at an offset with no seam."""
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -114,6 +115,26 @@ def test_when_there_is_nothing_new_it_folds_nothing(old: System) -> None:
     again = backfill.run(old.settings, registry=NEW)
     assert again.from_offset == again.to_offset == 233
     old.close()
+
+
+def test_the_old_view_keeps_its_state_while_it_serves(old: System) -> None:
+    kept = old.folder / "snapshots" / f"marketplace@{old.live.view.version}"
+    old.snapshot()
+    os.utime(kept / "in-use", (0, 0))
+    backfill.run(old.settings, registry=NEW)
+    assert kept.exists()
+    old.close()  # used until now
+    backfill.run(old.settings, registry=NEW)
+    assert kept.exists()
+    os.utime(kept / "in-use", (0, 0))
+    new = System(old.settings, registry=NEW, clock=Clock())
+    new.ingest(acts(Kind.HIDE, 130, 1))
+    new.snapshot()
+    new.close()
+    assert not kept.exists()
+    again = System(old.settings, clock=Clock())  # rolled back: it folds the log
+    assert (again.restored_to, again.live.n) == (0, 234)
+    again.close()
 
 
 def test_the_command(

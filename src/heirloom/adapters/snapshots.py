@@ -123,7 +123,7 @@ class Snapshots:
             with (home / "lock").open("w") as lock:  # let go of however the writer ends
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 self._write(home, _Manifest(FORMAT, of, n, mark, {}), arrays)
-            self._retire(home)
+            self._retire()
         except OSError as error:
             raise StoreError(
                 f"snapshot {home / name}: {error}; nothing is lost, the log has it all: free some "
@@ -195,14 +195,14 @@ class Snapshots:
                 home.mkdir(parents=True, exist_ok=True)
         _touch(self._held[home.name], self._now_ms())
 
-    def _retire(self, mine: Path) -> None:
+    def _retire(self) -> None:
         """Remove the states that nobody holds and nobody has used for long."""
         for left in self.folder.glob(f"{_RETIRED}*"):  # of a writer that died, or still removes it
             with suppress(FileNotFoundError):
                 shutil.rmtree(left)
         until = self._now_ms() - RETIRED_AFTER_MS
         for home in self.folder.iterdir():
-            if home == mine or not home.is_dir() or _used_ms(home) > until:
+            if not home.is_dir() or _used_ms(home) > until:
                 continue
             descriptor = os.open(home / "in-use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:

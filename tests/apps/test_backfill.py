@@ -14,7 +14,7 @@ from heirloom.apps.cli import main
 from heirloom.apps.parity import check
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings, load
-from heirloom.core.errors import ConfigError, NotFoundError, StoreError
+from heirloom.core.errors import ConfigError, NotFoundError
 from heirloom.core.event import Event, Kind
 from heirloom.core.query import Query
 from heirloom.features.algebra import Counter
@@ -161,7 +161,7 @@ def test_the_command(
 
 
 def test_what_cannot_be_backfilled_says_so(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no such file"):
+    with pytest.raises(NotFoundError, match=r"no log in .*--folder"):
         backfill.run(of(tmp_path))
     System(of(tmp_path), clock=Clock()).close()
     with pytest.raises(NotFoundError, match="is empty"):

@@ -87,6 +87,8 @@ def test_all_definitions_are_listed_with_version_unit_columns_and_memory(shop: P
 def test_a_system_without_a_log_lists_its_definitions_too(tmp_path: Path) -> None:
     told = json.loads(run(tmp_path / "new", "--json")[1])
     assert told["n"] == 0
+    assert "new has folded no event, so no memory" in run(tmp_path / "new")[1]
+    assert not (tmp_path / "new").exists()
     assert sum(each["nbytes"] for each in told["families"]) == 0
 
 
@@ -126,12 +128,19 @@ def test_a_given_column_says_where_it_comes_from(shop: Path) -> None:
     assert set(ORIGINS) == set(marketplace_view().given)
 
 
+def test_a_code_comes_with_its_word(shop: Path) -> None:
+    values = by_column(explained(shop, "l0", "--surface", "search"))
+    assert values["surface"]["how"] == "code of surface, 'search'"
+    assert values["condition"]["kernel"] is None  # nothing was said of it
+    assert values["condition"]["how"] == "code of condition"
+
+
 def test_the_page_for_people_can_be_read(shop: Path) -> None:
     at = "2025-06-15T20:30+00:00"
     status, printed = run(shop, "explain", "l0", "--person", "anna", "--at", at, "--events", "1",
                           "--only", "listing_*")  # fmt: skip
     assert status == 0
-    assert "listing_clicked_24h  2 count  = 2 counted" in printed
+    assert "listing_clicked_24h  2 (count) = 2 counted" in printed
     assert "2 click of listing l0; 24h from 2025-06-14 20:00:00" in printed
     assert "2025-06-15 19:06:40  click l0 by anna  (offset 5)" in printed
     assert "… and 1 more" in printed

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from heirloom.adapters import published as publications
 from heirloom.apps import explanation
-from heirloom.apps.build import System
+from heirloom.apps.build import System, view_of
 from heirloom.apps.cli import app
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import load
@@ -211,6 +211,19 @@ def test_publishing_binds_and_a_check_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / publications.FILE).read_bytes() == first
     told = json.loads(run(tmp_path, "--json")[1])
     assert all(each["published"]["offset"] == 0 for each in told["definitions"])
+
+
+def test_the_library_is_what_was_published() -> None:
+    """A definition of ours that changed keeps its name only under a higher revision.
+
+    Where this fails: state the revision in the view, or publish what is new by
+    `heirloom features publish --folder systems/published`, and commit the file.
+    """
+    published = publications.read(LAPTOP.parent / "published")
+    assert published is not None
+    published.check(view_of(load(LAPTOP), Registry.installed()))
+    with pytest.raises(ConfigError, match=r"listing_seen was published .* has changed since"):
+        published.check(changed())
 
 
 def test_a_change_under_a_published_name_is_refused_by_publish_and_shown(tmp_path: Path) -> None:

@@ -191,7 +191,9 @@ class Asked:
         if ratio.toward is not None and (wide := self.ratio(ratio.toward, window)) is not None:
             hits = trials * wide
         over, under = (self.one(f, "count(*)", window) for f in (ratio.over, ratio.under))
-        return None if over is None or under is None else (over + hits) / (under + trials)
+        if over is None or under is None or under + trials == 0:
+            return None
+        return (over + hits) / (under + trials)
 
     def gap(self, gap: PriceGap, window: str) -> Any:
         priced = self.one(gap, "count(*) filter (price_minor > 0)", window)

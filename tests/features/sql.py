@@ -123,7 +123,9 @@ class Asked:
                 return [self.one(of, self.decayed(f, window), window) for window in f.windows]
             case SinceLast():
                 hours = f"greatest({self.t} - max(t), 0) / 3600000"
-                return [self.one(f, f"case when true {recent.format('max')} then {hours} end")]
+                return [
+                    self.one(f, f"case when count(*) > 0 {recent.format('max')} then {hours} end")
+                ]
             case SinceFirst():
                 return [
                     self.one(
@@ -133,7 +135,9 @@ class Asked:
                 ]
             case Last():
                 code = f"nullif(arg_max({f.of}, (t, place)), 0)"
-                return [self.one(f, f"case when true {recent.format('max')} then {code} end")]
+                return [
+                    self.one(f, f"case when count(*) > 0 {recent.format('max')} then {code} end")
+                ]
             case First():
                 return [self.one(f, f"nullif(arg_min({f.of}, (t, place)), 0)")]
             case LastK():

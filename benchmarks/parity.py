@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
+from benchmarks import record
 from benchmarks.record import Row
 from heirloom.apps.build import System
 from heirloom.apps.parity import check, report
@@ -65,8 +66,22 @@ class _Traffic:
         return bool(self.rng.random() < share)
 
 
+def parity_rows(rows: int = 1_000_000) -> list[Row]:
+    """The rows of part `parity`: `measure` in a folder under var/ that is gone afterwards."""
+    scratch = record.ROOT / "var" / "bench-features"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="parity-", dir=scratch) as folder:
+        return measure(rows, Path(folder))
+
+
 def measure(rows: int, folder: Path, *, seed: int = 0) -> list[Row]:
-    """Serve so many rows while a log comes in, then check them against the log."""
+    """Serve so many rows while a log comes in, then check them against the log.
+
+    Args:
+        rows: at least so many.
+        folder: of the system; without a log as yet.
+        seed: of the world and of what is late or comes twice.
+    """
     settings = _settings(folder)
     began = time.process_time()
     served = _serve(settings, rows, seed)
@@ -137,9 +152,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path)
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as made:
-        for row in measure(chosen.rows, chosen.folder or Path(made)):
-            print(row)
+    for row in measure(chosen.rows, chosen.folder) if chosen.folder else parity_rows(chosen.rows):
+        print(row)
 
 
 if __name__ == "__main__":

@@ -64,9 +64,10 @@ def redis_server(folder: Path) -> Iterator[int]:
         server.wait()
 
 
-def measured(folder: Path, port: int, listings: int, features: int, reads: int) -> dict[str, float]:
+def measured(
+    scratch: Path, port: int, listings: int, features: int, reads: int
+) -> dict[str, float]:
     """Write, then read."""
-    scratch = Path(tempfile.mkdtemp(dir=folder))
     store = FeatureStore(
         config=RepoConfig(
             project=f"online{features}",
@@ -152,7 +153,8 @@ def main(folder: Path, listings: int, features: list[int], reads: int) -> None:
     }
     with redis_server(folder) as port, redirect_stdout(sys.stderr):  # what Feast prints
         for width in features:
-            result[str(width)] = measured(folder, port, listings, width, reads)
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                result[str(width)] = measured(Path(scratch), port, listings, width, reads)
     print(json.dumps(result))
 
 

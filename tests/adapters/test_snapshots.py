@@ -1,18 +1,20 @@
 """Snapshots: whole or not at all, whatever moment the writer dies at."""
 
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from heirloom.adapters.snapshots import KEPT, Snapshot, Snapshots
+from heirloom.adapters.snapshots import KEPT, RETIRED_AFTER_MS, Snapshot, Snapshots
 from heirloom.core.errors import InputError, StoreError
 
 OF = "view@00000000"
@@ -119,6 +121,125 @@ def test_a_crash_after_any_step_leaves_whole_snapshots(tmp_path: Path) -> None:
         assert found[0].n == 40
         assert not refused
         assert not list((folder / OF).glob(".*"))
+
+
+NOW_MS = 1_800_000_000_000
+OLD = "view@11111111"
+
+
+def long_ago(folder: Path, ms: int = RETIRED_AFTER_MS) -> None:
+    """A state that was used last so long before NOW_MS."""
+    snapshots = Snapshots(folder, now_ms=lambda: NOW_MS - ms)
+    for n in (10, 20):
+        snapshots.write(OLD, n, "old", arrays(n))
+    snapshots.close()
+
+
+def write_now(folder: Path, **options) -> Snapshots:
+    snapshots = Snapshots(folder, now_ms=lambda: NOW_MS, **options)
+    snapshots.write(OF, 30, "new", arrays(30))
+    return snapshots
+
+
+def test_a_state_that_nobody_used_for_long_goes_when_another_is_written(tmp_path: Path) -> None:
+    long_ago(tmp_path / "just", RETIRED_AFTER_MS)
+    write_now(tmp_path / "just")
+    assert [path.name for path in (tmp_path / "just").iterdir()] == [OF]
+    assert [same(each) for each in latest(tmp_path / "just")[0]] == [True]
+    long_ago(tmp_path / "not_yet", RETIRED_AFTER_MS - 1)
+    write_now(tmp_path / "not_yet")
+    assert [each.n for each in latest(tmp_path / "not_yet", OLD)[0]] == [20, 10]
+
+
+@pytest.mark.parametrize("how", ["read", "written", "read by another process"])
+def test_a_state_in_use_is_never_removed(tmp_path: Path, how: str) -> None:
+    """By who reads or writes it in this process or another, for as long as that lasts."""
+    long_ago(tmp_path)
+    before = [(each.n, each.mark) for each in latest(tmp_path, OLD)[0]]
+    os.utime(tmp_path / OLD / "in-use", (0, 0))
+    holder = Snapshots(tmp_path, now_ms=lambda: 0)
+    if how == "read":
+        assert next(holder.latest(OLD, lambda _: None)).n == 20
+    elif how == "written":
+        holder.write(OLD, 20, "old", arrays(20))
+    else:
+        code = (
+            "import sys, pathlib; from heirloom.adapters.snapshots import Snapshots; "
+            "s = Snapshots(pathlib.Path(sys.argv[1]), now_ms=lambda: 0); "
+            "next(s.latest(sys.argv[2], print)); print('holds', flush=True); input()"
+        )
+        other = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path), OLD],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert other.stdout is not None
+        assert other.stdout.readline() == "holds\n"
+    write_now(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [OF, OLD]
+    found = list(Snapshots(tmp_path, now_ms=lambda: 0).latest(OLD, lambda _: None))
+    assert [(each.n, each.mark) for each in found] == before
+    assert all(same(each) for each in found)
+    if how.startswith("read by"):
+        other.kill()  # the lock goes with the process
+        other.communicate()
+    holder.close()
+    write_now(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [OF]
+
+
+def test_who_stops_using_a_state_used_it_until_then(tmp_path: Path) -> None:
+    """A quiet server that runs for long does not lose its state at its restart."""
+    clock = [NOW_MS - 2 * RETIRED_AFTER_MS]
+    server = Snapshots(tmp_path, now_ms=lambda: clock[0])
+    server.write(OLD, 20, "old", arrays(20))
+    clock[0] = NOW_MS - 1
+    server.close()
+    write_now(tmp_path)
+    assert [each.n for each in latest(tmp_path, OLD)[0]] == [20]
+
+
+def test_a_crash_between_any_steps_of_a_removal_is_safe(tmp_path: Path) -> None:
+    """The new snapshot is durable before the first step, and the next write ends what was begun."""
+    reached: list[str] = []
+    long_ago(tmp_path / "steps")
+    write_now(tmp_path / "steps", reached=reached.append)
+    assert reached[-3:] == ["pruned", "retired", "removed"]
+    for step in reached[-3:]:
+        folder = tmp_path / step
+        long_ago(folder)
+
+        def die(at: str, step: str = step) -> None:
+            if at == step:
+                raise Killed
+
+        with pytest.raises(Killed):
+            write_now(folder, reached=die)
+        assert [same(each) for each in latest(folder)[0]] == [True]
+        old, refused = latest(folder, OLD)
+        assert [same(each) for each in old] == ([True, True] if step == "pruned" else [])
+        assert not refused
+        if step == "pruned":  # reading it was a use
+            os.utime(folder / OLD / "in-use", (0, 0))
+        write_now(folder)
+        assert [path.name for path in folder.iterdir()] == [OF]
+
+
+def test_a_writer_that_waited_for_a_removal_writes_all_the_same(tmp_path: Path) -> None:
+    """It waits on the lock of a folder that is gone by the time it has it."""
+    long_ago(tmp_path)
+    late = Snapshots(tmp_path, now_ms=lambda: NOW_MS)
+    held = os.open(tmp_path / OLD / "in-use", os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    writer = threading.Thread(target=late.write, args=(OLD, 40, "", arrays(40)))
+    writer.start()
+    time.sleep(0.05)
+    (tmp_path / OLD).rename(tmp_path / ".retired-x")
+    os.close(held)
+    writer.join()
+    assert [each.n for each in latest(tmp_path, OLD)[0]] == [40]
+    os.utime(tmp_path / OLD / "in-use", (0, 0))
+    write_now(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [OF, OLD]
 
 
 def cut(path: Path) -> None:

@@ -1,6 +1,7 @@
 """A feature defined today is of the log's whole past, and goes live at an offset with no seam."""
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from heirloom.apps.cli import main
 from heirloom.apps.parity import check
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings, load
-from heirloom.core.errors import ConfigError, NotFoundError, StoreError
+from heirloom.core.errors import ConfigError, NotFoundError
 from heirloom.core.event import Event, Kind
 from heirloom.core.query import Query
 from heirloom.features.algebra import Counter
@@ -116,6 +117,26 @@ def test_when_there_is_nothing_new_it_folds_nothing(old: System) -> None:
     old.close()
 
 
+def test_the_old_view_keeps_its_state_while_it_serves(old: System) -> None:
+    kept = old.folder / "snapshots" / f"marketplace@{old.live.view.version}"
+    old.snapshot()
+    os.utime(kept / "in-use", (0, 0))
+    backfill.run(old.settings, registry=NEW)
+    assert kept.exists()
+    old.close()  # used until now
+    backfill.run(old.settings, registry=NEW)
+    assert kept.exists()
+    os.utime(kept / "in-use", (0, 0))
+    new = System(old.settings, registry=NEW, clock=Clock())
+    new.ingest(acts(Kind.HIDE, 130, 1))
+    new.snapshot()
+    new.close()
+    assert not kept.exists()
+    again = System(old.settings, clock=Clock())  # rolled back: it folds the log
+    assert (again.restored_to, again.live.n) == (0, 234)
+    again.close()
+
+
 def test_the_command(
     old: System, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,7 +161,7 @@ def test_the_command(
 
 
 def test_what_cannot_be_backfilled_says_so(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no such file"):
+    with pytest.raises(NotFoundError, match=r"no log in .*--folder"):
         backfill.run(of(tmp_path))
     System(of(tmp_path), clock=Clock()).close()
     with pytest.raises(NotFoundError, match="is empty"):

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from heirloom.adapters import published as publications
 from heirloom.apps import explanation
-from heirloom.apps.build import System
+from heirloom.apps.build import System, view_of
 from heirloom.apps.cli import app
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import load
@@ -87,6 +87,8 @@ def test_all_definitions_are_listed_with_version_unit_columns_and_memory(shop: P
 def test_a_system_without_a_log_lists_its_definitions_too(tmp_path: Path) -> None:
     told = json.loads(run(tmp_path / "new", "--json")[1])
     assert told["n"] == 0
+    assert "new has folded no event, so no memory" in run(tmp_path / "new")[1]
+    assert not (tmp_path / "new").exists()
     assert sum(each["nbytes"] for each in told["families"]) == 0
 
 
@@ -126,12 +128,19 @@ def test_a_given_column_says_where_it_comes_from(shop: Path) -> None:
     assert set(ORIGINS) == set(marketplace_view().given)
 
 
+def test_a_code_comes_with_its_word(shop: Path) -> None:
+    values = by_column(explained(shop, "l0", "--surface", "search"))
+    assert values["surface"]["how"] == "code of surface, 'search'"
+    assert values["condition"]["kernel"] is None  # nothing was said of it
+    assert values["condition"]["how"] == "code of condition"
+
+
 def test_the_page_for_people_can_be_read(shop: Path) -> None:
     at = "2025-06-15T20:30+00:00"
     status, printed = run(shop, "explain", "l0", "--person", "anna", "--at", at, "--events", "1",
                           "--only", "listing_*")  # fmt: skip
     assert status == 0
-    assert "listing_clicked_24h  2 count  = 2 counted" in printed
+    assert "listing_clicked_24h  2 (count) = 2 counted" in printed
     assert "2 click of listing l0; 24h from 2025-06-14 20:00:00" in printed
     assert "2025-06-15 19:06:40  click l0 by anna  (offset 5)" in printed
     assert "… and 1 more" in printed
@@ -202,6 +211,19 @@ def test_publishing_binds_and_a_check_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / publications.FILE).read_bytes() == first
     told = json.loads(run(tmp_path, "--json")[1])
     assert all(each["published"]["offset"] == 0 for each in told["definitions"])
+
+
+def test_the_library_is_what_was_published() -> None:
+    """A definition of ours that changed keeps its name only under a higher revision.
+
+    Where this fails: state the revision in the view, or publish what is new by
+    `heirloom features publish --folder systems/published`, and commit the file.
+    """
+    published = publications.read(LAPTOP.parent / "published")
+    assert published is not None
+    published.check(view_of(load(LAPTOP), Registry.installed()))
+    with pytest.raises(ConfigError, match=r"listing_seen was published .* has changed since"):
+        published.check(changed())
 
 
 def test_a_change_under_a_published_name_is_refused_by_publish_and_shown(tmp_path: Path) -> None:

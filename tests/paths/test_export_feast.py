@@ -14,13 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from heirloom.adapters.feast_repository import column
-from heirloom.apps.export_feast import export_feast
-from heirloom.core.errors import InputError
+from heirloom.apps.build import recipe_of
+from heirloom.apps.export_feast import export_feast, exported
+from heirloom.apps.settings import load
+from heirloom.core.errors import InputError, NotFoundError, StoreError
 from heirloom.core.event import Kind
+from heirloom.features.algebra import Age
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.train import examples_of_impressions, query_of
 
-from .conftest import Marketplace
+from .conftest import LAPTOP, Marketplace
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def repository(trained: Marketplace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export") / "repository"
-    assert export_feast(trained.system, folder) > 1_000
+    assert export_feast(trained.system.settings, folder) > 1_000
     return folder
 
 
@@ -57,7 +60,7 @@ def test_rows_are_those_of_training(trained: Marketplace, repository: Path) -> N
     """All that training learns from, without the listings it draws, with the same labels."""
     system, view = trained.system, view_of(trained)
     live = system.empty_live(retrievers=False)
-    recipe = system.recipe()
+    recipe = recipe_of(system.settings)
     examples, _ = examples_of_impressions(system.log, live, recipe, lambda *_: None)
     labels = pq.read_table(repository / "data" / "entities.parquet")
     values = pq.read_table(repository / "data" / f"{view.name}_{view.version}.parquet")
@@ -100,7 +103,26 @@ def test_a_row_is_as_of_its_offset(trained: Marketplace, repository: Path) -> No
 
 def test_a_folder_in_use_is_refused(trained: Marketplace, repository: Path) -> None:
     with pytest.raises(InputError, match="in use"):
-        export_feast(trained.system, repository)
+        export_feast(trained.system.settings, repository)
+
+
+def test_who_owns_the_view_is_told() -> None:
+    view = FeatureView("shop", (Age("listing_age"),), owner="ranking@shop.test")
+    told = exported(view, 7)
+    assert (told.owner, told.name) == ("ranking@shop.test", f"shop_{view.version}")
+
+
+def test_reading_makes_no_system(tmp_path: Path) -> None:
+    """A folder mistyped stays what it was."""
+    with pytest.raises(NotFoundError, match=r"no log in .*--folder"):
+        export_feast(load(LAPTOP, folder=tmp_path / "mistyped"), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_refuses_is_named(trained: Marketplace, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"file/out cannot be written"):
+        export_feast(trained.system.settings, tmp_path / "file" / "out")
 
 
 @pytest.mark.engine("feast")

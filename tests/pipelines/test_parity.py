@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.features.sql import expected, mentions
 
 from heirloom.core.errors import InputError
 from heirloom.core.event import KIND_CODE, Event, Kind
@@ -17,6 +18,7 @@ from heirloom.features.library import marketplace_view
 from heirloom.features.view import FeatureView
 from heirloom.features.windows import WINDOWS
 from heirloom.pipelines.parity import Parity, compare, drawn
+from heirloom.testing.features import same_bytes
 
 from .shop import DAY_MS, HOUR_MS, START_MS, Shop, Tampered, empty_live
 
@@ -66,6 +68,30 @@ def test_what_was_served_is_replayed_byte_for_byte(seed: int, pace: int) -> None
     found = parity(shop)
     assert found.holds, found.summary()
     assert found.slates + sum(found.unpromised.values()) == len(shop.served)
+
+
+@settings(
+    max_examples=4,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(seed=st.integers(0, 2**32), pace=st.sampled_from([1, 12]))
+def test_what_is_served_is_the_contract_in_sql(seed: int, pace: int) -> None:
+    """From the log's entrance on: late, sent twice, ahead of the clock, restarted, slots reused."""
+    shop = Shop(seed, pace).run(20)
+    live, n = shop.live, shop.log.end()
+    assert live.n == n
+    query = msgspec.structs.replace(shop.query(), t=shop.now)
+    request = live.request(query)
+    slots = shop.rng.choice(len(live.catalogue), 3).astype(np.int32)
+    values = live.look_up(request, slots).values
+    names = [column.partition(".")[2] for column in live.view.columns]
+    with mentions(shop.log.facts()) as sql:
+        for row, slot in zip(values, slots.tolist(), strict=True):
+            wanted = expected(sql, live.view, request, slot)
+            got = dict(zip(names, row, strict=True))
+            wrong = [name for name, value in wanted.items() if not same_bytes(got[name], value)]
+            assert not wrong, (slot, [(name, got[name], wanted[name]) for name in wrong])
 
 
 @pytest.fixture(scope="module")

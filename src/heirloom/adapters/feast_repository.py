@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from heirloom.core.errors import ConfigError, InputError, SchemaError
+from heirloom.core.errors import ConfigError, InputError, SchemaError, StoreError
 from heirloom.core.slate import FeatureBatch
 
 KEYS = ("listing", "person", "event_timestamp", "created")
@@ -148,6 +148,7 @@ def write(folder: Path, view: ExportedView, rows: Iterable[Rows]) -> int:
     Raises:
         InputError: the folder is in use.
         SchemaError: rows have other columns than the view.
+        StoreError: the disk refuses.
     """
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -158,11 +159,17 @@ def write(folder: Path, view: ExportedView, rows: Iterable[Rows]) -> int:
             f"{draft} is what an export left that broke off, or one that runs; "
             "delete it if none runs, and start again"
         )
-    (draft / "data").mkdir(parents=True)
-    count = _write_tables(draft / "data", view, rows)
-    (draft / "feature_store.yaml").write_text(_SETTINGS, encoding="utf-8")
-    (draft / "features.py").write_text(_definitions(view), encoding="utf-8")
-    draft.replace(folder)
+    try:
+        (draft / "data").mkdir(parents=True)
+        count = _write_tables(draft / "data", view, rows)
+        (draft / "feature_store.yaml").write_text(_SETTINGS, encoding="utf-8")
+        (draft / "features.py").write_text(_definitions(view), encoding="utf-8")
+        draft.replace(folder)
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be written: {error}; see to the disk or name another folder, and "
+            f"delete {draft} if it is there"
+        ) from error
     return count
 
 

@@ -21,7 +21,7 @@ def read(folder: Path) -> Published | None:
     path = folder / FILE
     try:
         published = msgspec.json.decode(path.read_bytes(), type=Published)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.MsgspecError) as error:
         raise StoreError(f"{path}: cannot be read: {error}; restore it from a backup") from error

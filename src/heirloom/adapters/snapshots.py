@@ -3,14 +3,24 @@
 A snapshot saves folding: it covers what is handed over, and says at which offset the log goes on.
 It is never the truth. One that is torn or of something else is refused with a sentence, and the
 next older one is used, or the whole log.
+
+    FOLDER/marketplace@1a2b3c4d/in-use                   locked by who reads or writes this state
+    FOLDER/marketplace@1a2b3c4d/00000000000000500000/    a snapshot
+
+A state that nobody holds and nobody has used for RETIRED_AFTER_MS, as that of a view's old
+version, goes when another is written.
 """
 
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import shutil
+import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +35,14 @@ from heirloom.core.errors import InputError, StoreError
 FORMAT = 1
 KEPT = 2
 """Of each state so many are kept, the latest: one more than is needed while all is well."""
+RETIRED_AFTER_MS = 30 * 86_400_000
+"""30 days: until then a release can be rolled back, and the old one starts as quickly as ever."""
+_RETIRED = ".retired-"
 _NAME = re.compile(r"[a-z0-9_.@-]{1,100}")
 _BLOCK = 1 << 20
+
+
+logger = logging.getLogger(__name__)
 
 
 class _Array(msgspec.Struct, frozen=True):
@@ -63,18 +79,33 @@ class Snapshot:
 class Snapshots:
     """The snapshots under one folder, by state and offset.
 
+    A state that was read or written here is in use, and is kept, until this is closed.
+
     Args:
         folder: of them all; it is made when something is written.
         reached: called with the name of each step of `write` when it is done. For tests, which
             raise there.
+        now_ms: the disk's time, ms since 1970 UTC.
     """
 
-    def __init__(self, folder: Path, *, reached: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        reached: Callable[[str], None] = lambda _: None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
         self.folder = folder
         self._reached = reached
+        self._now_ms = now_ms
+        self._held: dict[str, int] = {}
+        self._letting_go = ExitStack()
+        weakref.finalize(self, self._letting_go.close)
 
     def write(self, of: str, n: int, mark: str, arrays: Mapping[str, NDArray[Any]]) -> Path:
         """Write a snapshot, durable when this returns, and let go of all but the latest KEPT.
+
+        States that are retired by now go too.
 
         Everything is written and synced under another name, then renamed: there is no moment at
         which a reader finds half of it.
@@ -88,9 +119,11 @@ class Snapshots:
         home, name = self.folder / of, f"{n:020d}"
         try:
             home.mkdir(parents=True, exist_ok=True)
+            self._hold(home)
             with (home / "lock").open("w") as lock:  # let go of however the writer ends
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 self._write(home, _Manifest(FORMAT, of, n, mark, {}), arrays)
+            self._retire()
         except OSError as error:
             raise StoreError(
                 f"snapshot {home / name}: {error}; nothing is lost, the log has it all: free some "
@@ -133,11 +166,57 @@ class Snapshots:
         Every byte is read once and compared with its checksum.
         """
         home = self.folder / of
-        for folder in _newest_first(home) if home.is_dir() else []:
+        if not home.is_dir():
+            return
+        with suppress(OSError):  # on a disk that cannot be written to, nothing is retired either
+            self._hold(home)
+        for folder in _newest_first(home):
             try:
                 yield _load(folder, of)
             except StoreError as error:
                 refuse(str(error))
+
+    def close(self) -> None:
+        """Hold no state any longer."""
+        self._letting_go.close()
+        self._held.clear()
+
+    def _hold(self, home: Path) -> None:
+        """From now on this state is in use."""
+        path = home / "in-use"
+        while home.name not in self._held:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                self._held[home.name] = descriptor
+                self._letting_go.callback(_let_go, descriptor, self._now_ms)
+            else:  # it was retired while we waited
+                os.close(descriptor)
+                home.mkdir(parents=True, exist_ok=True)
+        _touch(self._held[home.name], self._now_ms())
+
+    def _retire(self) -> None:
+        """Remove the states that nobody holds and nobody has used for long."""
+        for left in self.folder.glob(f"{_RETIRED}*"):  # of a writer that died, or still removes it
+            with suppress(FileNotFoundError):
+                shutil.rmtree(left)
+        until = self._now_ms() - RETIRED_AFTER_MS
+        for home in self.folder.iterdir():
+            if not home.is_dir() or _used_ms(home) > until:
+                continue
+            descriptor = os.open(home / "in-use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                gone = home.rename(home.with_name(f"{_RETIRED}{home.name}"))
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(descriptor)
+            self._reached("retired")
+            logger.info("snapshots of %s: not used for long, removed", home.name)
+            with suppress(FileNotFoundError):
+                shutil.rmtree(gone)
+            self._reached("removed")
 
     def _remove(self, folder: Path) -> None:
         """Out of sight in one step, then away."""
@@ -145,6 +224,22 @@ class Snapshots:
         folder.rename(gone)
         self._reached("hidden")
         shutil.rmtree(gone)
+
+
+def _let_go(descriptor: int, now_ms: Callable[[], int]) -> None:
+    """Of a lock; its state was in use until now."""
+    _touch(descriptor, now_ms())
+    os.close(descriptor)
+
+
+def _touch(descriptor: int, ms: int) -> None:
+    os.utime(descriptor, ns=(ms * 1_000_000, ms * 1_000_000))
+
+
+def _used_ms(home: Path) -> int:
+    """When a state was read or written last; by its folder's time where nobody ever said so."""
+    in_use = home / "in-use"
+    return (in_use if in_use.exists() else home).stat().st_mtime_ns // 1_000_000
 
 
 def _newest_first(home: Path) -> list[Path]:

@@ -5,10 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from heirloom.adapters.lake import ParquetLake
 from heirloom.adapters.snapshots import Snapshots
-from heirloom.adapters.sqlite import SqliteLog
-from heirloom.apps.registry import Registry, pick
+from heirloom.apps.build import open_log, view_of
+from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings
 from heirloom.core.errors import NotFoundError
 from heirloom.pipelines.backfill import backfill
@@ -59,12 +58,9 @@ def run(
     """
     began = time.monotonic()
     folder = settings.system.folder
-    make = pick("view", (registry or Registry.installed()).views, view or settings.policy.view)
-    wanted = make(settings.system.declared)
+    wanted = view_of(settings, registry or Registry.installed(), view)
     store = Snapshots(folder / "snapshots")
-    with SqliteLog(
-        folder / "events.sqlite", lake=ParquetLake(folder / "lake"), read_only=True
-    ) as log:
+    with open_log(folder, read_only=True) as log:
         if not log.end():
             raise NotFoundError(f"backfill: the log in {folder} is empty; ingest something first")
         kept = store.latest(name_of(wanted), logger.warning)

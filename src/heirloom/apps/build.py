@@ -71,7 +71,13 @@ class System:
         self.registry = registry or Registry.installed()
         self.now_ms = clock
         self.folder = settings.system.folder
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"{self.folder} cannot be the system's folder: {error}; name another in the TOML "
+                "or with --folder"
+            ) from error
         self.published = publications.read(self.folder)
         if self.published is not None:
             self.published.check(view_of(settings, self.registry))
@@ -95,6 +101,7 @@ class System:
             self.policy = self._published() if answering else self._policy_of(None, "")
             self.policy.check(self.live, self.published)
         except HeirloomError:
+            self._snapshots.close()
             self.log.close()
             self.anteroom.close()
             raise
@@ -146,7 +153,7 @@ class System:
         Raises:
             InputError: too little to learn from, or a gate refused; the bundle is kept then.
         """
-        recipe, live = self.recipe(), self._training_live()
+        recipe, live = recipe_of(self.settings), self._training_live()
         ranker = pick("ranker", self.registry.rankers, self.settings.policy.ranker)
         trained = train(
             self.log, live, ranker, recipe, retrieve=self._retrieve(live), progress=progress
@@ -179,7 +186,9 @@ class System:
                 seed=self.settings.training.seed,
                 code_version=__version__,
                 golden=trained.golden,
-                settings={f"gain_{kind}": gain for kind, gain in self.recipe().gains.items()},
+                settings={
+                    f"gain_{kind}": gain for kind, gain in recipe_of(self.settings).gains.items()
+                },
             )
             if not (folder / bundle.bundle_id).exists():
                 (Path(draft) / "bundle").rename(folder / bundle.bundle_id)
@@ -193,7 +202,11 @@ class System:
             raise NotFoundError(f"no bundle is published in {self.folder}; run `heirloom train`")
         live = self._training_live()
         test, surfaces = held_out(
-            self.log, live, self.recipe(), retrieve=self._retrieve(live), progress=progress
+            self.log,
+            live,
+            recipe_of(self.settings),
+            retrieve=self._retrieve(live),
+            progress=progress,
         )
         return evaluate(self.policy.ranker, test, surfaces)
 
@@ -271,6 +284,7 @@ class System:
         """Write what is waiting to be written, and let the files go."""
         if self._writing:
             self._writing.join()
+        self._snapshots.close()
         self.records.close()
         self.log.close()
         self.anteroom.close()
@@ -284,19 +298,6 @@ class System:
             return None
         policy = self._policy_of(None, "")
         return lambda request: retrieve(request, policy, live)
-
-    def recipe(self) -> Recipe:
-        """How this system makes examples and fits, as its TOML says."""
-        training = self.settings.training
-        return Recipe(
-            gains={**GAINS, **{kind.value: gain for kind, gain in training.gains.items()}},
-            maturity_ms=int(training.maturity_hours * 3_600_000),
-            max_slates=training.max_slates,
-            validation=training.validation,
-            test=training.test,
-            gate=training.gate,
-            seed=training.seed,
-        )
 
     def _published(self) -> Policy:
         """The policy with the bundle that was published last; without a ranker if none was."""
@@ -327,15 +328,45 @@ class System:
 
 
 def open_log(folder: Path, *, read_only: bool = False) -> SqliteLog:
-    """The event log in a system's folder; readers may stand beside the one writer."""
+    """The event log in a system's folder; readers may stand beside the one writer.
+
+    Raises:
+        NotFoundError: there is none to read.
+        StoreError: it is damaged, or has a writer already.
+    """
+    if read_only and not has_log(folder):
+        raise NotFoundError(
+            f"there is no log in {folder}; give the folder of a system that has one with "
+            "--folder, or `heirloom ingest` into this one first"
+        )
     return SqliteLog(
         folder / "events.sqlite", lake=ParquetLake(folder / "lake"), read_only=read_only
     )
 
 
-def view_of(settings: Settings, registry: Registry) -> FeatureView:
-    """The feature view that the settings name."""
-    view: FeatureView = pick("view", registry.views, settings.policy.view)(settings.system.declared)
+def has_log(folder: Path) -> bool:
+    """Whether a system's folder holds an event log."""
+    return (folder / "events.sqlite").exists()
+
+
+def recipe_of(settings: Settings) -> Recipe:
+    """How a system makes examples and fits, as its TOML says."""
+    training = settings.training
+    return Recipe(
+        gains={**GAINS, **{kind.value: gain for kind, gain in training.gains.items()}},
+        maturity_ms=int(training.maturity_hours * 3_600_000),
+        max_slates=training.max_slates,
+        validation=training.validation,
+        test=training.test,
+        gate=training.gate,
+        seed=training.seed,
+    )
+
+
+def view_of(settings: Settings, registry: Registry, name: str | None = None) -> FeatureView:
+    """The feature view of this name; without one, the view that the settings name."""
+    make = pick("view", registry.views, name or settings.policy.view)
+    view: FeatureView = make(settings.system.declared)
     return view
 
 

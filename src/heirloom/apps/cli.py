@@ -279,15 +279,10 @@ def export_feast(
 ) -> None:
     """Write the training rows as a Feast repository of one feature view over Parquet."""
     from heirloom.apps import export_feast
-    from heirloom.apps.build import System
 
-    built = System(_settings(system, folder), answering=False)
-    try:
-        with Bars(console) as bars:
-            rows = export_feast.export_feast(built, out, bars.progress)
-    finally:
-        built.close()
-    console.print(f"{out}: {rows} rows; `feast apply` there, then get_historical_features")
+    with Bars(console) as bars:
+        rows = export_feast.export_feast(_settings(system, folder), out, progress=bars.progress)
+    console.print(f"{out}: {rows:,} rows; `feast apply` there, then get_historical_features")
 
 
 def metrics_table(metrics: dict[str, float], slices: dict[str, dict[str, float]]) -> Table:

@@ -63,7 +63,10 @@ def list_features(
         typer.echo(msgspec.json.format(msgspec.json.encode(plain), indent=2))
         return
     console.print(_table_of_definitions(view, listed))
-    console.print(_table_of_families(held, n))
+    if n:
+        console.print(_table_of_families(held, n))
+    else:
+        console.print(f"{escape(str(settings.system.folder))} has folded no event, so no memory")
     for problem in published.refusals(view) if published else ():
         console.print(problem, style="bold red", highlight=False)
 
@@ -80,7 +83,7 @@ def publish(
     with 1 where something is not published yet, for a pull request.
     """
     from heirloom.adapters import published as publications
-    from heirloom.apps.build import open_log, view_of
+    from heirloom.apps.build import has_log, open_log, view_of
     from heirloom.apps.registry import Registry
     from heirloom.features.published import Published
 
@@ -89,7 +92,7 @@ def publish(
     before = publications.read(settings.system.folder) or Published()
     missing = before.unpublished(view)
     offset = 0
-    if (settings.system.folder / "events.sqlite").exists():
+    if has_log(settings.system.folder):
         with open_log(settings.system.folder, read_only=True) as log:
             offset = log.end()
     after = before.publish(view, offset=offset, t=time.time_ns() // 1_000_000)
@@ -173,11 +176,11 @@ def _moment(text: str) -> int:
 
 def _held(settings: "Settings", view: "FeatureView") -> tuple[int, "tuple[Held, ...]"]:
     """The log's end, and what a state holds there; an empty one where there is no log yet."""
-    from heirloom.apps.build import open_log
+    from heirloom.apps.build import has_log, open_log
     from heirloom.apps.explanation import parts_of
 
     state = view.state()
-    if (settings.system.folder / "events.sqlite").exists():
+    if has_log(settings.system.folder):
         with open_log(settings.system.folder, read_only=True) as log:
             for part in parts_of(log, log.end()):
                 state.apply(part)
@@ -210,20 +213,26 @@ def _listed(view: "FeatureView", published: "Published | None") -> Iterator[dict
 def _table_of_definitions(view: "FeatureView", listed: list[dict[str, Any]]) -> Table:
     columns = sum(len(each["columns"]) for each in listed)
     title = f"{view.name}@{view.version}: {len(listed)} definitions, {columns} columns"
-    table = Table(title=f"{title}; owner: {view.owner or '(none)'}", title_justify="left")
-    for heading in ("definition", "version", "word", "key", "unit", "columns", "published"):
+    bound = any(each["published"] for each in listed)
+    ending = "" if bound else "; none is published"
+    table = Table(title=f"{title}; owner: {view.owner or '(none)'}{ending}", title_justify="left")
+    for heading in ("definition", "version", "word"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("key", "windows", "unit", *(["published"] if bound else [])):
         table.add_column(heading, overflow="fold")
     for each in listed:
         revision = f" r{each['revision']}" if each["revision"] > 1 else ""
+        windows = [column.removeprefix(each["name"]).lstrip("_") for column in each["columns"]]
         since = each["published"]
+        published = f"offset {since['offset']}\n{_when(since['t'])}" if since else "no"
         table.add_row(
             each["name"],
             each["version"] + revision,
             each["word"],
             "\n".join(each["keys"]),
+            " ".join(windows),
             each["unit"],
-            "\n".join(each["columns"]),
-            f"offset {since['offset']}\n{_when(since['t'])}" if since else "no",
+            *([published] if bound else []),
         )
     return table
 
@@ -249,9 +258,9 @@ def _print(found: "Explanation", differing: tuple[str, ...]) -> None:
     told: set[str] = set()
     for value in found.values:
         number = "missing" if value.kernel is None else f"{value.kernel:.6g}"
-        unit = f" {value.unit}" if value.kernel is not None else ""
+        unit = f" ({value.unit})" if value.kernel is not None else ""
         console.print(
-            f"\n[bold]{value.column}[/]  [bold cyan]{number}[/]{unit}  = {escape(value.how)}",
+            f"\n[bold]{value.column}[/]  [bold cyan]{number}[/]{unit} = {escape(value.how)}",
             highlight=False,
         )
         if not value.agrees:

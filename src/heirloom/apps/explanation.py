@@ -20,7 +20,7 @@ from heirloom.core.facts import Facts
 from heirloom.core.log import EventLog
 from heirloom.core.query import Query, Request
 from heirloom.core.vocabulary import Vocabulary
-from heirloom.features.algebra import unit_of
+from heirloom.features.algebra import First, Last, Static, unit_of
 from heirloom.features.evidence import Evidence, Mention
 from heirloom.features.explain import Explained, explain, when
 from heirloom.features.view import FeatureView
@@ -28,8 +28,8 @@ from heirloom.pipelines.given import ORIGINS
 from heirloom.pipelines.live import Live
 
 PART = 50_000
-_SURFACES = {code: text for text, code in SURFACE_CODE.items()}
 """Log entries whose facts are held at once."""
+_SURFACES = {code: text for text, code in SURFACE_CODE.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +127,6 @@ def explanation(
             "then: give a time that has passed, or none for now"
         )
     registry = registry or Registry.installed()
-    if not (settings.system.folder / "events.sqlite").exists():
-        raise NotFoundError(
-            f"explain: there is no log in {settings.system.folder}; give the folder of a system "
-            "that has one with --folder, or `heirloom ingest` into this one first"
-        )
     with open_log(settings.system.folder, read_only=True) as log:
         live = empty_live(settings, registry, log, retrievers=False)
         live.replay(itertools.takewhile(lambda entry: entry.ingested_at <= query.t, log.read()))
@@ -233,6 +228,10 @@ class _Words:
         fields = f"declared.{self._name(int(number))}" if number else name
         return self._vocabulary.text(fields, code)
 
+    def behind(self, of: str, code: int) -> str:
+        """What a code stands for, as an ending; the hour stands for itself."""
+        return "" if of == "hour" else f", {self._text(of, code)!r}"
+
     def _event(self, mention: Mention) -> Shown:
         if mention not in self._shown:
             (entry,) = self._log.read(mention.seq, mention.seq + 1)
@@ -263,6 +262,8 @@ def _values(
         definition = each.definition if each else by_name[column]
         unknown = "handed over by a pipeline of its own"
         how = each.how if each else f"from {ORIGINS.get(column, unknown)}"
+        if isinstance(definition, Static | Last | First) and not math.isnan(served):
+            how += words.behind(definition.of, int(served))
         yield Value(
             column=column,
             definition=definition.name,

@@ -7,9 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from heirloom.adapters import slate_records
-from heirloom.adapters.lake import ParquetLake
-from heirloom.adapters.sqlite import SqliteLog
-from heirloom.apps.build import empty_live
+from heirloom.apps.build import empty_live, open_log
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings
 from heirloom.core.errors import NotFoundError
@@ -44,9 +42,7 @@ def check(
             f"parity: no slate record under {folder / 'slates'} to compare; serve some slates "
             "first, draw a larger --sample, or begin with an earlier --since"
         )
-    with SqliteLog(
-        folder / "events.sqlite", lake=ParquetLake(folder / "lake"), read_only=True
-    ) as log:
+    with open_log(folder, read_only=True) as log:
         live = empty_live(settings, registry or Registry.installed(), log, retrievers=False)
         found = compare(records, log, live, progress=progress)
     if not found.slates and not found.broken:

@@ -35,6 +35,8 @@ class Bars:
 
     def progress(self, step: str, done: int, of: int) -> None:
         """Show a step as `done` of `of`."""
+        if not self._tasks:
+            self._progress.start()
         if step not in self._tasks:
             self._tasks[step] = self._progress.add_task(step, total=of or None)
         self._progress.update(self._tasks[step], completed=done, total=of or None)
@@ -49,7 +51,6 @@ class Bars:
         self.progress(step, done, done)
 
     def __enter__(self) -> Self:
-        self._progress.start()
         return self
 
     def __exit__(
@@ -58,7 +59,8 @@ class Bars:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        if self._tasks:  # else it would print an empty line
+            self._progress.stop()
 
 
 class Silent:

@@ -112,7 +112,7 @@ def redis_server() -> Iterator[str]:
 def _reachable(store: RedisRows) -> None:
     for _ in range(100):
         try:
-            store.offset()
+            store.mark()
             return
         except StoreError:
             time.sleep(0.05)
@@ -158,7 +158,8 @@ def measured(
             mine = state.lookup(request, slots).values
             theirs = reader.lookup(request, slots).values
             different += int((mine.view(np.uint32) != theirs.view(np.uint32)).any(axis=1).sum())
-            keys = reader._unpacking.wanted(request, slots)
+            reader._unpacking.ask(request, slots)
+            keys = reader._unpacking.lacking()
             rows += len(keys)
             size += sum(len(row) for row in store.get(keys).rows if row)
         whole, whole_cpu = _timed(state.lookup, asked)

@@ -64,6 +64,7 @@ class RedisRows:
         if problems:
             raise ConfigError("redis rows", problems)
         self.shards = shards
+        self._connection: Any = None
         self._where = f"Redis rows of {view}"
         self._prefixes = [f"fs:{{{view}/{shard}}}:".encode() for shard in range(shards)]
 
@@ -186,15 +187,23 @@ class RedisRows:
         head += b"".join([b"$%d\r\n%s\r\n" % (len(name), name) for name in names])
         length = b"$%d\r\n" % (len(prefix) + _DIGITS)
         command = [head + self._spelled(length + prefix, keys, b"\r\n").tobytes()]
-        pool = self._redis.connection_pool
-        connection = pool.get_connection()
         try:
-            found = _answer(connection, command)
+            return self._answer(command)
         except (redis.ConnectionError, redis.TimeoutError):
-            connection.disconnect()  # type: ignore[no-untyped-call]  # it may have gone stale while it waited: once more, anew
-            found = _answer(connection, command)
-        finally:
-            pool.release(connection)
+            # It may have gone stale while it waited: once more, anew.
+            return self._answer(command)
+
+    def _answer(self, command: list[bytes]) -> _Raw:
+        if self._connection is None:
+            self._connection = self._redis.connection_pool.get_connection()
+        try:
+            self._connection.send_packed_command(command, check_health=False)
+            found: _Raw = self._connection.read_response()
+        except redis.ResponseError:
+            raise
+        except BaseException:  # half an answer may be left in it
+            self._connection.disconnect()
+            raise
         return found
 
     @contextmanager
@@ -220,8 +229,3 @@ def _joined(parts: Sequence[NDArray[np.uint32] | None]) -> NDArray[np.uint32] | 
         return None
     return np.concatenate(known) if known else np.zeros(0, np.uint32)
 
-
-def _answer(connection: Any, command: list[bytes]) -> _Raw:
-    connection.send_packed_command(command)
-    found: _Raw = connection.read_response()
-    return found

@@ -440,10 +440,10 @@ def wanted(
         known: [candidates, LISTING_CODES] codes of the listings.
         kept: rows that need not be read.
         seen: an empty set, written to.
-        out: [candidates * shared groups, 2] written to.
+        out: [candidates * shared groups, 2] written to; those asked for stand there first.
     """
-    families = tables.families
-    count = 0
+    families, keys = tables.families, kept.keys
+    asked_for, count = np.int64(0), 0
     for i in range(len(known)):
         for c in range(kernel.LISTING_CODES):
             asked[kernel.K_LISTING + c] = known[i, c]
@@ -456,13 +456,17 @@ def wanted(
             third = asked[families[f, kernel.F_C]]
             if a > 0 and b > 0 and third > 0:
                 key = _row_key(groups[f, 0], a, b)
-                place = _held_place(kept.keys, key, third)
-                if (kept.keys[place, 0] == 0 or not kept.keys[place, 1] & 1) and _insert(
-                    seen, key, third
-                ):
-                    out[count, 0] = key
-                    out[count, 1] = third
-                    count += 1
+                out[asked_for, 0] = key
+                out[asked_for, 1] = third
+                kernel._fetch(keys, 2 * ((_fingerprint(key, third) * len(keys)) >> 32))
+                asked_for += 1
+    for i in range(asked_for):
+        key, third = out[i, 0], out[i, 1]
+        place = _held_place(keys, key, third)
+        if (keys[place, 0] == 0 or not keys[place, 1] & 1) and _insert(seen, key, third):
+            out[count, 0] = key
+            out[count, 1] = third
+            count += 1
     return count
 
 

@@ -253,6 +253,7 @@ class Unpacking:
         self._asked = np.zeros(kernel.CODES, np.int64)
         self._own = np.zeros((0, 2), np.int64)
         self._rows: list[bytes | None] | None = None
+        self._settled = False
 
     def ask(self, request: Request, slots: NDArray[np.int32]) -> None:
         """Begin with a request and its candidates [candidates]; a slot below 0 reads as none."""
@@ -269,7 +270,7 @@ class Unpacking:
         listings[slots < 0] = 0
         person = row_kernel.row_keys(PERSON_ROW, np.array([request.person][: request.person]))
         self._own = np.concatenate([listings, person])
-        self._slots, self._rows = slots, None
+        self._slots, self._rows, self._settled = slots, None, False
 
     def lacking(self) -> Keys:
         """Keys [keys] of what must still be read: the candidates' and the person's, and shared
@@ -277,6 +278,8 @@ class Unpacking:
 
         A slot below 0 has key 0, which no row has.
         """
+        if self._settled:
+            return self._own[:0]
         known = self._known[self._slots] * (self._slots >= 0)[:, None]
         room = len(self._slots) * self._shared
         out = np.empty((room, 2), np.int64)
@@ -306,7 +309,8 @@ class Unpacking:
         self.mark = read.mark
         self._keep(keys, shared)
         if self._rows is not None:
-            self._unpack(self._rows)
+            known = self._unpack(self._rows)
+            self._settled = known and read.changed is not None and not len(read.changed)
         self.state.n = read.mark.n
         self.state._memory.meta[kernel.M_NEWEST] = read.mark.newest_ms
 
@@ -324,7 +328,8 @@ class Unpacking:
         self._used = int(self.state._memory.meta[kernel.M_USED])
         self._refuse(status, keys, trouble)
 
-    def _unpack(self, rows: Sequence[bytes | None]) -> None:
+    def _unpack(self, rows: Sequence[bytes | None]) -> bool:
+        """Take over the request's own rows; whether the listings' attributes were known."""
         starts, words = self._words(self._own, rows)
         trouble, slots = np.zeros(2, np.int64), self._slots
         while True:
@@ -343,20 +348,25 @@ class Unpacking:
             self._undo = np.zeros(2 * len(self._undo), np.int64)
             self._grow()
         self._refuse(status, self._own, trouble)
+        found = memory.slots32[: len(slots), : kernel.LISTING_CODES]
+        if np.array_equal(self._known[slots] * (slots >= 0)[:, None], found):
+            return True
         there = slots >= 0
-        self._known[slots[there]] = memory.slots32[: len(slots), : kernel.LISTING_CODES][there]
+        self._known[slots[there]] = found[there]
+        return False
 
     def _words(
         self, keys: Keys, rows: Sequence[bytes | None]
     ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """[rows + 1] where each begins, and all of them one after another."""
-        sizes = np.fromiter((len(row) if row else 0 for row in rows), np.int64, len(rows))
+        there = [row or b"" for row in rows]
+        sizes = np.fromiter(map(len, there), np.int64, len(rows))
         odd = np.flatnonzero(sizes & 3)
         if len(odd):
             self._refuse(row_kernel.DAMAGED, keys, odd)
         starts = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(sizes // 4, out=starts[1:])
-        return starts, np.frombuffer(b"".join(filter(None, rows)), np.int32)
+        return starts, np.frombuffer(b"".join(there), np.int32)
 
     def _refuse(self, status: int, keys: Keys, trouble: NDArray[np.int64]) -> None:
         if status == row_kernel.GOOD:

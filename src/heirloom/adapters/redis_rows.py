@@ -142,9 +142,7 @@ class RedisRows:
         mark, told = _mark(found[0]), found[1 : ahead + 1]
         return mark, found[ahead + 1 :], self._since(shard, since, mark, told)
 
-    def _since(
-        self, shard: int, since: Mark, mark: Mark, told: _Raw
-    ) -> NDArray[np.uint32] | None:
+    def _since(self, shard: int, since: Mark, mark: Mark, told: _Raw) -> NDArray[np.uint32] | None:
         missed = mark.turn - since.turn
         if since == EMPTY or mark.run != since.run or not 0 <= missed <= _MISSED:
             return None
@@ -228,4 +226,3 @@ def _joined(parts: Sequence[NDArray[np.uint32] | None]) -> NDArray[np.uint32] | 
     if len(known) < len(parts):
         return None
     return np.concatenate(known) if known else np.zeros(0, np.uint32)
-

@@ -2,6 +2,7 @@
 
 import secrets
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -45,11 +46,13 @@ class WriteBehind:
 
     Args:
         store: written to by nobody else.
-        packer: of the state; read under the lock.
+        packer: of the state; read under the lock. All that the state applies from now on is to be
+            told to `applied`.
         lock: what the writer holds while it applies facts and calls `applied`.
         seconds: from one write to the next, 0.05 to 0.2: the age of what readers see.
         rows: at most so many in one write. Where more wait, the store is UNFINISHED for readers
             until all are written.
+        tell: hears when writing begins to fail, and when it goes on.
 
     Attributes:
         trouble: why the last write failed; "" if it did not.
@@ -68,6 +71,7 @@ class WriteBehind:
         *,
         seconds: float = 0.1,
         rows: int = 20_000,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         problems = [] if 0.05 <= seconds <= 0.2 else [f"seconds={seconds}; wanted 0.05 to 0.2"]
         problems += [] if rows >= 1 else [f"rows={rows}; wanted at least 1"]
@@ -77,7 +81,8 @@ class WriteBehind:
         self.written = 0
         self.filled = 0
         self._store, self._packer, self._lock = store, packer, lock
-        self._seconds, self._rows = seconds, rows
+        self._seconds, self._rows, self._tell = seconds, rows, tell
+        self._began = packer.n
         self._rest = np.zeros((0, 2), np.int64)
         self._marked: list[NDArray[np.int64]] = []
         self._marks = 0
@@ -134,8 +139,8 @@ class WriteBehind:
                 return
 
     def _begin(self, found: Mark) -> None:
-        """Go on where the store stands, if the state stands there too; else write all rows."""
-        if self._left is None and found.run and found.n == self._packer.n:
+        """Go on where the store stands, if the state began there too; else write all rows."""
+        if self._left is None and found.run and found.n == self._began:
             self._left = found
             return
         self._rest = self._packer.keys()
@@ -176,11 +181,15 @@ class WriteBehind:
             self._try()
 
     def _try(self) -> None:
+        before, self.trouble = self.trouble, ""
         try:
             self.flush()
-            self.trouble = ""
         except StoreError as error:  # readers see an old n; the next turn tries again
             self.trouble = str(error)
+        if self.trouble and not before:
+            self._tell(f"write behind: {self.trouble}")
+        elif before and not self.trouble:
+            self._tell("write behind: the store is reached again, and stands where the state does")
 
 
 def _unique(keys: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -75,6 +75,9 @@ class RowStore(Protocol):
             StoreError: the store cannot be reached.
         """
 
+    def close(self) -> None:
+        """Let go of it."""
+
 
 def fingerprints(keys: NDArray[np.int64]) -> NDArray[np.uint32]:
     """[keys] uint32: 32 well mixed bits of each key [keys, 2].
@@ -88,4 +91,5 @@ def fingerprints(keys: NDArray[np.int64]) -> NDArray[np.uint32]:
     mixed = keys[:, 0].astype(np.uint64) ^ keys[:, 1].astype(np.uint64) << np.uint64(17)
     mixed *= np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ mixed >> np.uint64(29)) * np.uint64(0xBF58476D1CE4E5B9)
-    return (mixed >> np.uint64(32)).astype(np.uint32)
+    found: NDArray[np.uint32] = (mixed >> np.uint64(32)).astype(np.uint32)
+    return found

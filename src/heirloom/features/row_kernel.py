@@ -429,13 +429,21 @@ def meets(changed: Array, mine: Array, seen: Array) -> bool:
 
 @_compiled
 def wanted(
-    tables: Tables, groups: Array, asked: Array, known: Array, kept: Held, seen: Array, out: Array
+    tables: Tables,
+    groups: Array,
+    shared: Array,
+    asked: Array,
+    known: Array,
+    kept: Held,
+    seen: Array,
+    out: Array,
 ) -> int:
     """Keys of the shared rows that a lookup reads and that are not kept, each once; how many.
 
     Args:
         tables: the view's plan.
         groups: [families, 2], rows._groups.
+        shared: a family of each group of shared rows.
         asked: codes, as kernel.Scratch has them, of the request; those of listings mean nothing.
         known: [candidates, LISTING_CODES] codes of the listings.
         kept: rows that need not be read.
@@ -447,11 +455,7 @@ def wanted(
     for i in range(len(known)):
         for c in range(kernel.LISTING_CODES):
             asked[kernel.K_LISTING + c] = known[i, c]
-        before = np.int64(0)
-        for f in range(len(families)):
-            if groups[f, 1] != OWN or groups[f, 0] == before:
-                continue
-            before = groups[f, 0]
+        for f in shared:
             a, b = asked[families[f, kernel.F_A]], asked[families[f, kernel.F_B]]
             third = asked[families[f, kernel.F_C]]
             if a > 0 and b > 0 and third > 0:
@@ -599,7 +603,7 @@ def keep(
                     for i in range(row, row + families[f, kernel.F_WORDS]):
                         memory.rows[i] = 0
         if at < stop:
-            status = _header(keys[k, 0], at, stop, words, version, trouble)
+            status: int = _header(keys[k, 0], at, stop, words, version, trouble)
             if status != GOOD:
                 return status
             records = _long(words, at + 4)
@@ -658,7 +662,7 @@ def unpack(
             continue
         group = keys[k, 0] >> 56
         trouble[0] = k
-        status = _header(keys[k, 0], at, stop, words, version, trouble)
+        status: int = _header(keys[k, 0], at, stop, words, version, trouble)
         if status != GOOD:
             return status
         records = _long(words, at + 4)

@@ -241,7 +241,8 @@ class Unpacking:
         self.state = FeatureState(view.columns, _plan_of(view))
         self._plan = _plan_of(view)
         self._groups = _groups(view)
-        self._shared = len(np.unique(self._groups[self._groups[:, 1] == OWN, 0]))
+        own = np.flatnonzero(self._groups[:, 1] == OWN)
+        self._shared = own[np.unique(self._groups[own, 0], return_index=True)[1]]
         self._version = version_word(view.version)
         self._where = f"{view.name}@{view.version}"
         self._room = room
@@ -253,7 +254,7 @@ class Unpacking:
         self._asked = np.zeros(kernel.CODES, np.int64)
         self._own = np.zeros((0, 2), np.int64)
         self._rows: list[bytes | None] | None = None
-        self._settled = False
+        self._settled = self._dropped = False
 
     def ask(self, request: Request, slots: NDArray[np.int32]) -> None:
         """Begin with a request and its candidates [candidates]; a slot below 0 reads as none."""
@@ -273,18 +274,17 @@ class Unpacking:
         self._slots, self._rows, self._settled = slots, None, False
 
     def lacking(self) -> Keys:
-        """Keys [keys] of what must still be read: the candidates' and the person's, and shared
-        ones.
+        """Keys of what must still be read: the candidates' and the person's rows, shared rows.
 
         A slot below 0 has key 0, which no row has.
         """
         if self._settled:
             return self._own[:0]
         known = self._known[self._slots] * (self._slots >= 0)[:, None]
-        room = len(self._slots) * self._shared
+        room = len(self._slots) * len(self._shared)
         out = np.empty((room, 2), np.int64)
         count = row_kernel.wanted(
-            self._plan.tables, self._groups, self._asked, known, self._kept,
+            self._plan.tables, self._groups, self._shared, self._asked, known, self._kept,
             row_kernel.key_set(room), out,
         )  # fmt: skip
         return out[:count] if self._rows is not None else np.concatenate([self._own, out[:count]])
@@ -296,6 +296,7 @@ class Unpacking:
             StoreError: a row is of another view, or damaged. Nothing of it shows later.
         """
         row_kernel.take_back(self.state._memory, self._undo, self._used)
+        self._settled = self._dropped = False
         if read.changed is None:
             self._forget_all()
         else:
@@ -310,7 +311,8 @@ class Unpacking:
         self._keep(keys, shared)
         if self._rows is not None:
             known = self._unpack(self._rows)
-            self._settled = known and read.changed is not None and not len(read.changed)
+            same = read.changed is not None and not len(read.changed)
+            self._settled = known and same and not self._dropped
         self.state.n = read.mark.n
         self.state._memory.meta[kernel.M_NEWEST] = read.mark.newest_ms
 
@@ -399,6 +401,7 @@ class Unpacking:
         size = memory.places.nbytes + memory.rows.nbytes + kept.keys.nbytes
         if 2 * size > self._room and self._used:
             self._forget_all()
+            self._dropped = True
             return
         places = np.zeros((2 * len(memory.places), 2), np.int64)
         kernel.rehash(memory.places, places)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.adapters.conftest import Server, redis_cluster, redis_server  # noqa: F401  # fixtures
+from tests.apps.conftest import LAPTOP, Client, Clock, listings
 
 from heirloom.apps.build import System
 from heirloom.apps.cli import main
@@ -19,9 +21,6 @@ from heirloom.core.event import Event
 from heirloom.core.query import Query
 from heirloom.core.row_store import EMPTY
 from heirloom.core.slate import Slate
-
-from tests.adapters.conftest import Server, redis_cluster, redis_server  # noqa: F401  # fixtures
-from tests.apps.conftest import LAPTOP, Client, Clock, listings
 
 DAY_MS = 86_400_000
 

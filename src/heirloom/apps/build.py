@@ -62,8 +62,8 @@ class System:
         clock: ms since 1970 UTC.
 
     Raises:
-        ConfigError: a reader of what it cannot be one of; the policy names what is not there, the view is not
-            what was published, or the bundle is of another view.
+        ConfigError: a reader that could not answer; the policy names what is not there, the view
+            is not what was published, or the bundle is of another view.
         BundleError, StoreError: what lies in the folder is damaged, or in use.
     """
 

@@ -3,9 +3,9 @@
 python -m benchmarks.redis_rows [--listings 100000] [--reads 500]
 
 A log of clicks and impressions is folded, and its rows written to a redis-server that this starts
-on a free port, without persistence. Then people ask, one after another, while the log goes on: after
-every few reads some events are folded and written behind, which is not timed. Every value read is
-compared, by bytes, with the whole state's. One JSON line on stdout.
+on a free port, without persistence. Then people ask, one after another, while the log goes on:
+after every few reads some events are folded and written behind, which is not timed. Every value
+read is compared, by bytes, with the whole state's. One JSON line on stdout.
 
 The candidates are drawn evenly from the stock, so they share few sellers and brands: a retriever's
 share more. The reader has answered before, and keeps the shared rows it has read (brand, seller,
@@ -165,6 +165,7 @@ class Market:
         self.fill_rows_per_s = self.behind.written / (time.perf_counter() - start)
 
     def open(self) -> RedisRows:
+        """A connection of its own to the rows."""
         return RedisRows(self.url, f"{self.view.name}@{self.view.version}", timeout_s=30.0)
 
     def go_on(self, events: int) -> None:
@@ -176,6 +177,7 @@ class Market:
         self.done += events
 
     def asked(self, reads: int, seed: int) -> list[Asked]:
+        """So many requests, each with its candidates."""
         rng, t = np.random.default_rng(seed), int(self.log.events["t"].max())
         return [
             (

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.adapters.conftest import Server, redis_cluster, redis_server  # noqa: F401  # fixtures
-from tests.apps.conftest import LAPTOP, Client, Clock, listings
+from tests.apps.conftest import LAPTOP, START_MS, Client, Clock, listings
 
 from heirloom.apps.build import System
 from heirloom.apps.cli import main
@@ -28,12 +28,15 @@ DAY_MS = 86_400_000
 class Market:
     """A writer and its readers over one folder and one Redis."""
 
-    def __init__(self, folder: Path, url: str, *, shards: int = 1) -> None:
+    def __init__(
+        self, folder: Path, url: str, *, shards: int = 1, name: str = "", at: int = START_MS
+    ) -> None:
+        folder.mkdir(exist_ok=True)
         self.toml = folder / "market.toml"
         features = f'[features]\nstore = "redis"\nurl = "{url}"\nshards = {shards}\n'
         self.toml.write_text(LAPTOP.read_text(encoding="utf-8") + features, encoding="utf-8")
-        self.settings: Settings = load(self.toml, folder=folder / "data", name=folder.name)
-        self.clock = Clock()
+        self.settings: Settings = load(self.toml, folder=folder / "data", name=name or folder.name)
+        self.clock = Clock(at)
         self.opened: list[System] = []
         self.writer = self.open()
         self._stock = iter(listings())
@@ -188,6 +191,54 @@ def test_redis_dies_and_comes_back_empty(alone: tuple[Market, Server]) -> None:
     market.close()
     market.opened.clear()
     assert check(market.settings).holds
+
+
+@pytest.mark.engine("redis")
+def test_a_writer_that_died_writes_what_the_store_missed(alone: tuple[Market, Server]) -> None:
+    """Events that came after the last write, and no close: the rows that they changed, no more."""
+    market, _ = alone
+    market.trade(30)
+    market.settle()
+    reader = market.open(reader=True)
+    behind = market.writer.write_behind
+    assert behind is not None
+    behind._stop.set()
+    behind._thread.join()
+    market.trade(2)
+    market.opened.remove(market.writer)
+    market.writer.store.close()  # type: ignore[union-attr]
+    market.writer.write_behind = market.writer.store = None
+    market.writer.close()
+    market.writer = market.open()
+    market.settle()
+    again = market.writer.write_behind
+    assert again is not None
+    assert (again.filled, again.written > 0) == (0, True)
+    assert again.written < len(again._packer.keys()) / 2
+    for query in market.asked():
+        expect_same(reader.recommend(query), market.writer.recommend(query))
+
+
+@pytest.mark.engine("redis")
+def test_rows_of_another_log_are_not_taken_for_ours(alone: tuple[Market, Server]) -> None:
+    """The same name and server, another folder: its writer fills anew, a reader of ours refuses."""
+    market, server = alone
+    market.trade(20)
+    market.settle()
+    reader = market.open(reader=True)
+    market.opened.remove(market.writer)
+    market.writer.close()
+    name = market.settings.system.name
+    other = Market(market.toml.parent / "other", server.url, name=name, at=START_MS + 7)
+    other.trade(25)
+    other.settle()
+    assert other.writer.write_behind is not None
+    assert other.writer.write_behind.filled == 1
+    try:
+        with pytest.raises(StoreError, match="features of another log"):
+            reader.recommend(market.asked()[0])
+    finally:
+        other.close()
 
 
 @pytest.mark.engine("redis")

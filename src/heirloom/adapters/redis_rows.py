@@ -106,7 +106,7 @@ class RedisRows:
                     name: row for name, row in zip(names, values, strict=True) if row
                 }
                 written[told] = fingerprints(mine).tobytes()
-                written[prefix + b"mark"] = b"%d %d %d %d" % mark
+                written[prefix + b"mark"] = " ".join(map(str, mark)).encode()
                 with self._redis.pipeline(transaction=True) as pipeline:
                     pipeline.mset(written)
                     pipeline.expire(told, CHANGES_KEPT_S)
@@ -216,8 +216,11 @@ class RedisRows:
 
 
 def _mark(found: Any) -> Mark:
-    """A mark as it is written: its four numbers."""
-    return Mark(*map(int, found.split())) if found else EMPTY
+    """A mark as it is written: its four numbers, and what tells the log."""
+    if not found:
+        return EMPTY
+    n, newest_ms, run, turn, log = found.decode("ascii").split(" ")
+    return Mark(int(n), int(newest_ms), int(run), int(turn), log)
 
 
 def _joined(parts: Sequence[NDArray[np.uint32] | None]) -> NDArray[np.uint32] | None:

@@ -3,7 +3,7 @@
 import secrets
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from heirloom.core.errors import ConfigError, StoreError
 from heirloom.core.facts import Facts
 from heirloom.core.row_store import EMPTY, UNFINISHED, Mark, RowStore
 
+MISSED: Final = 100_000
+"""Where a store stands more log entries behind at the start, all rows are written anew."""
 _MARKS = 1 << 20
 """So many marks wait before those of one row are made one."""
 
@@ -37,11 +39,22 @@ class Packer(Protocol):
         """The rows as of n."""
 
 
+class Told(Protocol):
+    """The log that the writer folds."""
+
+    def mark(self, n: int) -> str:
+        """What tells its first n entries, 1 or more, from another log's."""
+
+    def facts(self, from_offset: int, to_offset: int) -> Facts:
+        """Entries of a range of offsets."""
+
+
 class WriteBehind:
     """Keeps a store at most a moment behind a state, in a thread of its own.
 
-    The store is filled anew whenever it does not stand where it was left: at the start, after it
-    lost its data, after another writer. While it cannot be reached, what changed stays marked and
+    The store is filled anew whenever it does not stand where it was left: after it lost its data,
+    after another writer; and at the start, unless it stands at an earlier offset of this very log:
+    then what changed since is written. While it cannot be reached, what changed stays marked and
     is tried again; then `trouble` says why and `behind` how many rows wait.
 
     Args:
@@ -52,6 +65,8 @@ class WriteBehind:
         seconds: from one write to the next, 0.05 to 0.2: the age of what readers see.
         rows: at most so many in one write. Where more wait, the store is UNFINISHED for readers
             until all are written.
+        log: whose entries the state folds; without, a store is taken for the state's own where it
+            stands at the same offset.
         tell: hears when writing begins to fail, and when it goes on.
 
     Attributes:
@@ -71,6 +86,7 @@ class WriteBehind:
         *,
         seconds: float = 0.1,
         rows: int = 20_000,
+        log: Told | None = None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         problems = [] if 0.05 <= seconds <= 0.2 else [f"seconds={seconds}; wanted 0.05 to 0.2"]
@@ -82,7 +98,7 @@ class WriteBehind:
         self.filled = 0
         self._store, self._packer, self._lock = store, packer, lock
         self._seconds, self._rows, self._tell = seconds, rows, tell
-        self._began = packer.n
+        self._began, self._log = packer.n, log
         self._rest = np.zeros((0, 2), np.int64)
         self._marked: list[NDArray[np.int64]] = []
         self._marks = 0
@@ -126,7 +142,7 @@ class WriteBehind:
                 n = UNFINISHED if len(self._rest) or self._marks else self._packer.n
                 mark = Mark(n, self._packer.newest_ms, left.run, left.turn + 1)
                 rows = self._packer.packed(keys)
-            self._tried = mark
+            mark = self._tried = mark._replace(log=self._log_mark(n))
             try:
                 self._store.put(keys, rows, mark)
             except StoreError:
@@ -139,14 +155,26 @@ class WriteBehind:
                 return
 
     def _begin(self, found: Mark) -> None:
-        """Go on where the store stands, if the state began there too; else write all rows."""
-        if self._left is None and found.run and found.n == self._began:
+        """Go on where the store stands, if the state came by there; else write all rows."""
+        if self._left is None and self._continues(found):
+            if self._log and found.n < self._began:
+                self._mark(self._packer.touched(self._log.facts(found.n, self._began)))
             self._left = found
             return
         self._rest = self._packer.keys()
         self._marked, self._marks = [], 0
         self._left = Mark(UNFINISHED, 0, 1 + secrets.randbits(48), 0)
         self.filled += 1
+
+    def _continues(self, found: Mark) -> bool:
+        """Whether a store stands where the state came by, and not long ago."""
+        missed = self._began - found.n
+        if found.n == UNFINISHED or not found.run or not 0 <= missed <= MISSED * bool(self._log):
+            return False
+        return found.log == self._log_mark(found.n)
+
+    def _log_mark(self, n: int) -> str:
+        return self._log.mark(n) if self._log and n > 0 else ""
 
     def _next(self) -> NDArray[np.int64]:
         """[rows, 2] what is to be written now: a filling's rows before what changed since."""

@@ -18,7 +18,7 @@ from heirloom.adapters.snapshots import Snapshots
 from heirloom.adapters.sqlite import SqliteLog
 from heirloom.adapters.write_behind import WriteBehind
 from heirloom.apps.registry import Registry, pick
-from heirloom.apps.row_stores import check_reader, row_store
+from heirloom.apps.row_stores import FoldedLog, check_reader, row_store
 from heirloom.apps.settings import Settings
 from heirloom.core.bundle import DataWindow, ModelBundle
 from heirloom.core.catalogue import DAY_MS, Catalogue
@@ -139,8 +139,16 @@ class System:
 
     def _catch_up(self) -> None:
         """A reader's catalogue, index and people to where the store of features stands."""
-        if self.reader and self.store is not None and (n := self.store.mark().n) > self.live.n:
-            self._follow(n)
+        if not self.reader or self.store is None:
+            return
+        mark = self.store.mark()
+        if mark.n > self.live.n:
+            self._follow(mark.n)
+            if self.live.n < mark.n or mark.log != recovery.mark_of(self.log, mark.n):
+                raise StoreError(
+                    f"{self.store}: it holds features of another log than {self.log.path}; see "
+                    "which writer writes to it: one system has one name, one log and one writer"
+                )
 
     def _follow(self, n: int) -> None:
         self.live.vocabulary.foresee(self.log.words(self.live.vocabulary.next_code))
@@ -150,9 +158,14 @@ class System:
         """The thread that writes features to their store, if they have one; begun."""
         if self.store is None:
             return None
-        packing = Packing(self.live.view, self.live.features)
-        seconds = self.settings.features.write_every_ms / 1_000
-        behind = WriteBehind(self.store, packing, self._lock, seconds=seconds, tell=logger.warning)
+        behind = WriteBehind(
+            self.store,
+            Packing(self.live.view, self.live.features),
+            self._lock,
+            seconds=self.settings.features.write_every_ms / 1_000,
+            log=FoldedLog(self.log),
+            tell=logger.warning,
+        )
         self.live.applied = behind.applied
         behind.start()
         return behind

@@ -1,11 +1,15 @@
 """Where online features live when more than one process answers: settings into a store of rows."""
 
 import os
+from dataclasses import dataclass
 
 from heirloom.apps.settings import Settings
 from heirloom.core.errors import ConfigError
+from heirloom.core.facts import Facts
+from heirloom.core.log import EventLog
 from heirloom.core.row_store import RowStore
 from heirloom.features.view import FeatureView
+from heirloom.pipelines.recovery import mark_of
 
 URL_VARIABLE = "HEIRLOOM_REDIS_URL"
 """In the environment: goes before the TOML's url, which is no place for a password."""
@@ -56,3 +60,18 @@ def check_reader(settings: Settings) -> None:
         )
     if problems:
         raise ConfigError("reader", problems)
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedLog:
+    """The log as adapters.write_behind asks it."""
+
+    log: EventLog
+
+    def mark(self, n: int) -> str:
+        """What tells its first n entries, 1 or more, from another log's."""
+        return mark_of(self.log, n)
+
+    def facts(self, from_offset: int, to_offset: int) -> Facts:
+        """Entries of a range of offsets."""
+        return self.log.facts(from_offset, to_offset)

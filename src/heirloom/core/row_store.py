@@ -18,12 +18,14 @@ class Mark(NamedTuple):
         newest_ms: time of the newest event applied.
         run: drawn by the writer when it begins, and when it fills the store anew.
         turn: how often it has written in this run.
+        log: what tells the log's first n entries from another log's; "" where nobody says.
     """
 
     n: int
     newest_ms: int
     run: int
     turn: int
+    log: str = ""
 
 
 EMPTY: Final = Mark(0, 0, 0, 0)

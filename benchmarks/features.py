@@ -1,6 +1,6 @@
 """The feature store's rows, part by part, written as one result.
 
-    python -m benchmarks.features [--part windows|view60|pit|online|fold|memory|parity]
+    python -m benchmarks.features [--part NAME]
 
 A part that was measured at this very commit is not measured again, so a run that was broken off
 goes on where it stood; each part takes under 40 minutes on two cores. Feast is measured beside it
@@ -10,7 +10,15 @@ where `make feast` has installed it.
 import argparse
 from collections.abc import Callable
 
-from benchmarks import feature_join, feature_online, feature_view, feature_windows, parity, record
+from benchmarks import (
+    feature_join,
+    feature_online,
+    feature_view,
+    feature_windows,
+    parity,
+    record,
+    redis_rows,
+)
 from benchmarks.parts import measured
 from benchmarks.record import Row
 
@@ -22,6 +30,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "fold": feature_online.fold_rows,
     "memory": feature_online.memory_rows,
     "parity": parity.parity_rows,
+    "redis": redis_rows.rows,
 }
 
 

@@ -14,7 +14,7 @@ from heirloom.adapters.redis_rows import RedisRows
 from heirloom.adapters.write_behind import WriteBehind
 from heirloom.core.errors import ConfigError, StoreError
 from heirloom.core.facts import Facts
-from heirloom.core.row_store import UNFINISHED
+from heirloom.core.row_store import EMPTY, UNFINISHED, Mark, fingerprints
 from heirloom.features.library import marketplace_view
 from heirloom.features.rows import Packing
 from heirloom.pipelines.stored import StoredFeatures
@@ -119,20 +119,39 @@ def test_a_row_of_another_version_is_refused(redis_server) -> None:
     keys = writer.behind._packer.keys()
     rows = writer.behind._packer.packed(keys)
     other = np.uint32(int(VIEW.version, 16) ^ 1).tobytes()
-    store.put(keys, [row[:4] + other + row[8:] for row in rows], writer.state.n)
+    mark = Mark(writer.state.n, 0, 1, 1)
+    store.put(keys, [row[:4] + other + row[8:] for row in rows], mark)
     with pytest.raises(StoreError, match=f"wanted marketplace@{VIEW.version}"):
         StoredFeatures(VIEW, store).lookup(random_request(4, 1), CANDIDATES)
 
 
-def test_an_empty_row_takes_away_what_stood_there(redis_server) -> None:
-    store = RedisRows(redis_server.url, named())
+@pytest.mark.parametrize(("engine", "shards"), [("redis_server", 1), ("redis_cluster", 3)])
+def test_an_empty_row_takes_away_what_stood_there(request, engine: str, shards: int) -> None:
+    store = RedisRows(request.getfixturevalue(engine).url, named(), shards=shards)
     keys = np.array([[7, 0], [7, 1], [0, 0]], np.int64)
-    store.put(keys[:2], [b"seven", b"eight"], 3)
+    store.put(keys[:2], [b"seven", b"eight"], Mark(3, 30, 5, 1))
     assert store.get(keys).rows == [b"seven", b"eight", None]
-    store.put(keys[:1], [b""], 4)
+    store.put(keys[:1], [b""], Mark(4, 40, 5, 2))
     read = store.get(keys)
-    assert (read.rows, read.n, read.newest) == ([None, b"eight", None], 4, 4)
-    assert store.offset() == 4
+    assert (read.rows, read.mark) == ([None, b"eight", None], Mark(4, 40, 5, 2))
+    assert store.mark() == read.mark
+
+
+@pytest.mark.parametrize(("engine", "shards"), [("redis_server", 1), ("redis_cluster", 3)])
+def test_a_read_says_what_changed_since(request, engine: str, shards: int) -> None:
+    """Since the last turn, since one long ago, and not at all where nobody can know."""
+    store = RedisRows(request.getfixturevalue(engine).url, named(), shards=shards)
+    keys = np.array([[7 + i, i % 3] for i in range(40)], np.int64)
+    marks = [Mark(turn, 1, 9, turn) for turn in range(1, 41)]
+    for mark in marks:
+        store.put(keys[mark.turn - 1 : mark.turn], [b"row"], mark)
+    for since in (39, 36, 31, 1):
+        changed = store.get(keys[:1], marks[since]).changed
+        assert changed is not None
+        assert sorted(changed) == sorted(fingerprints(keys[since + 1 :]))
+    assert store.get(keys[:1], Mark(39, 1, 8, 39)).changed is None
+    assert store.get(keys[:1], EMPTY).changed is None
+    assert store.get(keys[:1], Mark(50, 1, 9, 50)).changed is None
 
 
 def test_redis_gone_and_back(tmp_path_factory) -> None:
@@ -166,15 +185,24 @@ def test_redis_gone_and_back(tmp_path_factory) -> None:
 def test_a_store_being_filled_says_so(redis_server) -> None:
     """Written in parts, it has an offset only once the last part stands."""
     store, told = RedisRows(redis_server.url, named()), []
+    reader = StoredFeatures(VIEW, RedisRows(redis_server.url, store._where.split()[-1]))
     put = store.put
-    store.put = lambda keys, rows, n: (told.append((len(keys), n)), put(keys, rows, n))  # type: ignore[method-assign]
+
+    def telling(keys, rows, mark) -> None:
+        put(keys, rows, mark)
+        told.append((len(keys), mark.n))
+        if mark.n == UNFINISHED:
+            with pytest.raises(StoreError, match="is filling it"):
+                reader.lookup(random_request(8, 1), CANDIDATES)
+
+    store.put = telling  # type: ignore[method-assign]
     writer = Writer(store, rows=10)
     log = random_log(8, 200)
     writer.take(log)
     writer.behind.flush()
     assert len(told) > 2
     assert all((rows, n) == (10, UNFINISHED) for rows, n in told[:-1])
-    assert told[-1][1] == store.offset() == writer.state.n
+    assert told[-1][1] == store.mark().n == writer.state.n
     expect_same(StoredFeatures(VIEW, store), writer, 8, log)
 
 
@@ -204,12 +232,12 @@ def test_it_writes_by_itself(redis_server) -> None:
     for start in range(0, 200, 20):
         writer.take(log[start : start + 20])
     deadline = time.monotonic() + 30
-    while store.offset() != writer.state.n and time.monotonic() < deadline:
+    while store.mark().n != writer.state.n and time.monotonic() < deadline:
         time.sleep(0.01)
     expect_same(StoredFeatures(VIEW, store), writer, 10, log)
     writer.take(random_log_after(log))
     writer.behind.close()
-    assert store.offset() == writer.state.n == len(log) + 1
+    assert store.mark().n == writer.state.n == len(log) + 1
     assert writer.behind.trouble == ""
 
 
@@ -222,7 +250,7 @@ def random_log_after(log: Facts) -> Facts:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"(?s)0 shards.*url 'http"):
+    with pytest.raises(ConfigError, match=r"(?s)0 shards.*url: "):
         RedisRows("http://nowhere", "a@b", shards=0)
     with pytest.raises(ConfigError, match=r"(?s)seconds=5; wanted.*rows=0"):
         WriteBehind(None, None, threading.Lock(), seconds=5, rows=0)  # type: ignore[arg-type]

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heirloom.core.errors import InputError, StoreError
+from heirloom.core.event import KIND_CODE
 from heirloom.core.facts import Facts
+from heirloom.core.row_store import EMPTY, Mark, RowsRead, fingerprints
+from heirloom.features import row_kernel
 from heirloom.features.library import marketplace_view, rental_view
 from heirloom.features.rows import Packing, Unpacking
 from heirloom.features.view import FeatureView
@@ -38,7 +41,8 @@ class Store(dict):
         self.view = view
         self.state = view.state()
         self.packing = Packing(view, self.state)
-        self.n = 0
+        self.mark = EMPTY
+        self.turns = []
 
     def take(self, log: Facts) -> None:
         self.state.apply(log)
@@ -46,19 +50,29 @@ class Store(dict):
 
     def write(self, keys) -> None:
         self.update(zip(map(tuple, keys.tolist()), self.packing.packed(keys), strict=True))
-        self.n = self.packing.n
+        self.turns.append(fingerprints(keys))
+        self.mark = Mark(self.packing.n, self.packing.newest_ms, 1, len(self.turns))
+
+    def rows(self, keys) -> list[bytes | None]:
+        return [self.get(tuple(key)) for key in keys.tolist()]
+
+    def answer(self, keys, since: Mark) -> RowsRead:
+        changed = None
+        if since.run:
+            changed = np.concatenate([np.zeros(0, np.uint32), *self.turns[since.turn :]])
+        return RowsRead(self.rows(keys), self.mark, changed)
 
     def read(self, reader: Unpacking, request, slots):
-        """(values, how many reads it took)"""
-        for reads in range(1, 4):
-            keys = reader.wanted(request, slots)
-            rows = [self.get(tuple(key)) for key in keys.tolist()]
-            state = reader.unpacked(slots, keys, rows, self.n)
-            if state is not None:
-                batch = state.lookup(request, np.arange(len(slots), dtype=np.int32))
-                assert batch.n == self.n
-                return batch.values, reads
-        raise AssertionError("the attributes of a listing do not settle")
+        """(values, how many rows each read took)"""
+        asked = []
+        reader.ask(request, slots)
+        while len(keys := reader.lacking()):
+            asked.append(len(keys))
+            assert len(asked) < 4, "the attributes of a listing do not settle"
+            reader.take(keys, self.answer(keys, reader.mark))
+        batch = reader.state.lookup(request, np.arange(len(slots), dtype=np.int32))
+        assert batch.n == self.mark.n
+        return batch.values, asked
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -110,14 +124,70 @@ def test_the_second_read_is_the_exception() -> None:
     store, reader = Store(view), Unpacking(view)
     store.take(log)
     request = random_request(5, int(log.events["t"].max()))
-    assert [store.read(reader, request, CANDIDATES)[1] for _ in range(3)] == [2, 1, 1]
+    asked = [len(store.read(reader, request, CANDIDATES)[1]) for _ in range(3)]
+    assert asked == [2, 1, 1]
     edit = Facts(log.events[:1].copy(), log.listings[:1].copy(), log.starts[:2])
     edit.events["seq"], edit.events["kind"] = len(log), 1
     edit.listings["slot"], edit.listings["brand"] = 3, 3 - log.listings["brand"][0] + 5
     store.take(edit)
-    values, reads = store.read(reader, request, CANDIDATES)
-    assert reads == 2
+    values, asked = store.read(reader, request, CANDIDATES)
+    assert len(asked) == 2
     assert same_bytes(values, store.state.lookup(request, CANDIDATES).values)
+
+
+def test_shared_rows_are_read_when_they_are_new_or_changed() -> None:
+    """A request reads its listings' rows and its person's; of the others, what it does not have."""
+    view = VIEWS["marketplace"]
+    log = random_log(5, 300)
+    store, reader = Store(view), Unpacking(view)
+    store.take(log[:100])
+    request = random_request(5, int(log.events["t"].max()))
+    store.read(reader, request, CANDIDATES)
+    own = len(CANDIDATES) + (request.person > 0)
+    assert store.read(reader, request, CANDIDATES)[1] == [own]
+    alone = Facts(log.events[100:101].copy(), log.listings[:1].copy(), log.starts[:2])
+    alone.events["kind"], alone.events["person"] = KIND_CODE["sold"], 0
+    alone.listings["slot"] = 0  # its brand, seller and so on are others: some that others have
+    store.take(alone)
+    values, asked = store.read(reader, request, CANDIDATES)
+    shared = {tuple(key) for key in store.packing.touched(alone).tolist() if key[0] >> 56 > 2}
+    assert asked[0] == own
+    assert sum(asked[1:]) <= len(shared) + own
+    assert same_bytes(values, store.state.lookup(request, CANDIDATES).values)
+
+
+def test_listings_that_change_between_two_reads_are_read_again() -> None:
+    """What was read first and what was read second are of one offset, whatever was written."""
+    view = VIEWS["marketplace"]
+    log = random_log(5, 300)
+    store, reader = Store(view), Unpacking(view)
+    store.take(log[:200])
+    request = random_request(5, int(log.events["t"].max()))
+    reader.ask(request, CANDIDATES)
+    for cut in (220, 240, 260, 280, 300):
+        keys = reader.lacking()
+        reader.take(keys, store.answer(keys, reader.mark))
+        store.take(log[cut - 20 : cut])
+    while len(keys := reader.lacking()):
+        reader.take(keys, store.answer(keys, reader.mark))
+    values = reader.state.lookup(request, np.arange(len(CANDIDATES), dtype=np.int32)).values
+    expected = view.state()
+    expected.apply(log[: reader.mark.n])
+    assert same_bytes(values, expected.lookup(request, CANDIDATES).values)
+
+
+def test_a_reader_without_room_keeps_what_one_request_needs() -> None:
+    view = VIEWS["marketplace"]
+    log = random_log(6, 300)
+    store, reader = Store(view), Unpacking(view, room=1)
+    for start in range(0, 300, 50):
+        store.take(log[start : start + 50])
+        request = random_request(start, int(log.events["t"].max()))
+        reader.ask(request, CANDIDATES)
+        while len(keys := reader.lacking()):
+            reader.take(keys, store.answer(keys, reader.mark))
+        values = reader.state.lookup(request, np.arange(len(CANDIDATES), dtype=np.int32)).values
+        assert same_bytes(values, store.state.lookup(request, CANDIDATES).values)
 
 
 def test_an_empty_store_knows_nothing() -> None:
@@ -137,45 +207,71 @@ def test_a_missing_listing_reads_as_one_never_listed() -> None:
     request = random_request(3, int(log.events["t"].max()))
     store.read(reader, request, CANDIDATES)
     slot = np.array([3], np.int32)
-    del store[tuple(reader.wanted(request, slot)[0].tolist())]
-    values, reads = store.read(reader, request, slot)
-    assert reads == 2
+    reader.ask(request, slot)
+    del store[tuple(reader.lacking()[0].tolist())]
+    values, _ = store.read(reader, request, slot)
     never = np.array([77], np.int32)
     assert same_bytes(values, store.state.lookup(request, never).values)
 
 
 def rows_of_some_request():
+    """A reader, the keys of all rows that a request needs, and these."""
     view = VIEWS["marketplace"]
     log = random_log(7, 300)
-    store, reader = Store(view), Unpacking(view)
+    store, first, reader = Store(view), Unpacking(view), Unpacking(view)
     store.take(log)
     request = random_request(2, int(log.events["t"].max()))
-    store.read(reader, request, CANDIDATES)
-    keys = reader.wanted(request, CANDIDATES)
-    return reader, keys, [store.get(tuple(key)) for key in keys.tolist()]
+    store.read(first, request, CANDIDATES)
+    reader._known = first._known
+    reader.ask(request, CANDIDATES)
+    keys = reader.lacking()
+    return reader, request, keys, store.rows(keys)
+
+
+MARK = Mark(1, START_MS, 1, 1)
 
 
 def test_a_row_of_another_version_is_refused() -> None:
     view = FeatureView("marketplace", VIEWS["marketplace"].features[:-1])
-    _, keys, rows = rows_of_some_request()
+    _, request, keys, rows = rows_of_some_request()
+    reader = Unpacking(view)
+    reader.ask(request, CANDIDATES)
     with pytest.raises(StoreError, match=f"version {VIEWS['marketplace'].version}.*{view.version}"):
-        Unpacking(view).unpacked(CANDIDATES, keys, rows, 1)
+        reader.take(keys, RowsRead(rows, MARK, None))
 
 
 @_settings(60)
 @given(data=st.data())
 def test_a_damaged_row_is_refused_or_read_within_bounds(data: st.DataObject) -> None:
     """Cut anywhere: refused. Any word flipped: refused, or read without touching other memory."""
-    reader, keys, rows = rows_of_some_request()
+    reader, request, keys, rows = rows_of_some_request()
     k = data.draw(st.sampled_from([k for k, row in enumerate(rows) if row]))
     row = rows[k]
     cut = data.draw(st.integers(1, len(row) - 1))
     with pytest.raises(StoreError, match=r"damaged|version"):
-        reader.unpacked(CANDIDATES, keys, [*rows[:k], row[:cut], *rows[k + 1 :]], 1)
+        reader.take(keys, RowsRead([*rows[:k], row[:cut], *rows[k + 1 :]], MARK, None))
     words = np.frombuffer(row, np.int32).copy()
     words[data.draw(st.integers(0, len(words) - 1))] ^= data.draw(st.integers(1, 2**31 - 1))
+    reader.ask(request, CANDIDATES)
     with suppress(StoreError):
-        reader.unpacked(CANDIDATES, keys, [*rows[:k], words.tobytes(), *rows[k + 1 :]], 1)
+        reader.take(keys, RowsRead([*rows[:k], words.tobytes(), *rows[k + 1 :]], MARK, None))
+    reader.ask(request, CANDIDATES)
+    reader.take(keys, RowsRead(rows, MARK, None))
+    assert len(reader.lacking()) == 0
+
+
+def test_a_key_has_one_fingerprint() -> None:
+    """As stores make them and as the reader finds its rows by them."""
+    rng = np.random.default_rng(1)
+    keys = rng.integers(1, 1 << 55, (200, 2))
+    keys[:, 1] &= (1 << 28) - 1
+    kept, unsorted = row_kernel.held(512), row_kernel.held(200)
+    unsorted.keys[:] = keys
+    unsorted.keys[:, 1] = keys[:, 1] << 1 | 1
+    row_kernel.rehold(unsorted, kept)
+    row_kernel.forget(kept, fingerprints(keys[:150]))
+    still = {tuple(row) for row in kept.keys[kept.keys[:, 1] & 1 == 1].tolist()}
+    assert still == {(key, third << 1 | 1) for key, third in keys[150:].tolist()}
 
 
 def test_facts_that_the_state_has_not_applied_are_refused() -> None:

@@ -7,7 +7,7 @@ read there, all others here. Why SQLite: docs/adr/0002-event-log-on-sqlite.md.
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -411,6 +411,19 @@ class SqliteLog:
         """See EventLog.vocabulary."""
         with self._snapshot() as (db, _):
             return Vocabulary(db.execute("SELECT field, code, text FROM vocabulary ORDER BY 1, 2"))
+
+    def words(self, next_code: Callable[[str], int]) -> list[tuple[str, int, str]]:
+        """(field, code, text) of the vocabulary from a code on, 1 or more, for each field."""
+        found: list[tuple[str, int, str]] = []
+        with self._snapshot() as (db, _):
+            field = ""
+            while True:
+                least = "SELECT min(field) FROM vocabulary WHERE field > ?"
+                field = db.execute(least, (field,)).fetchone()[0]
+                if field is None:
+                    return found
+                query = "SELECT * FROM vocabulary WHERE field = ? AND code >= ? ORDER BY code"
+                found += db.execute(query, (field, next_code(field))).fetchall()
 
     def end(self) -> int:
         """See EventLog.end."""

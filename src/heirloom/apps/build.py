@@ -16,7 +16,9 @@ from heirloom.adapters.lake import ParquetLake
 from heirloom.adapters.slate_records import ParquetRecords
 from heirloom.adapters.snapshots import Snapshots
 from heirloom.adapters.sqlite import SqliteLog
+from heirloom.adapters.write_behind import WriteBehind
 from heirloom.apps.registry import Registry, pick
+from heirloom.apps.row_stores import FoldedLog, check_reader, row_store
 from heirloom.apps.settings import Settings
 from heirloom.core.bundle import DataWindow, ModelBundle
 from heirloom.core.catalogue import DAY_MS, Catalogue
@@ -26,12 +28,14 @@ from heirloom.core.log import EventLog, Rejected
 from heirloom.core.query import Query, Request
 from heirloom.core.slate import AHEAD_OF_LOG, Candidates, Degraded, Slate
 from heirloom.encoders.hashed import Hashed
+from heirloom.features.rows import Packing
 from heirloom.features.view import FeatureView
 from heirloom.pipelines import recovery
 from heirloom.pipelines.ingest import Ingest, Report
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.recovery import Folded
 from heirloom.pipelines.serve import Policy, recommend, record, retrieve
+from heirloom.pipelines.stored import StoredFeatures
 from heirloom.pipelines.train import Progress, Recipe, Trained, evaluate, held_out, train
 from heirloom.ranking.gains import GAINS
 from heirloom.ranking.ranker import Ranker
@@ -46,16 +50,20 @@ class System:
     Reads and writes of the live state take one lock, so that a request sees all of an event or
     nothing of it.
 
+    One process writes the log and folds features. Where the settings name a store for these, it
+    writes them there a moment later, and any number of readers answer beside it.
+
     Args:
         settings: one TOML.
         registry: what its names stand for; default: what is installed.
         answering: load the published bundle. Without, a system can still take events in and
             train, also when that bundle no longer fits the view.
+        reader: answer beside the writer: read the log only, and features from their store.
         clock: ms since 1970 UTC.
 
     Raises:
-        ConfigError: the policy names what is not there, the view is not what was published, or
-            the bundle is of another view.
+        ConfigError: a reader that could not answer; the policy names what is not there, the view
+            is not what was published, or the bundle is of another view.
         BundleError, StoreError: what lies in the folder is damaged, or in use.
     """
 
@@ -65,6 +73,7 @@ class System:
         *,
         registry: Registry | None = None,
         answering: bool = True,
+        reader: bool = False,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.settings = settings
@@ -81,23 +90,30 @@ class System:
         self.published = publications.read(self.folder)
         if self.published is not None:
             self.published.check(view_of(settings, self.registry))
-        self.log = open_log(self.folder)
+        self.reader = reader
+        if reader:
+            check_reader(settings)
+        self.store = row_store(settings, view_of(settings, self.registry))
+        self.log = open_log(self.folder, read_only=reader)
         self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
         self._snapshots = Snapshots(self.folder / "snapshots")
         self.live = self.empty_live()
-        found = recovery.fitting(
-            self.live.view,
-            self.log,
-            self._snapshots.latest(recovery.name_of(self.live.view), logger.warning),
-            logger.warning,
+        found = (
+            None
+            if reader
+            else recovery.fitting(
+                self.live.view,
+                self.log,
+                self._snapshots.latest(recovery.name_of(self.live.view), logger.warning),
+                logger.warning,
+            )
         )
         self.restored_to = found.n if found else 0
         if found:
             self.live.restore(found.features, found.people)
         self._snapshot_due = self.restored_to + settings.system.snapshot_every
-        self.live.replay(self.log.read())
-        self.live.vocabulary.know_all()
         try:
+            self._begin()
             self.policy = self._published() if answering else self._policy_of(None, "")
             self.policy.check(self.live, self.published)
         except HeirloomError:
@@ -117,28 +133,93 @@ class System:
         )
         self.records = ParquetRecords(self.folder / "slates")
         self._writing: threading.Thread | None = None
+        self.write_behind = None if reader else self._write_behind()
+
+    def _begin(self) -> None:
+        """Fold the log: to its end; a reader, to where the store of features stands."""
+        if self.store is not None and self.reader:
+            self.live.read_features_from(StoredFeatures(self.live.view, self.store), self._follow)
+            self._catch_up()
+            return
+        self.live.replay(self.log.read())
+        self.live.vocabulary.know_all()
+
+    def _catch_up(self) -> None:
+        """A reader's catalogue, index and people to where the store of features stands."""
+        if not self.reader or self.store is None:
+            return
+        mark = self.store.mark()
+        if mark.n > self.live.n:
+            self._follow(mark.n)
+            if self.live.n < mark.n or mark.log != recovery.mark_of(self.log, mark.n):
+                raise StoreError(
+                    f"{self.store}: it holds features of another log than {self.log.path}; see "
+                    "which writer writes to it: one system has one name, one log and one writer"
+                )
+
+    def _follow(self, n: int) -> None:
+        self.live.vocabulary.foresee(self.log.words(self.live.vocabulary.next_code))
+        self.live.replay(self.log.read(self.live.n, n))
+
+    def _write_behind(self) -> WriteBehind | None:
+        """The thread that writes features to their store, if they have one; begun."""
+        if self.store is None:
+            return None
+        behind = WriteBehind(
+            self.store,
+            Packing(self.live.view, self.live.features),
+            self._lock,
+            seconds=self.settings.features.write_every_ms / 1_000,
+            log=FoldedLog(self.log),
+            tell=logger.warning,
+        )
+        self.live.applied = behind.applied
+        behind.start()
+        return behind
 
     def empty_live(self, *, retrievers: bool = True) -> Live:
         """A state that has folded nothing yet; it shares the log's codes."""
         return empty_live(self.settings, self.registry, self.log, retrievers=retrievers)
 
     def ingest(self, events: Iterable[Event | Rejected], *, source: str = "api") -> Report:
-        """Take events over; durable and folded when it returns."""
+        """Take events over; durable and folded when it returns.
+
+        Raises:
+            InputError: this is a reader.
+        """
+        self._check_writer()
         with self._lock:
             report = self._ingest.ingest(events, now_ms=self.now_ms(), source=source)
             self._snapshot_if_due()
         return report
 
     def ingest_history(self, events: Iterable[Event | Rejected], *, source: str) -> Report:
-        """Take over events of the past, each as if it had come when it happened."""
+        """Take over events of the past, each as if it had come when it happened.
+
+        Raises:
+            InputError: this is a reader.
+        """
+        self._check_writer()
         with self._lock:
             report = self._ingest.ingest(events, now_ms=None, source=source)
             self._snapshot_if_due()
         return report
 
+    def _check_writer(self) -> None:
+        if self.reader:
+            raise InputError(
+                f"events came to a reader of {self.folder}; send them to its writer, the process "
+                "that serves without --reader"
+            )
+
     def recommend(self, query: Query) -> Slate:
-        """The slate for a query; its record is written in the background."""
+        """The slate for a query; its record is written in the background.
+
+        Raises:
+            StoreError: a reader cannot reach the store of features, or it is being filled.
+        """
         with self._lock:
+            self._catch_up()
             slate = recommend(query, self.policy, self.live)
             if self._ingest.failure is not None:
                 reason = f"ahead of the log, a write failed: {self._ingest.failure}; start again"
@@ -285,6 +366,10 @@ class System:
         if self._writing:
             self._writing.join()
         self._snapshots.close()
+        if self.write_behind:
+            self.write_behind.close()
+        if self.store:
+            self.store.close()
         self.records.close()
         self.log.close()
         self.anteroom.close()

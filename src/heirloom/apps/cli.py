@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from heirloom.apps.cli_features import features
-from heirloom.apps.options import LAPTOP, Folder, SystemFile
+from heirloom.apps.options import LAPTOP, AsReader, Folder, SystemFile
 from heirloom.apps.options import settings_of as _settings
 from heirloom.apps.progress import Bars
 from heirloom.core.errors import HeirloomError
@@ -132,6 +132,7 @@ def serve(
     folder: Folder = None,
     host: Annotated[str | None, typer.Option(help="In place of the TOML's.")] = None,
     port: Annotated[int | None, typer.Option(help="In place of the TOML's; 0 picks one.")] = None,
+    reader: AsReader = False,
 ) -> None:
     """Serve the API and the shop window until Ctrl-C."""
     from heirloom.apps.build import System
@@ -139,7 +140,7 @@ def serve(
 
     settings = _settings(system, folder)
     run(
-        System(settings),
+        System(settings, reader=reader),
         host=host or settings.http.host,
         port=settings.http.port if port is None else port,
     )
@@ -157,11 +158,12 @@ def recommend(
     k: Annotated[int, typer.Option(min=1, max=200, help="How many.")] = 10,
     system: SystemFile = LAPTOP,
     folder: Folder = None,
+    reader: AsReader = False,
 ) -> None:
     """Print one slate, with the reasons."""
     from heirloom.apps.build import System
 
-    built = System(_settings(system, folder))
+    built = System(_settings(system, folder), reader=reader)
     try:
         query = Query(
             surface=surface.value,

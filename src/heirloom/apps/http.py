@@ -24,7 +24,7 @@ from heirloom.apps.problems import ProblemError, problem_response
 from heirloom.apps.shop import Shop
 from heirloom.apps.web.pages import Window
 from heirloom.apps.wire import MAX_BODY, ProblemOut
-from heirloom.core.errors import InputError
+from heirloom.core.errors import InputError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,11 @@ def application(
     async def on_input_error(request: Request, error: Exception) -> Response:
         return await on_problem(request, ProblemError(422, str(error)))
 
+    async def on_store_error(request: Request, error: Exception) -> Response:
+        log.error("%s %s: %s", request.method, request.url.path, error)
+        detail = "What this server answers from cannot be reached now; try again in a moment."
+        return await on_problem(request, ProblemError(503, detail))
+
     async def on_http_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise error
@@ -99,6 +104,7 @@ def application(
         exception_handlers={
             ProblemError: on_problem,
             InputError: on_input_error,
+            StoreError: on_store_error,
             HTTPException: on_http_error,
         },
         lifespan=lifespan,

@@ -16,6 +16,10 @@ Folder = Annotated[
     Path | None,
     typer.Option("--folder", help="Where the system's data lies, in place of the TOML's."),
 ]
+AsReader = Annotated[
+    bool,
+    typer.Option("--reader", help="Beside the writer: features from their store, no events."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For a machine to read.")]
 
 

@@ -56,6 +56,27 @@ class TrainingPart(_Part):
     gate: dict[str, float] = {}
 
 
+class FeaturesPart(_Part):
+    """Where online features live: in the process that folds the log, or where many read them."""
+
+    store: Literal["embedded", "redis"] = "embedded"
+    url: str = "redis://127.0.0.1:6379/0"
+    """redis://, rediss:// or unix://; the environment's HEIRLOOM_REDIS_URL goes before it."""
+    shards: int = Field(default=1, ge=1, le=16_384)
+    """Into how many parts a Redis Cluster may divide the rows. Writer and readers must agree."""
+    write_every_ms: int = Field(default=100, ge=50, le=200)
+    """How often the writer writes what changed: the age of what readers see."""
+    timeout_ms: int = Field(default=1_000, ge=10, le=60_000)
+    """How long an answer of the store may take."""
+
+    @field_validator("url")
+    @classmethod
+    def _of_redis(cls, url: str) -> str:
+        if not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("wanted redis://host:port/number, rediss://… or unix://path")
+        return url
+
+
 class HttpPart(_Part):
     """The door."""
 
@@ -70,6 +91,7 @@ class Settings(_Part):
     system: SystemPart
     policy: PolicyPart
     training: TrainingPart = TrainingPart()
+    features: FeaturesPart = FeaturesPart()
     http: HttpPart = HttpPart()
     rates: dict[str, float] = {}
     """What one unit of another currency is worth in the system's: {"USD": 0.92}."""

@@ -73,6 +73,36 @@ class Vocabulary:
         for field in list(self._ahead):
             self.know(field)
 
+    def foresee(self, entries: Iterable[tuple[str, int, str]]) -> None:
+        """Codes that the log's writer gave meanwhile: each is known from its entry on.
+
+        Args:
+            entries: (field, code, text), by code from `next_code` of each field on.
+
+        Raises:
+            StoreError: a code is left out.
+
+        >>> vocabulary = Vocabulary([("brand", 1, "Arket")])
+        >>> vocabulary.foresee([("brand", 2, "Cos")])
+        >>> vocabulary.find("brand", "Cos"), vocabulary.code("brand", "Cos")
+        (0, 2)
+        """
+        new: dict[str, list[str]] = {}
+        for field, code, text in entries:
+            words = new.setdefault(field, [])
+            if code != self.next_code(field) + len(words):
+                raise StoreError(
+                    f"vocabulary: {field} code {code} came where {self.next_code(field)} is next; "
+                    "the log was replaced by another: start again"
+                )
+            words.append(text)
+        for field, words in new.items():
+            self._ahead[field] = words[::-1] + self._ahead.get(field, [])
+
+    def next_code(self, field: str) -> int:
+        """The code that the field's next new string gets."""
+        return self.size(field) + len(self._ahead.get(field, []))
+
     @property
     def rewinding(self) -> bool:
         """Whether there are codes that are not known again yet."""

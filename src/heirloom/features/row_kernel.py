@@ -51,6 +51,22 @@ class Pairs(NamedTuple):
     meta: Array
 
 
+class Held(NamedTuple):
+    """Which shared rows a reader keeps: an open-addressing map by fingerprint.
+
+    keys: [capacity, 2] int64 the row's key (0: empty); its third code, and in the lowest bit
+    whether the row still is what the store holds. meta: [1] int64 how many keys.
+    """
+
+    keys: Array
+    meta: Array
+
+
+def held(capacity: int) -> Held:
+    """Nothing kept, with room for so many entries, empty ones included."""
+    return Held(np.zeros((capacity, 2), np.int64), np.zeros(1, np.int64))
+
+
 def key_set(size: int) -> NDArray[np.int64]:
     """An empty set for so many keys."""
     return np.zeros((1 << max(4, int(2 * size - 1).bit_length()), 2), np.int64)
@@ -347,48 +363,125 @@ def pack(
     return len(keys)
 
 
+@_inner
+def _fingerprint(key: Any, third: Any) -> Any:
+    """As core.row_store.fingerprints."""
+    mixed = (np.uint64(key) ^ (np.uint64(third) << np.uint64(17))) * _MIX
+    mixed = (mixed ^ (mixed >> np.uint64(29))) * _MIX_2
+    return np.int64(mixed >> np.uint64(32))
+
+
+@_inner
+def _held_place(keys: Array, key: Any, third: Any) -> Any:
+    """Index of a row in Held.keys, or of the empty place where it belongs."""
+    i: Any = (_fingerprint(key, third) * len(keys)) >> 32
+    while keys[i, 0] != 0 and (keys[i, 0] != key or keys[i, 1] >> 1 != third):
+        i += 1
+        if i == len(keys):
+            i = np.int64(0)
+    return i
+
+
+@_compiled
+def forget(kept: Held, changed: Array) -> None:
+    """Rows with these fingerprints are not what the store holds any more."""
+    keys = kept.keys
+    for c in range(len(changed)):
+        fingerprint = np.int64(changed[c])
+        i: Any = (fingerprint * len(keys)) >> 32
+        while keys[i, 0] != 0:
+            if keys[i, 1] & 1 and _fingerprint(keys[i, 0], keys[i, 1] >> 1) == fingerprint:
+                keys[i, 1] ^= 1
+            i += 1
+            if i == len(keys):
+                i = np.int64(0)
+
+
+@_compiled
+def rehold(old: Held, new: Held) -> None:
+    """Put all rows kept into a larger, empty map."""
+    for i in range(len(old.keys)):
+        if old.keys[i, 0] != 0:
+            j = _held_place(new.keys, old.keys[i, 0], old.keys[i, 1] >> 1)
+            new.keys[j, 0] = old.keys[i, 0]
+            new.keys[j, 1] = old.keys[i, 1]
+    new.meta[0] = old.meta[0]
+
+
+@_compiled
+def meets(changed: Array, mine: Array, seen: Array) -> bool:
+    """Whether two lists of fingerprints have one in common. seen: zeros [2^k], room to work in."""
+    mask = np.int64(len(seen) - 1)
+    for m in range(len(mine)):
+        i: Any = np.int64(mine[m]) & mask
+        while seen[i] != 0:
+            i = (i + 1) & mask
+        seen[i] = np.int64(mine[m]) + 1
+    for c in range(len(changed)):
+        fingerprint = np.int64(changed[c])
+        i = fingerprint & mask
+        while seen[i] != 0:
+            if seen[i] == fingerprint + 1:
+                return True
+            i = (i + 1) & mask
+    return False
+
+
 @_compiled
 def wanted(
-    tables: Tables, groups: Array, asked: Array, known: Array, seen: Array, out: Array
+    tables: Tables,
+    groups: Array,
+    shared: Array,
+    asked: Array,
+    known: Array,
+    kept: Held,
+    seen: Array,
+    out: Array,
 ) -> int:
-    """Keys of the shared rows and the person's row that a lookup reads, each once; how many.
+    """Keys of the shared rows that a lookup reads and that are not kept, each once; how many.
 
     Args:
         tables: the view's plan.
         groups: [families, 2], rows._groups.
+        shared: a family of each group of shared rows.
         asked: codes, as kernel.Scratch has them, of the request; those of listings mean nothing.
         known: [candidates, LISTING_CODES] codes of the listings.
+        kept: rows that need not be read.
         seen: an empty set, written to.
-        out: [candidates * shared groups + 1, 2] written to.
+        out: [candidates * shared groups, 2] written to; those asked for stand there first.
     """
-    families = tables.families
-    count = 0
-    if asked[kernel.K_PERSON] > 0:
-        out[0, 0] = _row_key(PERSON_ROW, asked[kernel.K_PERSON], 0)
-        out[0, 1] = 0
-        count = 1
+    families, keys = tables.families, kept.keys
+    asked_for, count = np.int64(0), 0
     for i in range(len(known)):
         for c in range(kernel.LISTING_CODES):
             asked[kernel.K_LISTING + c] = known[i, c]
-        before = np.int64(0)
-        for f in range(len(families)):
-            if groups[f, 1] != OWN or groups[f, 0] == before:
-                continue
-            before = groups[f, 0]
+        for f in shared:
             a, b = asked[families[f, kernel.F_A]], asked[families[f, kernel.F_B]]
             third = asked[families[f, kernel.F_C]]
             if a > 0 and b > 0 and third > 0:
                 key = _row_key(groups[f, 0], a, b)
-                if _insert(seen, key, third):
-                    out[count, 0] = key
-                    out[count, 1] = third
-                    count += 1
+                out[asked_for, 0] = key
+                out[asked_for, 1] = third
+                kernel._fetch(keys, 2 * ((_fingerprint(key, third) * len(keys)) >> 32))
+                asked_for += 1
+    for i in range(asked_for):
+        key, third = out[i, 0], out[i, 1]
+        place = _held_place(keys, key, third)
+        if (keys[place, 0] == 0 or not keys[place, 1] & 1) and _insert(seen, key, third):
+            out[count, 0] = key
+            out[count, 1] = third
+            count += 1
     return count
 
 
 @_inner
-def _room_for(f: Any, k: Any, key: Any, third: Any, tables: Tables, memory: Memory) -> Any:
-    """Offset of a new row of the small state, -1 if it has no room."""
+def _room_for(
+    f: Any, k: Any, key: Any, third: Any, tables: Tables, memory: Memory, undo: Array
+) -> Any:
+    """Offset of a row of the small state, -1 if it has no room; a row that is there is cleared.
+
+    undo: [1 + keys] how many keys were new to the map, and their places in it; or [0], for none.
+    """
     meta, places, width = memory.meta, memory.places, tables.families[f, kernel.F_WORDS]
     if 10 * (meta[kernel.M_KEYS] + 1) > 7 * len(places) or meta[kernel.M_USED] + width > len(
         memory.rows
@@ -400,11 +493,29 @@ def _room_for(f: Any, k: Any, key: Any, third: Any, tables: Tables, memory: Memo
         memory.slots[k, kernel.S_ROWS + direct] = row + 1
     else:
         place = _place(places, key, third)
-        meta[kernel.M_KEYS] += places[place, 0] == 0
+        if places[place, 0] != 0:
+            return places[place, 1] & kernel.ROW_MASK
+        if len(undo) > 0:
+            if undo[0] + 2 > len(undo):
+                return np.int64(-1)
+            undo[0] += 1
+            undo[undo[0]] = place
+        meta[kernel.M_KEYS] += 1
         places[place, 0] = key
         places[place, 1] = third << kernel.ROW_BITS | row
     meta[kernel.M_USED] += width
     return row
+
+
+@_compiled
+def take_back(memory: Memory, undo: Array, used: int) -> None:
+    """Take the keys of the last request out of the small state, the last first: as it was."""
+    for i in range(undo[0], 0, -1):
+        memory.places[undo[i], 0] = 0
+        memory.places[undo[i], 1] = 0
+    memory.meta[kernel.M_KEYS] -= undo[0]
+    memory.meta[kernel.M_USED] = used
+    undo[0] = 0
 
 
 @_inner
@@ -429,6 +540,93 @@ def _unpack_row(row: Any, width: Any, memory: Memory, words: Array, at: Any, sto
     return at
 
 
+@_inner
+def _header(key: Any, at: Any, stop: Any, words: Array, version: Any, trouble: Array) -> Any:
+    """GOOD where a row begins as one of this version does."""
+    if at + HEADER + (ATTRIBUTES if key >> 56 == LISTING_ROW else 0) > stop:
+        return DAMAGED
+    trouble[1] = np.int64(words[at + 1]) & WORD_MASK
+    if words[at] != ROW_FORMAT or trouble[1] != version:
+        return OF_ANOTHER
+    return GOOD
+
+
+@_compiled
+def keep(
+    tables: Tables,
+    groups: Array,
+    keys: Array,
+    starts: Array,
+    words: Array,
+    version: int,
+    memory: Memory,
+    kept: Held,
+    trouble: Array,
+) -> int:
+    """Take shared rows into a small state, in the place of what it held of them.
+
+    A row of zeros reads as no row does, so that what a row no longer holds is cleared.
+
+    Args:
+        tables: the view's plan.
+        groups: [families, 2], rows._groups.
+        keys: [rows, 2] int64.
+        starts: [rows + 1] where each row begins in `words`; one without words is not there.
+        words: int32.
+        version: what each row must carry.
+        memory: the small state, written to.
+        kept: written to.
+        trouble: [2] written to: which row is wrong, and what its version is.
+
+    Returns:
+        GOOD; NO_ROOM where a larger state or map is wanted first; OF_ANOTHER format or version;
+        DAMAGED.
+    """
+    families, no_undo = tables.families, trouble[:0]
+    for k in range(len(keys)):
+        at, stop = starts[k], starts[k + 1]
+        group, third = keys[k, 0] >> 56, keys[k, 1]
+        codes = keys[k, 0] & ((_ONE << 56) - 1)
+        trouble[0] = k
+        place = _held_place(kept.keys, keys[k, 0], third)
+        if kept.keys[place, 0] == 0:
+            if 10 * (kept.meta[0] + 1) > 7 * len(kept.keys):
+                return NO_ROOM
+            kept.meta[0] += 1
+        kept.keys[place, 0] = keys[k, 0]
+        kept.keys[place, 1] = third << 1
+        for f in range(len(groups)):
+            if groups[f, 0] == group:
+                there = _place(memory.places, ((f + 1) << 56) | codes, third)
+                if memory.places[there, 0] != 0:
+                    row = memory.places[there, 1] & kernel.ROW_MASK
+                    for i in range(row, row + families[f, kernel.F_WORDS]):
+                        memory.rows[i] = 0
+        if at < stop:
+            status: int = _header(keys[k, 0], at, stop, words, version, trouble)
+            if status != GOOD:
+                return status
+            records = _long(words, at + 4)
+            at += HEADER
+            for _ in range(records):
+                if at + 2 > stop:
+                    return DAMAGED
+                f = _long(words, at) & 0xFF
+                if f >= len(groups) or groups[f, 0] != group or groups[f, 1] != OWN:
+                    return DAMAGED
+                key = ((f + 1) << 56) | codes
+                row = _room_for(f, k, key, third, tables, memory, no_undo)
+                if row < 0:
+                    return NO_ROOM
+                at = _unpack_row(row, families[f, kernel.F_WORDS], memory, words, at + 2, stop)
+                if at < 0:
+                    return DAMAGED
+            if at != stop:
+                return DAMAGED
+        kept.keys[place, 1] |= 1
+    return GOOD
+
+
 @_compiled
 def unpack(
     tables: Tables,
@@ -438,9 +636,10 @@ def unpack(
     words: Array,
     version: int,
     memory: Memory,
+    undo: Array,
     trouble: Array,
 ) -> int:
-    """Make a small state of rows; the i-th key, where it is a listing's, becomes slot i.
+    """Take rows of listings and of a person into a small state; the i-th listing is in slot i.
 
     Args:
         tables: the view's plan.
@@ -449,29 +648,26 @@ def unpack(
         starts: [rows + 1] where each row begins in `words`; one without words is not there.
         words: int32.
         version: what each row must carry.
-        memory: an empty state, written to.
+        memory: the small state, written to.
+        undo: for `take_back`, written to.
         trouble: [2] written to: which row is wrong, and what its version is.
 
     Returns:
-        GOOD; NO_ROOM where the state must be made anew and larger; OF_ANOTHER format or version;
-        DAMAGED.
+        GOOD; NO_ROOM where a larger state is wanted first; OF_ANOTHER format or version; DAMAGED.
     """
     families = tables.families
     for k in range(len(keys)):
         at, stop = starts[k], starts[k + 1]
         if at == stop:
             continue
-        group, third = keys[k, 0] >> 56, keys[k, 1]
-        a, b = (keys[k, 0] >> 28) & CODE_MASK, keys[k, 0] & CODE_MASK
+        group = keys[k, 0] >> 56
         trouble[0] = k
-        if at + HEADER + (ATTRIBUTES if group == LISTING_ROW else 0) > stop:
-            return DAMAGED
-        trouble[1] = np.int64(words[at + 1]) & WORD_MASK
-        if words[at] != ROW_FORMAT or trouble[1] != version:
-            return OF_ANOTHER
+        status: int = _header(keys[k, 0], at, stop, words, version, trouble)
+        if status != GOOD:
+            return status
         records = _long(words, at + 4)
         at += HEADER
-        owner = a
+        owner = (keys[k, 0] >> 28) & CODE_MASK
         if group == LISTING_ROW:
             for c in range(ATTRIBUTES):
                 memory.slots32[k, c] = words[at + c]
@@ -482,19 +678,17 @@ def unpack(
                 return DAMAGED
             head = _long(words, at)
             f, others = head & 0xFF, head >> 8
-            if f >= len(groups) or groups[f, 0] != group:
+            if f >= len(groups) or groups[f, 0] != group or groups[f, 1] == OWN:
                 return DAMAGED
             left, right = others & CODE_MASK, (others >> 28) & CODE_MASK
             place = groups[f, 1]
-            if place == OWN:
-                key, c = ((f + 1) << 56) | (a << 28) | b, third
-            elif place == 0:
+            if place == 0:
                 key, c = ((f + 1) << 56) | (owner << 28) | left, right
             elif place == 1:
                 key, c = ((f + 1) << 56) | (left << 28) | owner, right
             else:
                 key, c = ((f + 1) << 56) | (left << 28) | right, owner
-            row = _room_for(f, k, key, c, tables, memory)
+            row = _room_for(f, k, key, c, tables, memory, undo)
             if row < 0:
                 return NO_ROOM
             at = _unpack_row(row, families[f, kernel.F_WORDS], memory, words, at + 2, stop)

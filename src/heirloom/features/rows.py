@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from heirloom.core.errors import InputError, StoreError
 from heirloom.core.facts import Facts
 from heirloom.core.query import Request
+from heirloom.core.row_store import EMPTY, RowsRead, fingerprints
 from heirloom.features import kernel, row_kernel
 from heirloom.features.kernel import Memory
 from heirloom.features.plan import Plan
@@ -105,6 +106,11 @@ class Packing:
     def n(self) -> int:
         """Log offset applied to the state."""
         return self._state.n
+
+    @property
+    def newest_ms(self) -> int:
+        """Time of the newest event applied to the state."""
+        return int(self._memory.meta[kernel.M_NEWEST])
 
     def touched(self, facts: Facts) -> Keys:
         """Keys of the rows that facts changed, each once. Call it after the state has applied them.
@@ -209,28 +215,51 @@ class Packing:
 class Unpacking:
     """The small state that one request needs, for the many readers. For one thread at a time.
 
+    It keeps the shared rows that it has read, as of the mark of its last read, and with each read
+    hears which of them were written since: those are read again. So a request reads its listings'
+    rows and its person's, and of the shared rows those that are new here or that changed.
+
     Which shared rows a lookup reads depends on the listings' attributes (brand, seller, …), which
     stand in the listings' rows. So it remembers the attributes of each slot as it last read them:
     the first look at a slot, and one after an edit of what a key is made of, takes a second read.
+
+    Call `ask`; then, as long as `lacking` has keys, read them and hand them to `take`; then look up
+    in `state`.
+
+    Args:
+        view: the view that the rows are of.
+        room: keep at most about so many bytes of shared rows; then begin anew.
+
+    Attributes:
+        state: candidate i has slot i. Good from the `take` after which nothing is lacking, until
+            the next `ask`.
+        mark: where all that is kept stands.
     """
 
-    def __init__(self, view: FeatureView) -> None:
+    def __init__(self, view: FeatureView, room: int = 1 << 28) -> None:
+        self.mark = EMPTY
+        self.state = FeatureState(view.columns, _plan_of(view))
         self._plan = _plan_of(view)
         self._groups = _groups(view)
-        self._shared = len(np.unique(self._groups[self._groups[:, 1] == OWN, 0]))
+        own = np.flatnonzero(self._groups[:, 1] == OWN)
+        self._shared = own[np.unique(self._groups[own, 0], return_index=True)[1]]
         self._version = version_word(view.version)
         self._where = f"{view.name}@{view.version}"
-        self._state = FeatureState(view.columns, self._plan)
+        self._room = room
+        self._kept = row_kernel.held(1 << 10)
+        self._undo = np.zeros(1 << 12, np.int64)
+        self._used = 0
         self._known = np.zeros((1, kernel.LISTING_CODES), np.int32)
+        self._slots = np.zeros(0, np.int32)
+        self._asked = np.zeros(kernel.CODES, np.int64)
+        self._own = np.zeros((0, 2), np.int64)
+        self._rows: list[bytes | None] | None = None
+        self._settled = self._dropped = False
 
-    def wanted(self, request: Request, slots: NDArray[np.int32]) -> Keys:
-        """Keys of the rows that a lookup reads: the candidates' first, in their order.
-
-        A slot below 0 has key 0, which no row has.
-        """
-        size = int(slots.max(initial=-1)) + 1
-        self._known = _grown(self._known, size)
-        asked = np.zeros(kernel.CODES, np.int64)
+    def ask(self, request: Request, slots: NDArray[np.int32]) -> None:
+        """Begin with a request and its candidates [candidates]; a slot below 0 reads as none."""
+        self._known = _grown(self._known, int(slots.max(initial=-1)) + 1)
+        asked = self._asked
         asked[kernel.K_ALL] = 1
         asked[kernel.K_PERSON] = request.person
         asked[kernel.K_SURFACE] = request.surface
@@ -238,88 +267,149 @@ class Unpacking:
         declared = len(request.declared)
         asked[kernel.K_DECLARED : kernel.K_DECLARED + declared] = request.declared
         asked[kernel.K_STATED : kernel.K_STATED + declared] = request.declared != 0
-        known = self._known[slots] * (slots >= 0)[:, None]
-        room = len(slots) * self._shared + 1
-        out = np.empty((room, 2), np.int64)
-        seen = row_kernel.key_set(room)
-        count = row_kernel.wanted(self._plan.tables, self._groups, asked, known, seen, out)
         listings = row_kernel.row_keys(LISTING_ROW, slots + np.int64(1))
         listings[slots < 0] = 0
-        return np.concatenate([listings, out[:count]])
+        person = row_kernel.row_keys(PERSON_ROW, np.array([request.person][: request.person]))
+        self._own = np.concatenate([listings, person])
+        self._slots, self._rows, self._settled = slots, None, False
 
-    def unpacked(
-        self, slots: NDArray[np.int32], keys: Keys, rows: Sequence[bytes | None], n: int
-    ) -> FeatureState | None:
-        """The state of these rows, in which candidate i has slot i; None where `wanted` was wrong.
+    def lacking(self) -> Keys:
+        """Keys of what must still be read: the candidates' and the person's rows, shared rows.
 
-        Then the listings' attributes are not those that were remembered; they are by now: ask
-        again what is wanted. The state is good until the next call.
+        A slot below 0 has key 0, which no row has.
+        """
+        if self._settled:
+            return self._own[:0]
+        known = self._known[self._slots] * (self._slots >= 0)[:, None]
+        room = len(self._slots) * len(self._shared)
+        out = np.empty((room, 2), np.int64)
+        count = row_kernel.wanted(
+            self._plan.tables, self._groups, self._shared, self._asked, known, self._kept,
+            row_kernel.key_set(room), out,
+        )  # fmt: skip
+        return out[:count] if self._rows is not None else np.concatenate([self._own, out[:count]])
 
-        Args:
-            slots: [candidates] as handed to `wanted`.
-            keys: as `wanted` gave them.
-            rows: [keys] what stands under them; None or b"" where nothing does.
-            n: log offset of the rows.
+    def take(self, keys: Keys, read: RowsRead) -> None:
+        """Take over what was read under the keys that were lacking.
 
         Raises:
-            StoreError: a row is of another view, or damaged.
+            StoreError: a row is of another view, or damaged. Nothing of it shows later.
         """
-        sizes = np.fromiter((len(row) if row else 0 for row in rows), np.int64, len(rows))
-        starts = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(sizes, out=starts[1:])
+        row_kernel.take_back(self.state._memory, self._undo, self._used)
+        self._settled = self._dropped = False
+        if read.changed is None:
+            self._forget_all()
+        else:
+            row_kernel.forget(self._kept, read.changed)
+        shared = read.rows
+        if self._rows is None:
+            own = len(self._own)
+            self._rows, shared, keys = read.rows[:own], read.rows[own:], keys[own:]
+        elif read.changed is None or self._changed(read.changed):
+            self._rows = None
+        self.mark = read.mark
+        self._keep(keys, shared)
+        if self._rows is not None:
+            known = self._unpack(self._rows)
+            same = read.changed is not None and not len(read.changed)
+            self._settled = known and same and not self._dropped
+        self.state.n = read.mark.n
+        self.state._memory.meta[kernel.M_NEWEST] = read.mark.newest_ms
+
+    def _keep(self, keys: Keys, rows: Sequence[bytes | None]) -> None:
+        starts, words = self._words(keys, rows)
         trouble = np.zeros(2, np.int64)
-        if (sizes & 3).any():
-            trouble[0] = int(np.flatnonzero(sizes & 3)[0])
-            raise self._damaged(keys, trouble)
-        words = np.frombuffer(b"".join(filter(None, rows)), np.int32)
         while True:
-            memory = self._emptied(len(slots))
-            status = row_kernel.unpack(
-                self._plan.tables, self._groups, keys, starts // 4, words, self._version, memory,
-                trouble,
+            status = row_kernel.keep(
+                self._plan.tables, self._groups, keys, starts, words, self._version,
+                self.state._memory, self._kept, trouble,
             )  # fmt: skip
             if status != row_kernel.NO_ROOM:
                 break
             self._grow()
+        self._used = int(self.state._memory.meta[kernel.M_USED])
+        self._refuse(status, keys, trouble)
+
+    def _unpack(self, rows: Sequence[bytes | None]) -> bool:
+        """Take over the request's own rows; whether the listings' attributes were known."""
+        starts, words = self._words(self._own, rows)
+        trouble, slots = np.zeros(2, np.int64), self._slots
+        while True:
+            memory = self.state._memory
+            if len(slots) > len(memory.slots):
+                self.state._grow_slots(len(slots))
+                memory = self.state._memory
+            memory.slots[: len(slots)] = 0
+            status = row_kernel.unpack(
+                self._plan.tables, self._groups, self._own, starts, words, self._version, memory,
+                self._undo, trouble,
+            )  # fmt: skip
+            if status != row_kernel.NO_ROOM:
+                break
+            row_kernel.take_back(memory, self._undo, self._used)
+            self._undo = np.zeros(2 * len(self._undo), np.int64)
+            self._grow()
+        self._refuse(status, self._own, trouble)
+        found = memory.slots32[: len(slots), : kernel.LISTING_CODES]
+        if np.array_equal(self._known[slots] * (slots >= 0)[:, None], found):
+            return True
+        there = slots >= 0
+        self._known[slots[there]] = found[there]
+        return False
+
+    def _words(
+        self, keys: Keys, rows: Sequence[bytes | None]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """[rows + 1] where each begins, and all of them one after another."""
+        there = [row or b"" for row in rows]
+        sizes = np.fromiter(map(len, there), np.int64, len(rows))
+        odd = np.flatnonzero(sizes & 3)
+        if len(odd):
+            self._refuse(row_kernel.DAMAGED, keys, odd)
+        starts = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(sizes // 4, out=starts[1:])
+        return starts, np.frombuffer(b"".join(there), np.int32)
+
+    def _refuse(self, status: int, keys: Keys, trouble: NDArray[np.int64]) -> None:
+        if status == row_kernel.GOOD:
+            return
+        self._rows = None
+        row = f"row {int(keys[trouble[0], 0]):#x}"
         if status == row_kernel.OF_ANOTHER:
             raise StoreError(
-                f"row {int(keys[trouble[0], 0]):#x}: it is of version {int(trouble[1]):08x} or of "
-                f"another layout of rows; wanted {self._where}; let its writer write it anew"
+                f"{row}: it is of version {int(trouble[1]):08x} or of another layout of rows; "
+                f"wanted {self._where}; let its writer write it anew"
             )
-        if status == row_kernel.DAMAGED:
-            raise self._damaged(keys, trouble)
-        there = slots >= 0
-        read = memory.slots32[: len(slots), : kernel.LISTING_CODES]
-        if not np.array_equal(self._known[slots[there]], read[there]):
-            self._known[slots[there]] = read[there]
-            return None
-        self._state.n = n
-        return self._state
+        raise StoreError(f"{row} of {self._where} is damaged; let its writer write it anew")
 
-    def _damaged(self, keys: Keys, trouble: NDArray[np.int64]) -> StoreError:
-        return StoreError(
-            f"row {int(keys[trouble[0], 0]):#x} of {self._where} is damaged; let its writer "
-            "write it anew"
-        )
+    def _changed(self, changed: NDArray[np.uint32]) -> bool:
+        """Whether a row of this very request was written since it was read."""
+        seen = np.zeros(1 << int(2 * len(self._own)).bit_length(), np.int64)
+        return bool(row_kernel.meets(changed, fingerprints(self._own), seen))
 
-    def _emptied(self, candidates: int) -> Memory:
-        memory = self._state._memory
-        if candidates > len(memory.slots):
-            self._state._grow_slots(candidates)
-            memory = self._state._memory
+    def _forget_all(self) -> None:
+        memory = self.state._memory
         memory.places[:] = 0
         memory.meta[:] = 0
-        memory.slots[:candidates] = 0
-        return memory
+        self._kept.keys[:] = 0
+        self._kept.meta[:] = 0
+        self._used = 0
 
     def _grow(self) -> None:
-        memory = self._state._memory
-        self._state._memory = _memory(
-            np.zeros((2 * len(memory.places), 2), np.int64),
-            np.zeros(2 * len(memory.rows), np.int64),
-            memory.slots,
-            memory.meta,
+        """Twice the room; or none of the shared rows, where that would be too much."""
+        memory, kept = self.state._memory, self._kept
+        size = memory.places.nbytes + memory.rows.nbytes + kept.keys.nbytes
+        if 2 * size > self._room and self._used:
+            self._forget_all()
+            self._dropped = True
+            return
+        places = np.zeros((2 * len(memory.places), 2), np.int64)
+        kernel.rehash(memory.places, places)
+        self.state._memory = _memory(
+            places, _grown(memory.rows, 2 * len(memory.rows)), memory.slots, memory.meta
         )
+        self._kept = row_kernel.held(2 * len(kept.keys))
+        row_kernel.rehold(kept, self._kept)
 
 
 def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:

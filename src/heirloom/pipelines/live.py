@@ -4,12 +4,13 @@ Serving folds entries as they are acknowledged; training and a restart fold them
 log. It is the same object in each case, so what was served can be replayed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.catalogue import Catalogue
+from heirloom.core.errors import StoreError
 from heirloom.core.event import (
     STOCK_KINDS,
     SURFACE_CODE,
@@ -36,6 +37,7 @@ from heirloom.pipelines.given import (
     text_asks,
 )
 from heirloom.pipelines.preferences import Preferences
+from heirloom.pipelines.stored import StoredFeatures
 from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.lexicon import Lexicon
 from heirloom.retrieval.retriever import Retriever
@@ -43,13 +45,19 @@ from heirloom.retrieval.retriever import Retriever
 FOLD_BATCH = 2_000
 REFIT_EVERY = 8_192
 """Log entries between two moments at which content may be fitted to the stock anew."""
+_TRIES = 20
+"""Lookups in a store that moves on, before its n is that of all else."""
 
 _STAMPED = tuple(name for name in ("person", "seller", "query") if name in (EVENT_ROW.names or ()))
 """Fields of EVENT_ROW that hold vocabulary codes of their own name."""
 
 
 class Live:
-    """The catalogue and all state folded from the log, as of offset `n`."""
+    """The catalogue and all state folded from the log, as of offset `n`.
+
+    Attributes:
+        applied: told of each part of the log that the features' state has folded.
+    """
 
     def __init__(
         self,
@@ -68,7 +76,10 @@ class Live:
         self.content = content
         self.retrievers: dict[str, Retriever] = {}
         self.declared = declared
+        self.applied: Callable[[Facts], None] = lambda _: None
         self.n = 0
+        self._stored: StoredFeatures | None = None
+        self._follow: Callable[[int], None] = lambda _: None
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -94,6 +105,20 @@ class Live:
         if features.columns != self.features.columns:
             raise ValueError(f"Live: the state restored is not of the view {self.view.name!r}")
         self.features, self.people = features, people
+
+    def read_features_from(self, stored: StoredFeatures, follow: Callable[[int], None]) -> None:
+        """Fold all but features, which another process folds and writes to a store of rows.
+
+        Args:
+            stored: of this view.
+            follow: given the store's log offset, past `n`, it replays the log up to there.
+
+        Raises:
+            ValueError: something was folded before, or the features are of another view.
+        """
+        if self.n or stored.columns != self.features.columns:
+            raise ValueError(f"Live: a store of {self.view.name!r} is named before the log is read")
+        self._stored, self._follow = stored, follow
 
     def replay(self, entries: Iterable[Entry]) -> None:
         """Take over entries from the log: the catalogue first, then all state."""
@@ -128,7 +153,10 @@ class Live:
         )
         self._know(facts)
         first = entries[0].seq
-        self.features.apply(facts[max(self.features.n - first, 0) :])
+        if self._stored is None:
+            new = facts[max(self.features.n - first, 0) :]
+            self.features.apply(new)
+            self.applied(new)
         self.people.apply(facts[max(self.people.n - first, 0) :])
         self.preferences.apply(entries)
         listings = _listings_by_slot(entries)
@@ -175,25 +203,49 @@ class Live:
         return codes
 
     def look_up(self, request: Request, slots: NDArray[np.int32]) -> FeatureBatch:
-        """Features of candidates for a request, as of (request.query.t, n)."""
+        """Features of candidates for a request, as of (request.query.t, n).
+
+        Where they are read from a store, all else follows to the store's n first.
+
+        Raises:
+            StoreError: the store cannot be reached, is being filled, or stands before `n`.
+        """
+        if self._stored is None:
+            return self.features.lookup(request, slots, self._given(request, slots))
+        for _ in range(_TRIES):
+            batch = self._stored.lookup(request, slots, self._given(request, slots))
+            if batch.n == self.n:
+                return batch
+            if batch.n > self.n:
+                self._follow(batch.n)
+            if batch.n != self.n:
+                break
+            request = self.request(request.query)
+        raise StoreError(
+            f"Live.look_up: features stand at log offset {batch.n}, all else at {self.n}; where "
+            "the store was emptied its writer fills it again in a moment: see whether it runs"
+        )
+
+    def _given(self, request: Request, slots: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
+        """The columns that the view wants handed over."""
         wanted = self.view.given
-        given: dict[str, NDArray[np.float32]] = {}
-        if wanted:
-            given = {
-                **self.content.given(request, slots),
-                **stock_columns(slots, self.catalogue),
-                **stated_match(
-                    request,
-                    slots,
-                    self.catalogue,
-                    self.declared,
-                    self.preferences.of(request.person),
-                ),
-                **text_asks(request, slots, self.catalogue, self.lexicon),
-                **recent_match(request, slots, self.catalogue),
-                **anchor_match(request, slots, self.catalogue),
-            }
-        return self.features.lookup(request, slots, {name: given[name] for name in wanted})
+        if not wanted:
+            return {}
+        given = {
+            **self.content.given(request, slots),
+            **stock_columns(slots, self.catalogue),
+            **stated_match(
+                request,
+                slots,
+                self.catalogue,
+                self.declared,
+                self.preferences.of(request.person),
+            ),
+            **text_asks(request, slots, self.catalogue, self.lexicon),
+            **recent_match(request, slots, self.catalogue),
+            **anchor_match(request, slots, self.catalogue),
+        }
+        return {name: given[name] for name in wanted}
 
 
 def _listings_by_slot(entries: Sequence[Entry]) -> dict[int, Listing]:

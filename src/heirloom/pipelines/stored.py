@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from heirloom.core.errors import StoreError
 from heirloom.core.query import Request
-from heirloom.core.row_store import RowStore
+from heirloom.core.row_store import UNFINISHED, RowStore
 from heirloom.core.slate import FeatureBatch
 from heirloom.features.rows import Unpacking
 from heirloom.features.view import FeatureView
 
-_READS = 4
+_READS = 8
 
 
 class StoredFeatures:
@@ -37,7 +37,8 @@ class StoredFeatures:
         """Values [candidates, features] float32 as of the request's t and the store's n.
 
         One read of the store; two where a listing is seen here for the first time, or was edited
-        since. What is not in the store reads as nothing known.
+        since, or where a shared row changed. What is not in the store reads as nothing known. All
+        is as of one n, which the batch names.
 
         Args:
             request: who asks, as of when.
@@ -45,17 +46,25 @@ class StoredFeatures:
             given: as FeatureState.lookup.
 
         Raises:
-            StoreError: the store cannot be reached, or a row is damaged or of another version.
+            StoreError: the store cannot be reached or is being filled, or a row is damaged or of
+                another version.
             ShapeError: as FeatureState.lookup.
         """
-        slots = np.ascontiguousarray(slots, np.int32)
+        unpacking = self._unpacking
+        unpacking.ask(request, np.ascontiguousarray(slots, np.int32))
+        keys = unpacking.lacking()
         for _ in range(_READS):
-            keys = self._unpacking.wanted(request, slots)
-            read = self.store.get(keys)
-            state = self._unpacking.unpacked(slots, keys, read.rows, read.n)
-            if state is not None:
-                return state.lookup(request, np.arange(len(slots), dtype=np.int32), given)
+            read = self.store.get(keys, unpacking.mark)
+            if read.mark.n == UNFINISHED:
+                raise StoreError(
+                    f"{self.store}: its writer is filling it; ask again in a moment, or answer "
+                    "from embedded state meanwhile"
+                )
+            unpacking.take(keys, read)
+            keys = unpacking.lacking()
+            if not len(keys):
+                return unpacking.state.lookup(request, np.arange(len(slots), dtype=np.int32), given)
         raise StoreError(
-            f"StoredFeatures.lookup: the attributes of {len(slots)} listings changed during "
-            f"{_READS} reads; two writers may write to {self.store}: let one"
+            f"StoredFeatures.lookup: what {len(slots)} listings need changed during {_READS} "
+            f"reads; two writers may write to {self.store}: let one"
         )

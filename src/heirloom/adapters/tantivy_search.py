@@ -247,6 +247,7 @@ class TantivyIndex:
         mark = self._searcher.doc(hits[0][1]).to_dict() if hits else {}
         if mark.get("format") != [FORMAT]:
             self._writer.delete_all_documents()
+            self.flush()
             return
         everything = _Query.all_query()
         limit = max(self._searcher.num_docs, 1)

@@ -9,6 +9,7 @@ of one moment, or neither is there.
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,7 @@ class TantivyIndex:
         self._size = 0
         self._having: Counter[str] = Counter()
         self._brands: Counter[str] = Counter()
+        self._latest: _Answer | None = None
         try:
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -92,6 +94,7 @@ class TantivyIndex:
         """Give a slot its words, in place of those it had."""
         check(slot, fields)
         self._forget(slot)
+        self._latest = None
         self._present = fitted(self._present, slot + 1)
         self._present[slot] = True
         self._size += 1
@@ -110,6 +113,7 @@ class TantivyIndex:
         """Forget a slot; one that is unknown is left out."""
         if self._forget(slot):
             self._waiting[slot] = {}
+            self._latest = None
 
     def advance(self, n: int) -> None:
         """All of the log before offset n has been given."""
@@ -137,6 +141,7 @@ class TantivyIndex:
             ) from error
         self._searcher = self._index.searcher()
         self._waiting.clear()
+        self._latest = None
         self._last = self._clock()
 
     def close(self) -> None:
@@ -148,6 +153,13 @@ class TantivyIndex:
         """Slots int32 and scores float32 of what matches, best first, ties by slot."""
         if self._waiting and self._clock() - self._last >= self._lag_s:
             self.flush()
+        # One request asks twice, for what its words mean and for the best of it.
+        if self._latest is None or self._latest.text != text:
+            self._latest = _Answer(text, self._parts(text), self._hits)
+        answer = self._latest
+        return ordered(answer.whole, lambda: answer.some, allowed, least)
+
+    def _parts(self, text: str) -> list[tantivy.Query]:
         parts = parts_of(
             text,
             self._synonyms,
@@ -155,16 +167,7 @@ class TantivyIndex:
             having=self._having.__getitem__,
             brands=self._brands.__getitem__,
         )
-        if not parts:
-            return np.zeros(0, np.int32), np.zeros(0, np.float32)
-        queries = [self._query(part) for part in parts]
-        whole = self._hits(_Query.boolean_query([(_MUST, query) for query in queries]))
-
-        def some() -> Found:
-            return self._hits(_Query.boolean_query([(_SHOULD, query) for query in queries]))
-
-        none = (np.zeros(0, np.int32), np.zeros(0, np.float32))
-        return ordered(whole, some if len(parts) > 1 else lambda: none, allowed, least)
+        return [self._query(part) for part in parts]
 
     def _query(self, part: Part) -> tantivy.Query:
         """A listing's points for a part: the most that one alternative gives in one field."""
@@ -266,6 +269,30 @@ class TantivyIndex:
                 if name == "brand":
                     self._brands[word] += number
         self.n = mark["n"][0]
+
+
+class _Answer:
+    """What matches a text, all its parts or some, allowed or not; each looked for once."""
+
+    def __init__(
+        self, text: str, parts: list[tantivy.Query], hits: Callable[[tantivy.Query], Found]
+    ) -> None:
+        self.text = text
+        self._parts = parts
+        self._hits = hits
+
+    @cached_property
+    def whole(self) -> Found:
+        return self._of(_MUST)
+
+    @cached_property
+    def some(self) -> Found:
+        return self._of(_SHOULD) if len(self._parts) > 1 else self.whole
+
+    def _of(self, occur: tantivy.Occur) -> Found:
+        if not self._parts:
+            return np.zeros(0, np.int32), np.zeros(0, np.float32)
+        return self._hits(_Query.boolean_query([(occur, part) for part in self._parts]))
 
 
 def _schema() -> tantivy.Schema:

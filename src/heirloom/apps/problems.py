@@ -1,7 +1,7 @@
 """Errors at the HTTP door: application/problem+json with what was wanted and what came."""
 
 import re
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -186,7 +186,8 @@ def _choices(path: str, wanted: Any) -> str:
 def _literals(wanted: Any) -> tuple[Any, ...]:
     """The values of the Literal within a type."""
     if get_origin(wanted) is Literal:
-        return get_args(wanted)
+        values: tuple[Any, ...] = get_args(wanted)
+        return values
     return next((found for part in get_args(wanted) if (found := _literals(part))), ())
 
 

@@ -89,7 +89,7 @@ def facets(
     in_band, at_edge = np.zeros(len(edges), np.int64), np.zeros(len(edges), np.int64)
     low, high = filters.price_min_minor, filters.price_max_minor
     total = _count(
-        np.flatnonzero(base),
+        base,
         columns,
         passes,
         counts,
@@ -110,31 +110,44 @@ def facets(
 
 
 @njit(cache=True)
-def _count(slots, columns, passes, counts, category, prices, asked, bands):  # type: ignore[no-untyped-def]
-    """Add the listings in `slots` to the counts; gives how many pass everything."""
+def _count(base, columns, passes, counts, category, prices, asked, bands):  # type: ignore[no-untyped-def]
+    """Add the listings of `base` to the counts; gives how many pass everything.
+
+    The four facets stand written out: a tuple indexed in the loop is copied at every turn.
+    """
+    column_0, column_1, column_2, column_3 = columns
+    passes_0, passes_1, passes_2, passes_3 = passes
+    counts_0, counts_1, counts_2, counts_3 = counts
     edges, in_band, at_edge = bands
     own, categories = category
     total = 0
-    for slot in slots:
-        failed, failures = -1, 0
-        for facet in range(len(columns)):
-            if not passes[facet][columns[facet][slot]]:
-                failed, failures = facet, failures + 1
-        price = prices[slot]
-        if price < asked[0] or price > asked[1]:
-            failed, failures = len(columns), failures + 1
-        if failures > 1:
+    for slot in range(len(base)):
+        if not base[slot]:
             continue
+        # Codes are never negative; unsigned, an index is not looked at for counting from the end.
+        a, b = np.uint32(column_0[slot]), np.uint32(column_1[slot])
+        c, d = np.uint32(column_2[slot]), np.uint32(column_3[slot])
+        price = prices[slot]
+        failed_0, failed_1 = not passes_0[a], not passes_1[b]
+        failed_2, failed_3 = not passes_2[c], not passes_3[d]
+        failed_price = price < asked[0] or price > asked[1]
+        failures = failed_0 + failed_1 + failed_2 + failed_3 + failed_price
         if failures == 0:
             total += 1
-            categories[own[slot]] += 1
-        for facet in range(len(columns)):
-            if failures == 0 or failed == facet:
-                counts[facet][columns[facet][slot]] += 1
-        if failures == 0 or failed == len(columns):
-            band = len(edges) - 1
-            while band > 0 and price < edges[band]:
-                band -= 1
+            categories[np.uint32(own[slot])] += 1
+            counts_0[a] += 1
+            counts_1[b] += 1
+            counts_2[c] += 1
+            counts_3[d] += 1
+        elif failures == 1:
+            counts_0[a] += failed_0
+            counts_1[b] += failed_1
+            counts_2[c] += failed_2
+            counts_3[d] += failed_3
+        if failures == failed_price:
+            band = 0
+            for edge in range(1, len(edges)):
+                band += price >= edges[edge]
             in_band[band] += 1
             at_edge[band] += price == edges[band]
     return total

@@ -12,6 +12,7 @@ import pytest
 from heirloom.adapters.tantivy_search import TantivyIndex
 from heirloom.core.errors import StoreError
 from heirloom.retrieval.lexical import LexicalIndex, Synonyms, fields_of, search
+from heirloom.retrieval.word_index import WordIndex
 from heirloom.testing.lexical import LexicalIndexLaws, listing
 
 ALL = np.ones(50, np.bool_)
@@ -20,6 +21,22 @@ ALL = np.ones(50, np.bool_)
 class TestTantivyIndex(LexicalIndexLaws):
     def make(self, synonyms: Synonyms) -> LexicalIndex:
         return TantivyIndex(synonyms)
+
+
+def test_what_matches_some_is_the_same_looked_for_in_small_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("heirloom.retrieval.lexical._AT_FIRST", 1)
+    TestTantivyIndex().test_finds_what_a_naive_reader_finds()
+    titles = [f"{a} {b}" for a in ("red", "blue", "green") for b in ("dress", "coat", "hat", "bag")]
+    index, plain = TantivyIndex(), WordIndex()
+    for slot in range(400):
+        for each in (index, plain):
+            each.upsert(slot, fields_of(listing(titles[slot * 7 % 12])))
+    for allowed in (np.ones(400, np.bool_), np.arange(400) % 29 == 0):
+        for least in (1, 10, 50, 399):
+            one, two = (i.match("red hat scarf ", allowed, least) for i in (index, plain))
+            assert (one[0].tolist(), one[1].tolist()) == (two[0].tolist(), two[1].tolist())
 
 
 def found(index: LexicalIndex, text: str) -> list[int]:

@@ -156,8 +156,7 @@ class TantivyIndex:
         # One request asks twice, for what its words mean and for the best of it.
         if self._latest is None or self._latest.text != text:
             self._latest = _Answer(text, self._parts(text), self._hits)
-        answer = self._latest
-        return ordered(answer.whole, lambda: answer.some, allowed, least)
+        return ordered(self._latest.whole, self._latest.some, allowed, least)
 
     def _parts(self, text: str) -> list[tantivy.Query]:
         parts = parts_of(
@@ -207,9 +206,10 @@ class TantivyIndex:
         ]
         return _Query.boolean_query([(_MUST, query) for query in anywhere])
 
-    def _hits(self, query: tantivy.Query) -> Found:
-        """All that match and are still what they were when they were committed."""
-        limit = max(self._searcher.num_docs, 1)
+    def _hits(self, query: tantivy.Query, limit: int | None = None) -> tuple[Found, bool]:
+        """The best that match and are still what they were when committed; whether all."""
+        most = self._searcher.num_docs + 1
+        limit = min(limit or most, most)
         hits = self._searcher.search(query, limit=limit, count=False).hits
         addresses = [address for _, address in hits]
         slots = np.array(self._searcher.fast_field_values("slot", addresses), np.int32)
@@ -218,7 +218,7 @@ class TantivyIndex:
             changed = np.fromiter(self._waiting, np.int32, len(self._waiting))
             same = ~np.isin(slots, changed)
             slots, scores = slots[same], scores[same]
-        return slots, scores
+        return (slots, scores), len(hits) < limit
 
     def _forget(self, slot: int) -> bool:
         """Take a slot's words out of the counts, and its document out of the next commit."""
@@ -275,24 +275,34 @@ class _Answer:
     """What matches a text, all its parts or some, allowed or not; each looked for once."""
 
     def __init__(
-        self, text: str, parts: list[tantivy.Query], hits: Callable[[tantivy.Query], Found]
+        self,
+        text: str,
+        parts: list[tantivy.Query],
+        hits: Callable[[tantivy.Query, int | None], tuple[Found, bool]],
     ) -> None:
         self.text = text
         self._parts = parts
         self._hits = hits
+        self._some: tuple[int, Found, bool] | None = None
 
     @cached_property
     def whole(self) -> Found:
-        return self._of(_MUST)
+        """All that match every part."""
+        return self._of(_MUST, None)[0]
 
-    @cached_property
-    def some(self) -> Found:
-        return self._of(_SHOULD) if len(self._parts) > 1 else self.whole
+    def some(self, limit: int) -> tuple[Found, bool]:
+        """So many that match some part, or more, and whether these are all."""
+        if len(self._parts) < 2:
+            return self.whole, True
+        if self._some is None or not (self._some[2] or self._some[0] >= limit):
+            self._some = (limit, *self._of(_SHOULD, limit))
+        return self._some[1:]
 
-    def _of(self, occur: tantivy.Occur) -> Found:
+    def _of(self, occur: tantivy.Occur, limit: int | None) -> tuple[Found, bool]:
         if not self._parts:
-            return np.zeros(0, np.int32), np.zeros(0, np.float32)
-        return self._hits(_Query.boolean_query([(occur, part) for part in self._parts]))
+            return (np.zeros(0, np.int32), np.zeros(0, np.float32)), True
+        query = _Query.boolean_query([(occur, part) for part in self._parts])
+        return self._hits(query, limit)
 
 
 def _schema() -> tantivy.Schema:

@@ -44,6 +44,7 @@ ONE_EDIT_FROM, TWO_EDITS_FROM = 4, 8
 SYNONYM, BEGINNING, ONE_EDIT, TWO_EDITS = 0.9, 0.7, 0.6, 0.4
 """Likeness of what is not the very word."""
 MAX_TEXT, MAX_PARTS = 1_000, 16
+_AT_FIRST = 1_024
 _MAX_HASHTAGS, _MAX_DESCRIPTION, _MAX_PHRASE = 30, 4_000, 4
 _OWNED = re.compile(r"['’]s\b", re.IGNORECASE)
 _STOP_WORDS = frozenset(
@@ -160,8 +161,9 @@ class LexicalIndex(Protocol):
     def match(self, text: str, allowed: NDArray[np.bool_], least: int) -> Found:
         """Slots int32 and scores float32 of what matches, best first, ties by slot.
 
-        All that match every part of the text; where these are fewer than `least`, also those
-        that match some. Nothing for a text without words.
+        All that match every part of the text; where these are fewer than `least`, also the best
+        of those that match some: as many as are wanting, and all that are level with the last
+        of them. Nothing for a text without words.
 
         Args:
             text: a query's; its first MAX_TEXT characters and MAX_PARTS words count.
@@ -269,25 +271,53 @@ def idf(listings: int, having: int) -> float:
 
 
 def ordered(
-    whole: Found, some: Callable[[], Found], allowed: NDArray[np.bool_], least: int
+    whole: Found,
+    some: Callable[[int], tuple[Found, bool]],
+    allowed: NDArray[np.bool_],
+    least: int,
 ) -> Found:
     """What `LexicalIndex.match` gives, of what matches every part and of what matches some.
 
     Args:
         whole: slots and sums of points of what matches every part, in any order, allowed or not.
-        some: gives the same of what matches some part; only asked where it is needed.
+        some: gives the same of so many that match some part, the best of them, and whether these
+            are all. Asked only where it is needed, and for more where it was not enough.
         allowed: as for `match`.
         least: as for `match`.
     """
     slots, scores = _allowed(*whole, allowed)
     scores = scores + np.float32(1)
-    if len(slots) < least:
-        others, less = _allowed(*some(), allowed)
-        new = ~np.isin(others, slots)
-        slots = np.concatenate([slots, others[new]])
-        scores = np.concatenate([scores, less[new]])
+    wanting = least - len(slots)
+    if wanting > 0:
+        others, less = _best_of(some, slots, allowed, wanting)
+        slots, scores = np.concatenate([slots, others]), np.concatenate([scores, less])
     order = np.lexsort((slots, -scores))
     return slots[order], scores[order]
+
+
+def _best_of(
+    some: Callable[[int], tuple[Found, bool]],
+    had: NDArray[np.int32],
+    allowed: NDArray[np.bool_],
+    wanting: int,
+) -> Found:
+    """The best so many of what matches some part, and all that are level with the last of them."""
+    limit, complete = max(_AT_FIRST, 4 * wanting), False
+    while True:
+        (slots, scores), complete = some(limit)
+        if not complete:  # of those level with the last there may be more
+            sure = scores > scores.min(initial=np.inf)
+            slots, scores = slots[sure], scores[sure]
+        slots, scores = _allowed(slots, scores, allowed)
+        new = ~np.isin(slots, had)
+        slots, scores = slots[new], scores[new]
+        if complete or len(slots) >= wanting:
+            break
+        limit *= 8
+    if len(slots) > wanting:
+        level = scores >= np.partition(scores, len(scores) - wanting)[len(scores) - wanting]
+        slots, scores = slots[level], scores[level]
+    return slots, scores
 
 
 def _allowed(

@@ -69,9 +69,9 @@ class WordIndex:
         total = points.sum(axis=0)
         whole = np.flatnonzero((points > 0).all(axis=0) if len(parts) else total).astype(np.int32)
 
-        def some() -> Found:
+        def some(_: int) -> tuple[Found, bool]:
             slots = np.flatnonzero(total).astype(np.int32)
-            return slots, total[slots]
+            return (slots, total[slots]), True
 
         return ordered((whole, total[whole]), some, allowed, least)
 

@@ -50,6 +50,44 @@ def test_search_finds_by_words_and_filters(door: Door) -> None:
     assert "dress" in found["listings"][0]["title"]
 
 
+def test_facets_count_what_each_choice_would_leave(door: Door) -> None:
+    asked = {"text": "dress", "filters": {"brands": ["prada"], "price_max_minor": 20_000}}
+    found = door.post(
+        "/v1/search", {**asked, "facets": ["brand", "size", "category", "price"], "k": 200}
+    )
+    counted = found["facets"]
+    assert counted["total"] == len(found["listings"])
+    assert set(counted) == {"total", "brand", "size", "category", "price"}
+    assert [c["value"] for c in counted["brand"] if c["chosen"]] == ["prada"]
+    for choice in counted["brand"]:
+        filters = {**asked["filters"], "brands": [choice["value"]]}
+        alone = door.post("/v1/search", {"text": "dress", "filters": filters, "k": 200})
+        assert choice["count"] == len(alone["listings"]), choice
+    for band in counted["price"]:
+        bounds = {key: band[key] for key in ("price_min_minor", "price_max_minor")}
+        filters = {**asked["filters"], **bounds}
+        alone = door.post("/v1/search", {"text": "dress", "filters": filters, "k": 200})
+        assert band["count"] == len(alone["listings"]), band
+    assert "facets" not in door.post("/v1/search", asked)
+
+
+def test_facets_follow_a_sale_at_once_and_without_words_count_all(door: Door) -> None:
+    asked = {"facets": ["brand"], "k": 200}
+    before = door.post("/v1/search", asked)
+    assert before["facets"]["total"] == 63
+    door.post("/v1/events", [{"kind": "sold", "listing": "l01"}])
+    after = {c["value"]: c["count"] for c in door.post("/v1/search", asked)["facets"]["brand"]}
+    was = {c["value"]: c["count"] for c in before["facets"]["brand"]}
+    assert after == {**was, "prada": was["prada"] - 1}
+
+
+def test_facets_of_words_that_nobody_has_count_what_is_shown(door: Door) -> None:
+    found = door.post("/v1/search", {"text": "wol cot numbr", "facets": ["colour"], "k": 200})
+    assert found["facets"]["total"] > 0
+    none = door.post("/v1/search", {"text": "🧥", "facets": ["colour"], "k": 200})
+    assert none["facets"]["total"] == len(none["listings"])
+
+
 def test_similar_shows_others_than_its_anchor(door: Door) -> None:
     slate = door.post("/v1/recommend", {"surface": "similar", "anchor": "l01", "k": 6})
     assert len(slate["listings"]) == 6
@@ -194,6 +232,10 @@ REFUSALS: list[tuple[str, Any, int, str, str]] = [
     ("/v1/recommend", {"next": "x", "user": "anna"}, 422, "fields next, k", "other fields"),
     ("/v1/recommend", {"exclude": ["x"] * 1_001}, 422, "length <= 1000", ""),
     ("/v1/search", {"text": 5}, 422, "str", "5"),
+    ("/v1/search", {"text": "x" * 1_001}, 422, "length <= 1000", ""),
+    ("/v1/search", {"facets": ["brnd"]}, 422, "one of brand, size", '"brnd"'),
+    ("/v1/search", {"facets": ["brand"] * 9}, 422, "length <= 6", ""),
+    ("/v1/search", {"next": "x", "facets": ["brand"]}, 422, "fields next, k", "other fields"),
     ("/v1/search", {"filters": {"price_min_minor": -1}}, 422, "int >= 0", "-1"),
     ("/v1/search", {"filters": {"price_min_minor": 10**30}}, 422, "int", ""),
     ("/v1/events", {"evens": []}, 422, "events", "evens"),

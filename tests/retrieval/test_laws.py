@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.adapters.tantivy_search import TantivyIndex
 from heirloom.core.facts import Facts
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
@@ -13,10 +14,12 @@ from heirloom.core.slate import Candidates
 from heirloom.encoders.hashed import Hashed
 from heirloom.retrieval.content import ContentIndex, Similar, Taste
 from heirloom.retrieval.followed import Followed
+from heirloom.retrieval.lexical_search import LexicalSearch
 from heirloom.retrieval.popular import Popular
 from heirloom.retrieval.recent import Recent
 from heirloom.retrieval.retriever import Retriever
 from heirloom.retrieval.search import Search
+from heirloom.retrieval.word_index import WordIndex
 from heirloom.testing.retrieval import RetrieverLaws
 
 
@@ -71,3 +74,13 @@ class TestTaste(RetrieverLaws):
 class TestSearch(RetrieverLaws):
     def make(self) -> Retriever:
         return WithContent(Search)
+
+
+class TestLexicalSearch(RetrieverLaws):
+    def make(self) -> Retriever:
+        return WithContent(lambda content: LexicalSearch(WordIndex(), content))
+
+
+class TestLexicalSearchWithTantivy(RetrieverLaws):
+    def make(self) -> Retriever:
+        return WithContent(lambda content: LexicalSearch(TantivyIndex(), content))

@@ -3,7 +3,7 @@
 `ENDPOINTS` is the one table from which both the routes and the OpenAPI description are made.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 from urllib.parse import quote
@@ -17,12 +17,16 @@ from heirloom.apps.desk import Desk
 from heirloom.apps.paging import Page
 from heirloom.apps.problems import ProblemError, decode, read_body
 from heirloom.apps.wire import (
+    BandOut,
     CardOut,
+    ChoiceOut,
     DegradedOut,
     EventIn,
     EventList,
     EventsIn,
     EventsOut,
+    FacetName,
+    FacetsOut,
     HealthOut,
     ListingOut,
     ProblemOut,
@@ -30,14 +34,18 @@ from heirloom.apps.wire import (
     ReasonOut,
     RecommendIn,
     SearchIn,
+    SearchOut,
     SlateOut,
     event_of,
 )
 from heirloom.core.event import Scalar, Surface, derived_id
 from heirloom.core.listing import Listing
 from heirloom.core.query import Query
+from heirloom.retrieval.facets import Facets
 
 Handler = Callable[[Request], Awaitable[Response]]
+MOST_CHOICES = 100
+"""Values of one facet that are answered."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +89,7 @@ SEARCH = Endpoint(
     "/v1/search",
     "A page of search results.",
     SearchIn,
-    {200: SlateOut, 410: ProblemOut, **_BODY_PROBLEMS},
+    {200: SearchOut, 410: ProblemOut, **_BODY_PROBLEMS},
 )
 LISTING = Endpoint(
     "GET",
@@ -126,8 +134,9 @@ def json_response(content: object, status: int = 200) -> Response:
 class Api:
     """Handlers of the JSON API."""
 
-    def __init__(self, desk: Desk, *, max_body: int) -> None:
+    def __init__(self, desk: Desk, *, max_body: int, minor_per_major: int = 100) -> None:
         self._desk = desk
+        self._minor = minor_per_major
         self._max_body = max_body
 
     async def events(self, request: Request) -> Response:
@@ -195,19 +204,29 @@ class Api:
         asked = decode(body, SearchIn)
         if asked.next is not None:
             return await self._later(asked.next, asked.k, asked)
-        return await self._first(
-            Query(
-                surface=Surface.SEARCH.value,
-                t=self._desk.shop.now_ms(),
-                user=asked.user,
-                session=asked.session,
-                text=asked.text,
-                filters=asked.filters,
-                attributes=asked.attributes,
-                exclude=asked.exclude,
-                k=asked.k,
-            )
+        query = Query(
+            surface=Surface.SEARCH.value,
+            t=self._desk.shop.now_ms(),
+            user=asked.user,
+            session=asked.session,
+            text=asked.text,
+            filters=asked.filters,
+            attributes=asked.attributes,
+            exclude=asked.exclude,
+            k=asked.k,
         )
+        if not asked.facets:
+            return await self._first(query)
+
+        def look() -> SearchOut:
+            page = self._desk.page(query)
+            counted = self._desk.facets(
+                page, query.filters, minor_per_major=self._minor, most=MOST_CHOICES
+            )
+            fields = msgspec.structs.asdict(slate_out(self._desk, page))
+            return SearchOut(**fields, facets=facets_out(counted, asked.facets, self._minor))
+
+        return json_response(await self._desk.run(look))
 
     async def listing(self, request: Request) -> Response:
         """GET /v1/listings/{listing_id}."""
@@ -284,6 +303,27 @@ def slate_out(desk: Desk, page: Page) -> SlateOut:
         t=slate.t,
         n=slate.n,
     )
+
+
+def facets_out(counted: Facets, asked: Sequence[FacetName], minor: int) -> FacetsOut:
+    """The counts that were asked for, as they cross the wire."""
+    fields = {**counted.fields, "category": counted.categories}
+    choices = {
+        name: [ChoiceOut(choice.value, choice.count, choice.chosen) for choice in fields[name]]
+        for name in asked
+        if name != "price"
+    }
+    bands = [
+        BandOut(
+            price_min_minor=band.low * minor,
+            price_max_minor=None if band.high is None else band.high * minor,
+            count=band.count,
+            chosen=band.chosen,
+        )
+        for band in counted.bands
+    ]
+    price = bands if "price" in asked else UNSET
+    return FacetsOut(total=counted.total, price=price, **choices)
 
 
 def listing_out(desk: Desk, listing_id: str) -> ListingOut:

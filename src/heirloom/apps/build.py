@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from heirloom import __version__
 from heirloom.adapters import bundle as bundles
 from heirloom.adapters import published as publications
@@ -23,7 +26,7 @@ from heirloom.apps.settings import Settings
 from heirloom.core.bundle import DataWindow, ModelBundle
 from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.errors import HeirloomError, InputError, NotFoundError, StoreError
-from heirloom.core.event import Event
+from heirloom.core.event import Event, Surface
 from heirloom.core.log import EventLog, Rejected
 from heirloom.core.query import Query, Request
 from heirloom.core.slate import AHEAD_OF_LOG, Candidates, Degraded, Slate
@@ -40,6 +43,7 @@ from heirloom.pipelines.train import Progress, Recipe, Trained, evaluate, held_o
 from heirloom.ranking.gains import GAINS
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.content import ContentIndex
+from heirloom.retrieval.lexical import Synonyms
 
 logger = logging.getLogger(__name__)
 
@@ -227,6 +231,15 @@ class System:
                 slate = dataclasses.replace(slate, degraded=degraded)
         self.records.write(record(slate, query))
         return slate
+
+    def matching(self, text: str) -> NDArray[np.bool_]:
+        """[slots] bool: the live listings that a search means by these words; maybe none.
+
+        Counts rest on it, so it asks for the well matched alone, whatever else a slate shows.
+        """
+        with self._lock:
+            matcher = self.live.matcher(self.policy.quotas[Surface.SEARCH])
+            return matcher.matching(text, self.live.catalogue.live, least=1)
 
     def train(self, *, progress: Progress = lambda *_: None) -> tuple[ModelBundle[Ranker], Trained]:
         """Train on the whole log, write the bundle, and answer with it unless a gate refuses.
@@ -467,6 +480,7 @@ def empty_live(
         view=view_of(settings, registry),
         content=ContentIndex(Hashed()),
         declared=settings.system.declared,
+        synonyms=Synonyms(settings.search.both, settings.search.one_way),
     )
     if retrievers:
         named = {name for quota in settings.policy.quotas.values() for name in quota}

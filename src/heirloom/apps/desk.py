@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
 
 import msgspec
+import numpy as np
 
 from heirloom.apps.metrics import Metrics
 from heirloom.apps.paging import DEPTH, Page, Pages
@@ -20,8 +21,9 @@ from heirloom.apps.problems import ProblemError
 from heirloom.apps.shop import Report, Shop
 from heirloom.core.event import Event, Kind, Surface, derived_id, person_key
 from heirloom.core.listing import Status
-from heirloom.core.query import Query
+from heirloom.core.query import Filters, Query
 from heirloom.core.slate import Shown
+from heirloom.retrieval.facets import Facets, facets
 
 T = TypeVar("T")
 SEARCHES_KEPT = 20_000
@@ -75,6 +77,21 @@ class Desk:
         page = self._pages.later(token, k, self.shop.now_ms(), self._fit)
         self._impress(page)
         return page
+
+    def facets(
+        self, page: Page, filters: Filters, *, minor_per_major: int, most: int = 14
+    ) -> Facets:
+        """What each choice of a filter would leave of the listings that a page's words mean.
+
+        Where no listing has the words, what the slate shows instead is counted.
+        """
+        catalogue, within = self.shop.live.catalogue, None
+        if page.query.text:
+            within = self.shop.matching(page.query.text)
+            if not within.any():
+                within = np.zeros(len(catalogue), np.bool_)
+                within[page.slate.slots[page.slate.slots < len(within)]] = True
+        return facets(catalogue, filters, within=within, minor_per_major=minor_per_major, most=most)
 
     def ingest(self, events: Sequence[Event], source: str) -> Report:
         """Take events in; durable on return.

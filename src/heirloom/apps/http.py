@@ -25,6 +25,7 @@ from heirloom.apps.shop import Shop
 from heirloom.apps.web.pages import Window
 from heirloom.apps.wire import MAX_BODY, ProblemOut
 from heirloom.core.errors import InputError, StoreError
+from heirloom.core.money import digits
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def application(
     """
     metrics = Metrics(shop)
     desk = Desk(shop, metrics, impressions=impressions)
-    api = a.Api(desk, max_body=max_body)
+    api = a.Api(desk, max_body=max_body, minor_per_major=10 ** digits(currency))
     images = Images(desk)
     window = Window(desk, name=name, currency=currency)
     description = msgspec.json.encode(describe(a.ENDPOINTS))

@@ -1,7 +1,7 @@
 """Errors at the HTTP door: application/problem+json with what was wanted and what came."""
 
 import re
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -178,9 +178,17 @@ def _choices(path: str, wanted: Any) -> str:
     outer, _, name = path.rpartition(".")
     struct = _type_at(outer, wanted)
     for field in msgspec.structs.fields(struct) if struct is not None else ():
-        if field.encode_name == name:
-            return "one of " + ", ".join(str(value) for value in field.type.__args__)
+        if field.encode_name == name.partition("[")[0]:
+            return "one of " + ", ".join(str(value) for value in _literals(field.type))
     return ""
+
+
+def _literals(wanted: Any) -> tuple[Any, ...]:
+    """The values of the Literal within a type."""
+    if get_origin(wanted) is Literal:
+        values: tuple[Any, ...] = get_args(wanted)
+        return values
+    return next((found for part in get_args(wanted) if (found := _literals(part))), ())
 
 
 def _fields(wanted: Any) -> str:

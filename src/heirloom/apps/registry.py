@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any
 
+from heirloom.adapters.tantivy_search import TantivyIndex
 from heirloom.core.errors import ConfigError
 from heirloom.features.library import marketplace_view, rental_view
 from heirloom.features.view import FeatureView
@@ -23,10 +24,12 @@ from heirloom.ranking.linear import Linear
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.content import Similar, Taste
 from heirloom.retrieval.followed import Followed
+from heirloom.retrieval.lexical_search import LexicalSearch
 from heirloom.retrieval.popular import Popular
 from heirloom.retrieval.recent import Recent
 from heirloom.retrieval.retriever import Retriever
 from heirloom.retrieval.search import Search
+from heirloom.retrieval.word_index import WordIndex
 
 MakeRetriever = Callable[[Live], Retriever]
 MakeView = Callable[[tuple[str, ...]], FeatureView]
@@ -38,6 +41,8 @@ OWN_RETRIEVERS: dict[str, MakeRetriever] = {
     "similar": lambda live: Similar(live.content),
     "taste": lambda live: Taste(live.content),
     "search": lambda live: Search(live.content),
+    "lexical": lambda live: LexicalSearch(WordIndex(live.synonyms), live.content, "lexical"),
+    "tantivy": lambda live: LexicalSearch(TantivyIndex(live.synonyms), live.content, "tantivy"),
     "followed": lambda _: Followed(),
 }
 OWN_RANKERS: dict[str, type[Ranker]] = {

@@ -77,6 +77,15 @@ class FeaturesPart(_Part):
         return url
 
 
+class SearchPart(_Part):
+    """What words stand for, in the retrievers `lexical` and `tantivy`."""
+
+    both: tuple[tuple[str, ...], ...] = ()
+    """Groups of words in which each stands for every other: [["trainers", "sneakers"]]."""
+    one_way: dict[str, tuple[str, ...]] = {}
+    """Who asks for the key is shown the values too, not the reverse: {"bag": ["tote"]}."""
+
+
 class HttpPart(_Part):
     """The door."""
 
@@ -92,6 +101,7 @@ class Settings(_Part):
     policy: PolicyPart
     training: TrainingPart = TrainingPart()
     features: FeaturesPart = FeaturesPart()
+    search: SearchPart = SearchPart()
     http: HttpPart = HttpPart()
     rates: dict[str, float] = {}
     """What one unit of another currency is worth in the system's: {"USD": 0.92}."""

@@ -77,6 +77,9 @@ class Shop(Protocol):
     def recommend(self, query: Query) -> Slate:
         """The slate for a query, and its SlateRecord written."""
 
+    def matching(self, text: str) -> NDArray[np.bool_]:
+        """[slots] bool: the live listings that a search means by these words; maybe none."""
+
     def ingest(self, events: Sequence[Event], *, source: str) -> Report:
         """Take events in; durable on return."""
 

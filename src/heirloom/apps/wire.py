@@ -3,7 +3,7 @@
 Requests refuse unknown fields: a misspelt filter is an error, not an unfiltered slate.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -116,6 +116,9 @@ class RecommendIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     next: str | None = None
 
 
+FacetName = Literal["brand", "size", "colour", "condition", "category", "price"]
+
+
 class SearchIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A first page of search results; or, with `next`, a later page (then only `k` besides)."""
 
@@ -125,6 +128,8 @@ class SearchIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     filters: FiltersIn = FiltersIn()
     attributes: dict[str, Scalar | list[str]] = {}
     exclude: Annotated[tuple[str, ...], Meta(max_length=MAX_LISTINGS)] = ()
+    facets: Annotated[tuple[FacetName, ...], Meta(max_length=len(get_args(FacetName)))] = ()
+    """Count what choosing these filters would leave. On the first page alone."""
     k: PageSize = 24
     next: str | None = None
 
@@ -167,6 +172,48 @@ class SlateOut(msgspec.Struct, frozen=True, kw_only=True):
     """As of when, ms since 1970 UTC."""
     n: int
     """Log offset applied to the state that answered."""
+
+
+class ChoiceOut(msgspec.Struct, frozen=True):
+    """A value of a facet, and how many listings would be left by choosing it alone."""
+
+    value: str
+    count: int
+    chosen: bool
+
+
+class BandOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A price band, both ends included, as `filters` takes them; null: no upper end."""
+
+    price_min_minor: int
+    price_max_minor: int | None
+    count: int
+    chosen: bool
+
+
+class FacetsOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of the live listings that the words mean, exact. Those asked for alone are there.
+
+    Under the filters chosen; a facet's own filter is lifted while it is counted. At most 100
+    values of a facet, most frequent first.
+    """
+
+    total: int
+    """Listings that pass all filters."""
+    brand: list[ChoiceOut] | UnsetType = UNSET
+    size: list[ChoiceOut] | UnsetType = UNSET
+    colour: list[ChoiceOut] | UnsetType = UNSET
+    condition: list[ChoiceOut] | UnsetType = UNSET
+    category: list[ChoiceOut] | UnsetType = UNSET
+    """Paths one step below the category chosen."""
+    price: list[BandOut] | UnsetType = UNSET
+
+
+class SearchOut(SlateOut, frozen=True, kw_only=True):
+    """One page of search results."""
+
+    facets: FacetsOut | UnsetType = UNSET
+    """Where `facets` were asked for."""
 
 
 class ListingOut(msgspec.Struct, frozen=True, kw_only=True):

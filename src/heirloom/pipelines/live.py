@@ -39,8 +39,9 @@ from heirloom.pipelines.given import (
 from heirloom.pipelines.preferences import Preferences
 from heirloom.pipelines.stored import StoredFeatures
 from heirloom.retrieval.content import ContentIndex
+from heirloom.retrieval.lexical import NO_SYNONYMS, Synonyms
 from heirloom.retrieval.lexicon import Lexicon
-from heirloom.retrieval.retriever import Retriever
+from heirloom.retrieval.retriever import Matcher, Retriever
 
 FOLD_BATCH = 2_000
 REFIT_EVERY = 8_192
@@ -66,6 +67,7 @@ class Live:
         view: FeatureView,
         content: ContentIndex,
         declared: tuple[str, ...] = (),
+        synonyms: Synonyms = NO_SYNONYMS,
     ) -> None:
         self.catalogue = catalogue
         self.view = view
@@ -77,6 +79,7 @@ class Live:
         self.retrievers: dict[str, Retriever] = {}
         self.declared = declared
         self.applied: Callable[[Facts], None] = lambda _: None
+        self.synonyms = synonyms
         self.n = 0
         self._stored: StoredFeatures | None = None
         self._follow: Callable[[int], None] = lambda _: None
@@ -93,6 +96,11 @@ class Live:
                 f"Live: retrievers must be added before the log is folded (n={self.n})"
             )
         self.retrievers.update(retrievers)
+
+    def matcher(self, names: Iterable[str]) -> Matcher:
+        """What says which listings a search means: the first of these retrievers that can."""
+        named = (self.retrievers[name] for name in names)
+        return next((each for each in named if isinstance(each, Matcher)), self.content)
 
     def restore(self, features: FeatureState, people: People) -> None:
         """Take over folded features and people, of an offset the log reaches; only before it.

@@ -133,12 +133,15 @@ def recommend(query: Query, policy: Policy, live: Live) -> Slate:
 def retrieve(request: Request, policy: Policy, live: Live) -> Candidates:
     """Candidates of all sources, fused; live, as the filters ask, and fit for this person.
 
-    In a search every source chooses among the listings that have the words.
+    In a search every source chooses among the listings that have the words, if any has.
     """
-    allowed = live.content.matching(request, allow(request, live))
+    quotas = policy.quotas[request.query.surface]
+    allowed = allow(request, live)
+    if request.query.text:
+        having = live.matcher(quotas).matching(request.query.text, allowed)
+        allowed = having if having.any() else allowed
     found = [
-        live.retrievers[name].retrieve(request, allowed, quota)
-        for name, quota in policy.quotas[request.query.surface].items()
+        live.retrievers[name].retrieve(request, allowed, quota) for name, quota in quotas.items()
     ]
     return fuse(found, policy.pool)
 

@@ -129,22 +129,20 @@ class ContentIndex:
         return given
 
     def matching(
-        self, request: Request, allowed: NDArray[np.bool_], least: int = 100
+        self, text: str, allowed: NDArray[np.bool_], least: int = 100
     ) -> NDArray[np.bool_]:
-        """[slots] bool: the allowed listings that match the query's words well.
+        """[slots] bool: the allowed listings that match a query's words well; see `Matcher`.
 
         Those at least MATCHING times as well matched as the best, and never fewer than the
-        `least` best of those that match at all. Without text, or where nothing matches, all.
+        `least` best of those that match at all.
         """
-        if not request.query.text:
-            return allowed
+        keep = np.zeros(len(allowed), np.bool_)
         size = min(len(self.vectors), len(allowed))
-        matched = np.where(allowed[:size], self.words.match(request.query.text, size), 0.0)
+        matched = np.where(allowed[:size], self.words.match(text, size), 0.0)
         found = matched[matched > 0]
         if not len(found):
-            return allowed
+            return keep
         enough = -np.partition(-found, least - 1)[least - 1] if len(found) > least else 0.0
-        keep = np.zeros(len(allowed), np.bool_)
         keep[:size] = (matched > 0) & (matched >= min(MATCHING * found.max(), enough))
         return keep
 

@@ -1,7 +1,7 @@
 """Retriever: Request → Candidates, cheap over the whole catalogue."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,4 +32,23 @@ class Retriever(Protocol):
             allowed: [slots] bool, True where a listing is live and passes the filters. It may
                 be longer than what was folded so far.
             k: how many are wanted.
+        """
+
+
+@runtime_checkable
+class Matcher(Protocol):
+    """Says which listings a search's words mean. In a search all sources choose among these.
+
+    A retriever that is one decides so for the surfaces that name it; else the ContentIndex does.
+    """
+
+    def matching(
+        self, text: str, allowed: NDArray[np.bool_], least: int = 100
+    ) -> NDArray[np.bool_]:
+        """[slots] bool: the allowed listings that match the words well; none for no words.
+
+        Args:
+            text: a query's.
+            allowed: [slots] bool.
+            least: so many of the best that match at all are well enough matched.
         """

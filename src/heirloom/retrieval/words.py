@@ -47,6 +47,29 @@ class Words:
             postings.append(slot, int(self._generation[slot]), weight)
         self._of[slot] = tuple(weighted)
 
+    def remove(self, slot: int) -> None:
+        """Take a slot's words away; one that has none is left as it is."""
+        if slot in self._of:
+            self.put(slot, {})
+            del self._of[slot]
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def alive(self, word: str) -> int:
+        """How many slots have a word."""
+        return self._postings[word].alive if word in self._postings else 0
+
+    def having(self, word: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Slots that have a word, each once, and the word's weight there."""
+        if word not in self._postings:
+            return np.zeros(0, np.int32), np.zeros(0, np.float32)
+        return self._postings[word].live(self._generation)
+
+    def beginning(self, start: str) -> list[str]:
+        """Known words that begin with two letters or more."""
+        return [word for word in self._by_gram.get(f"<{start[:2]}", ()) if word.startswith(start)]
+
     def match(self, text: str, size: int) -> NDArray[np.float64]:
         """[size] float64: idf-weighted share of a query's words that each slot has, 0 … 1.
 
@@ -57,12 +80,12 @@ class Words:
         total = np.zeros(size)
         whole = 0.0
         for word in asked:
-            alternatives = [(word, 1.0)] if word in self._postings else self._like(word)
+            alternatives = [(word, 1.0)] if word in self._postings else self.like(word)
             idf = max((self._idf(other) for other, _ in alternatives), default=self._idf(word))
             whole += idf
             part = np.zeros(size)
             for other, likeness in alternatives:
-                slots, weights = self._postings[other].live(self._generation)
+                slots, weights = self.having(other)
                 within = slots < size
                 # A slot stands once among the live postings of a word: no `maximum.at` needed.
                 slots, worth = slots[within], weights[within] * (idf * likeness)
@@ -72,10 +95,10 @@ class Words:
 
     def _idf(self, word: str) -> float:
         """log(1 + (N - n + 0.5) / (n + 0.5)): Robertson and Zaragoza 2009, BM25, kept positive."""
-        n = self._postings[word].alive if word in self._postings else 0
+        n = self.alive(word)
         return math.log1p((len(self._of) - n + 0.5) / (n + 0.5))
 
-    def _like(self, word: str) -> list[tuple[str, float]]:
+    def like(self, word: str) -> list[tuple[str, float]]:
         """Known words that a word may stand for, with likeness 0 … 1; the likest first."""
         grams = _grams(word)
         shared: dict[str, int] = {}

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -19,7 +18,6 @@ from heirloom.apps.paging import Page
 from heirloom.apps.problems import ProblemError, decode, read_body
 from heirloom.apps.web import deeds
 from heirloom.apps.web.cards import card, cards, category_name, known, price
-from heirloom.apps.web.facets import facets
 from heirloom.apps.web.form import (
     address,
     filters_of,
@@ -42,6 +40,7 @@ from heirloom.core.event import Surface
 from heirloom.core.listing import Status
 from heirloom.core.money import digits
 from heirloom.core.query import Filters, Query
+from heirloom.retrieval.facets import facets
 
 HERE = Path(__file__).parent
 PAGE = 36
@@ -149,13 +148,7 @@ class Window:
             )
             if text and "next" not in asked:
                 deeds.search(self._desk, visitor.user, text, page.slate.slate_id)
-            catalogue = self._desk.shop.live.catalogue
-            within = None
-            if text:
-                within = np.zeros(len(catalogue), np.bool_)
-                found = page.slate.slots if len(page.slate.slots) else np.zeros(0, np.int32)
-                within[found[found < len(within)]] = True
-            counted = facets(catalogue, filters, within=within, minor_per_major=self._minor())
+            counted = self._desk.facets(page, filters, minor_per_major=self._minor())
             return {
                 **self._feed(page, visitor, address("/search", asked, next=None)),
                 "facets": counted,
@@ -165,7 +158,6 @@ class Window:
                 "complaints": complaints,
                 "address": lambda **changes: address("/search", asked, next=None, **changes),
                 "crumbs": _crumbs(filters.category),
-                "cut": bool(text and page.slate.remaining),
                 "sign": price(0, self._currency).rstrip("0"),
             }
 

@@ -25,7 +25,7 @@ from heirloom.retrieval.collaborative.sequences import Sequences, starts_of
 
 Scorer = Callable[[Sequences], NDArray[np.float32]]
 """Histories → [people, items] float32."""
-PEOPLE = 1_024
+PEOPLE = 256
 """So many rows of scores at a time."""
 
 

@@ -65,7 +65,7 @@ class Ease:
         """What comes next from what came so far, decayed: the order counts.
 
         Choi et al., "Session-aware linear item-item models for session-based recommendation", WWW
-        2021, equation 9 (SLIT): weights = (S'S + ridge · I)^-1 S'T, with a row of S for each
+        2021 (SLIT): weights = (S'S + ridge · I)^-1 S'T, with a row of S for each
         place in a sequence, decayed by age, and in T what follows, decayed by distance. Columns
         are then divided by (count + 1)^into.
 

@@ -22,14 +22,13 @@ class GraphFilter:
     With R [people, items] of 0 and 1, degrees d_p and d_i, N = D_p^-people_power R D_i^-item_power
     and P = N'N, a history x gives
 
-        spread  = x D_i^-leave P_raw …                 (one step over the graph)
-        score   = x P + low_pass · x D_i^-1/2 V V' D_i^1/2,   then sharpened
+        score = x P + low_pass · x D_i^-1/2 V V' D_i^1/2,   then sharpened
 
     where V holds the leading right singular vectors of N. Shen et al., "How powerful is graph
-    convolution for recommendation?", CIKM 2021, equation 16 (GF-CF: powers 1/2, low_pass .3).
+    convolution for recommendation?", CIKM 2021 (GF-CF: powers 1/2, low_pass .3, no sharpening).
     Sharpening takes back some of the smoothing: one step of the fourth-order Runge-Kutta method
     for ds/dt = -s P over the time `sharpen`; Choi et al., "Blurring-sharpening process models
-    for collaborative filtering", SIGIR 2023, section 3.4.
+    for collaborative filtering", SIGIR 2023.
 
     Attributes:
         normal: [people, items] float32 in CSR, N.

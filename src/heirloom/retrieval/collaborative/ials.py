@@ -18,7 +18,7 @@ class Ials:
 
     Hu, Koren, Volinsky, "Collaborative filtering for implicit feedback datasets", ICDM 2008,
     in the form of Rendle et al., "Revisiting the performance of iALS on item recommendation
-    benchmarks", RecSys 2022, equations 1-4: minimise
+    benchmarks", RecSys 2022: minimise
 
         sum over pairs taken (w·h - 1)² + unobserved · sum over all pairs (w·h)²
         + ridge · sum of (n + unobserved · N)^frequency · |factors|²

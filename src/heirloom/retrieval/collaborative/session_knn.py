@@ -19,14 +19,14 @@ class SessionKnn:
 
     Of a pair of items, a taken g places before b, `followed[a, b]` counts gap_decay^(g-1). Then
 
-        near[a, b] = (followed[a, b] + backward · followed[b, a]) / ((c_a + 1)^from · (c_b + 1)^to)
+        near[a, b] = (followed[a, b] + backward · followed[b, a]) / ((c_a + 1)^out · (c_b + 1)^into)
         score(b)   = sum over a history's items a of age_decay^age · near[a, b]
 
     with c how often an item was taken. An item-based form of the nearest neighbours of Ludewig and
-    Jannach, "Evaluation of session-based recommendation algorithms", UMUAI 2018, section 3.2 (SR:
-    sequential rules weighted by gap; sessions of one's own kind are its sums); the exponents in the
-    place of cosine's 1/2 are those of Fu et al., "Revisiting neighborhood-based link prediction
-    for collaborative filtering", WWW 2022, equation 5. It counts, so new entries are added to it.
+    Jannach, "Evaluation of session-based recommendation algorithms", UMUAI 2018 (SR: sequential
+    rules weighted by gap); the exponents in place of cosine's 1/2 as in Fu et al., "Revisiting
+    neighborhood-based link prediction for collaborative filtering", WWW 2022. It only counts, so
+    new entries are added to it.
 
     Attributes:
         followed: [items, items] float64 in CSR.

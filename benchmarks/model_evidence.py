@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -16,6 +17,7 @@ from heirloom.core.slate import FeatureBatch
 from heirloom.ranking.ranker import Examples
 from heirloom.retrieval.collaborative.sequences import Sequences
 from heirloom.retrieval.collaborative.session_knn import SessionKnn, Weights
+from heirloom.retrieval.collaborative.spectral import Spectral
 
 POOL = 100
 """So many of a person's items are ranked anew."""
@@ -23,7 +25,8 @@ AGE_DECAY = 0.7
 KEPT = 40
 """Neighbours of an item that two steps go through; KEPT_TWICE of those they reach stay."""
 KEPT_TWICE = 300
-_RANKED = ("knn", "two", "last", "cos", "lift", "alike")
+RANKS = (64, 192)
+_RANKED = ("knn", "two", "last", "cos", "lift", "alike", *(f"spectral_{rank}" for rank in RANKS))
 _RELATIVE = ("knn", "two", "prob")
 Csr = sparse.csr_matrix
 
@@ -77,6 +80,7 @@ class Evidence:
 
     popular: NDArray[np.float64]
     near: dict[str, Csr]
+    spectral: dict[str, Spectral]
     content: Content | None
 
     @classmethod
@@ -105,101 +109,134 @@ class Evidence:
             "either": either,
         }
         content = None if attributes is None else Content.of(attributes, followed)
-        return cls(popular, near, content)
+        longest = Spectral.of(knn, rank=min(max(RANKS), train.number))
+        spectral = {
+            f"spectral_{rank}": longest.shorter(min(rank, longest.leads.shape[1])) for rank in RANKS
+        }
+        return cls(popular, near, spectral, content)
 
-    def parts(self, histories: Sequences) -> dict[str, NDArray[np.float32]]:
-        """Each [people, items] float32, by name."""
-        decayed, flat = histories.latest(50).matrix(AGE_DECAY), histories.taken()
-        ages = [histories.where(histories.ages == age).matrix() for age in range(3)]
-        asked = [
-            ("knn", decayed, "knn"), ("two", decayed, "two"), ("prob", decayed, "prob"),
-            ("last", ages[0], "knn"), ("last_but_one", ages[1], "knn"),
-            ("last_but_two", ages[2], "knn"), ("forth", ages[0], "forth"),
-            ("back", ages[0], "back"), ("next", ages[0], "next"), ("flat", flat, "knn"),
-            ("cos", flat, "cos"), ("votes", flat, "either"),
-        ]  # fmt: skip
-        found = {name: (rows @ self.near[way]).toarray() for name, rows, way in asked}
+    def dense(self, histories: Sequences) -> dict[str, NDArray[np.float32]]:
+        """What may draw an item into the pool: each [people, items] float32, by name."""
+        decayed = histories.latest(50).matrix(AGE_DECAY)
+        found = {name: (decayed @ self.near[name]).toarray() for name in ("knn", "two")}
+        found |= {name: model.scores(histories) for name, model in self.spectral.items()}
         if self.content is not None:
             found["lift"] = self.content.leads(decayed)
-            found["lift_last"] = self.content.leads(ages[0])
             found["alike"] = self.content.alike(decayed)
-            found["alike_last"] = self.content.alike(ages[0])
         return found
 
     def blended(self, parts: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """[people, items] float32, the hand-made score by which the pool is drawn."""
         score = np.log(parts["knn"] + np.float32(1e-4))
         score += np.float32(0.3) * np.log(parts["two"] + np.float32(1e-4))
+        for name in self.spectral:
+            score += np.float32(2.5) * parts[name]
         if self.content is not None:
             score += np.float32(0.15) * parts["lift"] + np.float32(0.5) * parts["alike"]
         return score
 
     def scores(self, histories: Sequences) -> NDArray[np.float32]:
         """[people, items] float32, `blended` of histories."""
-        return self.blended(self.parts(histories))
+        return self.blended(self.dense(histories))
 
-    def batch(self, histories: Sequences) -> tuple[NDArray[np.intp], FeatureBatch]:
-        """The best POOL items of each person, [people, POOL], and what is known of them.
-
-        What a person had is left out. The features' rows are those of the pool, flat.
-        """
-        parts = self.parts(histories)
-        score = unseen(self.blended(parts), histories)
+    def pooled(self, histories: Sequences) -> "Pooled":
+        """The best POOL items of each person and what is known of them; not what they had."""
+        dense = self.dense(histories)
+        score = unseen(self.blended(dense), histories)
         pool = np.argpartition(-score, POOL, axis=1)[:, :POOL]
         order = np.argsort(-np.take_along_axis(score, pool, 1), axis=1, kind="stable")
         pool = np.take_along_axis(pool, order, 1)
         blend = np.take_along_axis(score, pool, 1)
         columns: dict[str, NDArray[Any]] = {"blend": blend - blend[:, :1]}
-        for name, part in parts.items():
-            values = columns[name] = np.take_along_axis(part, pool, 1)
-            if name in _RANKED:
-                ranked = np.argsort(-values, axis=1, kind="stable")
-                columns[f"{name}_rank"] = np.argsort(ranked, axis=1, kind="stable")
-            if name in _RELATIVE:
-                columns[f"{name}_share"] = values / np.maximum(values.max(1, keepdims=True), 1e-9)
+        columns |= {name: np.take_along_axis(part, pool, 1) for name, part in dense.items()}
+        columns |= self._counted(histories, pool)
+        for name in [name for name in columns if name in _RANKED]:
+            ranked = np.argsort(-columns[name], axis=1, kind="stable")
+            columns[f"{name}_rank"] = np.argsort(ranked, axis=1, kind="stable")
+        for name in _RELATIVE:
+            highest = columns[name].max(axis=1, keepdims=True)
+            columns[f"{name}_share"] = columns[name] / np.maximum(highest, 1e-9)
+        values = np.stack([column.ravel() for column in columns.values()], axis=1)
+        return Pooled(score, pool, FeatureBatch(values.astype(np.float32), tuple(columns), 0))
+
+    def _counted(self, histories: Sequences, pool: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+        """Counts and context, [people, POOL] each, that are wanted inside the pool alone."""
+        decayed, flat = histories.latest(50).matrix(AGE_DECAY), histories.taken()
+        ages = [histories.where(histories.ages == age).matrix() for age in range(3)]
+        asked = [
+            ("prob", decayed, "prob"), ("last", ages[0], "knn"),
+            ("last_but_one", ages[1], "knn"), ("last_but_two", ages[2], "knn"),
+            ("forth", ages[0], "forth"), ("back", ages[0], "back"), ("next", ages[0], "next"),
+            ("flat", flat, "knn"), ("cos", flat, "cos"), ("votes", flat, "either"),
+        ]  # fmt: skip
+        columns: dict[str, NDArray[Any]] = {
+            name: _gathered(rows @ self.near[way], pool) for name, rows, way in asked
+        }
+        if self.content is not None:
+            for name, way in (("lift", self.content.leads), ("alike", self.content.alike)):
+                columns[f"{name}_last"] = np.take_along_axis(way(ages[0]), pool, 1)
+            columns["attributes"] = self.content.count[pool]
         latest = self.popular[np.maximum(histories.at(0), 0)][:, None]
         columns["popular"] = self.popular[pool]
         columns["popular_last"] = np.broadcast_to(latest, pool.shape)
         columns["popular_ratio"] = columns["popular"] / latest
         columns["history"] = np.broadcast_to(histories.lengths[:, None], pool.shape)
-        if self.content is not None:
-            columns["attributes"] = self.content.count[pool]
-        values = np.stack([column.ravel() for column in columns.values()], axis=1)
-        return pool, FeatureBatch(values.astype(np.float32), tuple(columns), 0)
+        return columns
 
 
-def examples(evidence: Evidence, histories: Sequences, targets: NDArray[np.int32]) -> Examples:
-    """One group for each person whose target is in the pool: other groups teach nothing."""
-    values, gains, columns = [], [], ()
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """What may be ranked anew.
+
+    Attributes:
+        score: [people, items] float32, the hand-made score, -inf for what a person had.
+        items: [people, POOL], the best of it, best first.
+        batch: features of the pool's items, one after another.
+    """
+
+    score: NDArray[np.float32]
+    items: NDArray[np.intp]
+    batch: FeatureBatch
+
+
+def examples(
+    evidence: Evidence, histories: Sequences, targets: NDArray[np.int32]
+) -> tuple[Examples, NDArray[np.bool_]]:
+    """One group for each person whose target is in the pool; and [people] bool, who that is.
+
+    Other groups teach nothing, and cannot be answered.
+    """
+    values, gains, found, columns = [], [], [], ()
     for part, rows in in_parts(histories):
-        pool, batch = evidence.batch(rows)
-        hit = pool == targets[part, None]
-        kept = np.repeat(hit.any(axis=1), POOL)
-        values.append(batch.values[kept])
+        pooled = evidence.pooled(rows)
+        hit = pooled.items == targets[part, None]
+        found.append(hit.any(axis=1))
+        kept = np.repeat(found[-1], POOL)
+        values.append(pooled.batch.values[kept])
         gains.append(hit.ravel()[kept])
-        columns = batch.columns
-    gain = np.concatenate(gains).astype(np.float32)
-    return Examples(
-        np.concatenate(values),
-        columns,
-        np.arange(len(gain), dtype=np.int64) // POOL,
-        gain,
-        np.zeros(len(gain), np.int16),
-        np.zeros(len(gain), np.int64),
-    )
+        columns = pooled.batch.columns
+    return numbered(np.concatenate(values), np.concatenate(gains), columns), np.concatenate(found)
 
 
 def joined(parts: list[Examples]) -> Examples:
     """All groups of several, numbered through."""
-    gains = np.concatenate([part.gains for part in parts])
-    return Examples(
+    return numbered(
         np.concatenate([part.values for part in parts]),
+        np.concatenate([part.gains for part in parts]),
         parts[0].columns,
-        np.arange(len(gains), dtype=np.int64) // POOL,
-        gains,
-        np.zeros(len(gains), np.int16),
-        np.zeros(len(gains), np.int64),
     )
+
+
+def numbered(
+    values: NDArray[np.float32], gains: NDArray[Any], columns: tuple[str, ...]
+) -> Examples:
+    """Groups of POOL rows each; there are no slates, so places and times are all 0."""
+    rows = np.arange(len(gains), dtype=np.int64)
+    none = np.zeros(len(gains))
+    return Examples(
+        values, columns, rows // POOL, gains.astype(np.float32), none.astype(np.int16),
+        none.astype(np.int64),
+    )  # fmt: skip
 
 
 def _scaled(rows: Csr, by: NDArray[np.float64]) -> Csr:
@@ -218,3 +255,28 @@ def _strongest(pairs: Csr, k: int) -> Csr:
     rows = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
     cells = (pairs.data[kept], (rows[kept], pairs.indices[kept]))
     return sparse.csr_matrix(cells, shape=pairs.shape, dtype=np.float32)
+
+
+def _gathered(rows: Csr, pool: NDArray[np.intp]) -> NDArray[np.float32]:
+    """[people, POOL] float32, each row's values at the items of its pool."""
+    return _at(rows.indptr, rows.indices, rows.data, rows.shape[1], pool)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _at(
+    starts: NDArray[np.int32],
+    columns: NDArray[np.int32],
+    data: NDArray[np.float32],
+    width: int,
+    pool: NDArray[np.intp],
+) -> NDArray[np.float32]:
+    found = np.zeros(pool.shape, np.float32)
+    line = np.zeros(width, np.float32)
+    for row in range(len(pool)):
+        for entry in range(starts[row], starts[row + 1]):
+            line[columns[entry]] = data[entry]
+        for place in range(pool.shape[1]):
+            found[row, place] = line[pool[row, place]]
+        for entry in range(starts[row], starts[row + 1]):
+            line[columns[entry]] = 0
+    return found

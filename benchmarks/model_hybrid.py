@@ -2,7 +2,7 @@
 
 The re-ranker learns from training labels alone. People are dealt into FOLDS; what stands in
 `Evidence` is counted without a fold's people, who then answer for the last two items of their
-training part. Validation only stops it, and picks among rankers and weights. Test is read once.
+training part. Validation only picks the ridge and the weights. Test is read once a seed.
 """
 
 import time
@@ -15,11 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.model_evidence import POOL, Csr, Evidence, examples, joined
-from benchmarks.model_protocols import LeaveOneOut, Places, Scorer, amazon, attributes, row
+from benchmarks.model_protocols import (
+    LeaveOneOut,
+    Places,
+    Scorer,
+    amazon,
+    attributes,
+    in_parts,
+    row,
+    unseen,
+)
 from benchmarks.record import Row
 from heirloom.core.slate import FeatureBatch
-from heirloom.ranking.catboost import CatBoostListwise
-from heirloom.ranking.ranker import Ranker
+from heirloom.evaluation.metrics import expected_ndcg_of_one, tied_places
+from heirloom.ranking.linear import Linear
+from heirloom.ranking.ranker import Examples, Ranker
 from heirloom.retrieval.collaborative.blend import blended, log_softmax, tuned
 from heirloom.retrieval.collaborative.popularity import Popularity
 from heirloom.retrieval.collaborative.sequences import Sequences
@@ -29,7 +39,7 @@ FOLDS = 4
 LABELS = 2
 """The latest items of a training part that its person answers for."""
 SEEDS = (0, 1, 2)
-TREES = {"iterations": 300, "learning_rate": 0.08, "depth": 6, "leaf_iterations": 1}
+RIDGES = (10.0, 100.0)
 PUBLISHED = {
     "beauty": ("eSASRec, as its paper publishes", 0.0928, 0.0523),
     "clothing": ("session kNN of the feasibility runs", 0.0344, 0.0206),
@@ -46,29 +56,46 @@ class Reranked:
 
     def scores(self, histories: Sequences) -> NDArray[np.float32]:
         """[people, items] float32: in the pool logs of chances, below it evidence, shifted."""
-        pool, batch = self.evidence.batch(histories)
-        ranked = self.ranker.score(FeatureBatch(batch.values, batch.columns, 0))[:, 0]
-        inside = log_softmax(ranked.reshape(pool.shape))
-        scores = self.evidence.scores(histories)
-        outside = scores - np.take_along_axis(scores, pool[:, -1:], 1)
-        outside = np.minimum(outside, 0) + inside.min(axis=1, keepdims=True) - 1
-        np.put_along_axis(outside, pool, inside, axis=1)
-        return outside
+        pooled = self.evidence.pooled(histories)
+        ranked = self.ranker.score(pooled.batch).reshape(pooled.items.shape)
+        inside = log_softmax(ranked)
+        last = np.take_along_axis(pooled.score, pooled.items[:, -1:], 1)
+        scores = np.minimum(pooled.score - last, 0) + inside.min(axis=1, keepdims=True) - 1
+        # What a person had is out of the pool at -inf, which a sum of logs cannot take.
+        scores = np.maximum(scores, np.float32(-1e4))
+        np.put_along_axis(scores, pooled.items, inside, axis=1)
+        return scores
 
 
-def learn(train: Sequences, content: Csr | None, split: LeaveOneOut, seed: int) -> Reranked:
-    """A re-ranker of training labels, stopped on validation."""
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """People to be answered, as groups: `held` [people] says whose target is in the pool."""
+
+    groups: Examples
+    held: NDArray[np.bool_]
+
+    def places(self, ranker: Ranker) -> Places:
+        """Of every person's target, as `Reranked` would place it; beyond the pool: missed."""
+        batch = FeatureBatch(self.groups.values, self.groups.columns, 0)
+        ranked = ranker.score(batch).reshape(-1, POOL)
+        target = self.groups.gains.reshape(-1, POOL).argmax(axis=1)
+        above = np.full(len(self.held), POOL, np.int64)
+        level = np.ones(len(self.held), np.int64)
+        above[self.held], level[self.held] = tied_places(ranked, target)
+        return Places(above, level)
+
+
+def learn(split: LeaveOneOut, content: Csr | None, judge: Examples, seed: int) -> Linear:
+    """A ranker of training labels; validation chooses its ridge."""
+    train = split.train
     fold = np.random.default_rng(seed).integers(0, FOLDS, len(train))
     parts = []
     for held in range(FOLDS):
         others = Evidence.of(train.where(fold[train.people] != held), content)
         for age in range(LABELS):
             mine = train.take((fold == held) & (train.lengths > age + 1))
-            parts.append(examples(others, mine.before_last(age + 1), mine.at(age)))
-    evidence = Evidence.of(train, content)
-    judge = examples(evidence, train, split.validation)
-    ranker = CatBoostListwise.fit(joined(parts), judge, seed=seed, thread_count=1, **TREES)  # type: ignore[arg-type]
-    return Reranked(evidence, ranker)
+            parts.append(examples(others, mine.before_last(age + 1), mine.at(age))[0])
+    return Linear.fit(joined(parts), judge, seed=seed, ridges=RIDGES)
 
 
 def fused(models: list[Scorer], weights: tuple[float, ...]) -> Scorer:
@@ -80,12 +107,20 @@ def fused(models: list[Scorer], weights: tuple[float, ...]) -> Scorer:
     return scores
 
 
-def weighed(models: list[Scorer], split: LeaveOneOut, people: int = 4_096) -> tuple[float, ...]:
-    """Weights of the models by NDCG@10 on validation, for the first people."""
-    rows, targets = split.train.take(slice(0, people)), split.validation[:people]
+def weighed(models: list[Scorer], split: LeaveOneOut, people: int = 2_048) -> tuple[float, ...]:
+    """Weights of the models by NDCG@10 on validation, for so many people."""
+    # Spread over all: people are numbered in some order of the source.
+    chosen = np.unique(np.linspace(0, len(split.train) - 1, people).astype(np.intp))
+    histories, targets = split.train.take(chosen), split.validation[chosen]
+    parts = [
+        np.concatenate([log_softmax(model(rows)) for _, rows in in_parts(histories)])
+        for model in models
+    ]
 
     def quality(weights: tuple[float, ...]) -> float:
-        return float(Places.of(fused(models, weights), rows, targets).ndcg().mean())
+        scores = unseen(blended(parts, weights), histories)
+        above, level = tied_places(scores, targets.astype(np.intp))
+        return float(expected_ndcg_of_one(above, level, 10).mean())
 
     return tuned(quality, [1.0] * len(models))
 
@@ -104,9 +139,9 @@ def rows(
         name: which.
         data: folder of the public sets.
         say: hears what was found on validation.
-        encoders: each is given the training sequences and the seed's models, and gives scores
-            [people, items] for any histories; they are fused with the re-ranked evidence.
-        seeds: of folds and trees.
+        encoders: each is given the training sequences and gives scores [people, items] for any
+            histories; they are fused with the re-ranked evidence.
+        seeds: of folds.
     """
     folder = data / f"amazon_{name}"
     sequences = amazon(folder)
@@ -123,21 +158,29 @@ def rows(
         say(f"{name} {title}: validation {validation}")
     outside = [encoder(split.train) for encoder in encoders]
     start = time.process_time()
+    evidence = Evidence.of(split.train, content)
+    judge = Answered(*examples(evidence, split.train, split.validation))
+    test = Answered(*examples(evidence, split.test_histories, split.test))
+    say(f"{name}: pools hold {judge.held.mean():.4f} of validation's targets")
     found["hybrid"] = []
     for seed in seeds:
-        model = learn(split.train, content, split, seed)
-        trees = model.ranker.trees if isinstance(model.ranker, CatBoostListwise) else 0
-        models = [model.scores, *outside]
-        weights = weighed(models, split) if outside else (1.0,)
-        scorer = fused(models, weights) if outside else model.scores
-        validation = Places.of(scorer, split.train, split.validation)
-        say(f"{name} seed {seed}: validation {validation}, {trees} trees, weights {weights}")
-        found["hybrid"].append(Places.of(scorer, split.test_histories, split.test))
+        ranker = learn(split, content, judge.groups, seed)
+        say(f"{name} seed {seed}: validation {judge.places(ranker)}")
+        if outside:
+            models = [Reranked(evidence, ranker).scores, *outside]
+            weights = weighed(models, split)
+            scorer = fused(models, weights)
+            say(f"weights {weights}: {Places.of(scorer, split.train, split.validation)}")
+            found["hybrid"].append(Places.of(scorer, split.test_histories, split.test))
+        else:
+            found["hybrid"].append(test.places(ranker))
     cost = (time.process_time() - start) / len(seeds)
-    say(f"{name}: test {', '.join(f'{title} {p[0]}' for title, p in found.items())}")
+    for title, places in found.items():
+        say(f"{name} {title}: test {', '.join(map(str, places))}")
     note = (
-        f"leave-one-out, all items ranked, labels of training alone; CatBoost over the best {POOL} "
-        f"of counted evidence, cross-fitted in {FOLDS} folds of people; {cost:.0f} s of CPU a seed"
+        "leave-one-out, all items ranked, labels of training alone; a linear softmax over the "
+        f"best {POOL} of counted evidence, cross-fitted in {FOLDS} folds of people; {cost:.0f} s "
+        f"of CPU a seed; by {1 + len(outside)} model(s)"
     )
     return [*_hybrid_rows(name, found, note), *_simple_rows(name, found)]
 

@@ -44,11 +44,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(model_hybrid.TREES, "iterations", 40)
-
-
 def test_the_split_holds_back_two_items_of_everybody(data: Path) -> None:
     sequences = amazon(data / "amazon_beauty")
     split = LeaveOneOut.of(sequences)
@@ -83,11 +78,11 @@ def test_examples_are_pools_that_hold_the_target_and_nothing_had_before(data: Pa
     sequences = amazon(data / "amazon_beauty")
     split = LeaveOneOut.of(sequences)
     evidence = Evidence.of(split.train, attributes(data / "amazon_beauty", ITEMS))
-    found = examples(evidence, split.train, split.validation)
+    found, held = examples(evidence, split.train, split.validation)
+    assert len(found.gains) == held.sum() * POOL
     assert found.gains.reshape(-1, POOL).sum(axis=1).tolist() == [1] * (len(found.gains) // POOL)
     assert np.isfinite(found.values).all()
-    pool, _ = evidence.batch(split.train)
-    for person, items in enumerate(pool):
+    for person, items in enumerate(evidence.pooled(split.train).items):
         had = split.train.take(np.array([person])).items
         assert not set(items.tolist()) & set(had.tolist())
 
@@ -148,3 +143,16 @@ def test_without_data_each_bar_says_so(tmp_path: Path) -> None:
         rows = measure()
         assert {row.id for row in rows} == set(models.BARS[name])
         assert all(row.value is None and "not in the data folder" in row.note for row in rows)
+
+
+def test_places_in_pools_are_those_of_whole_rows(data: Path) -> None:
+    sequences = amazon(data / "amazon_clothing")
+    split = LeaveOneOut.of(sequences)
+    evidence = Evidence.of(split.train, None)
+    judge = model_hybrid.Answered(*examples(evidence, split.train, split.validation))
+    ranker = model_hybrid.learn(split, None, judge.groups, seed=0)
+    quick = judge.places(ranker)
+    whole = Places.of(model_hybrid.Reranked(evidence, ranker).scores, split.train, split.validation)
+    assert 0 < judge.held.sum() < PEOPLE
+    np.testing.assert_array_equal(quick.hits(), whole.hits())
+    np.testing.assert_array_equal(quick.ndcg(), whole.ndcg())

@@ -15,6 +15,7 @@ from heirloom.retrieval.collaborative.model import Model
 from heirloom.retrieval.collaborative.popularity import Popularity
 from heirloom.retrieval.collaborative.sequences import Sequences
 from heirloom.retrieval.collaborative.session_knn import SessionKnn, Weights
+from heirloom.retrieval.collaborative.spectral import Spectral
 
 ITEMS = 7
 FITS: dict[str, Callable[[Sequences], Model]] = {
@@ -23,6 +24,7 @@ FITS: dict[str, Callable[[Sequences], Model]] = {
     "ease": lambda rows: Ease.fit(rows, ridge=2.0, age_decay=0.9),
     "ease_next": lambda rows: Ease.fit_next(rows, ridge=2.0, into=0.3),
     "ials": lambda rows: Ials.fit(rows, factors=2, ridge=0.05, rounds=15),
+    "spectral": lambda rows: Spectral.fit(rows, rank=2),
     "graph_filter": lambda rows: GraphFilter.fit(rows, rank=2, sharpen=0.5),
 }
 # Two groups of items that nobody mixes, and one item that nobody took.
@@ -225,3 +227,35 @@ def test_the_graph_filter_is_its_formula() -> None:
 def test_a_rank_the_graph_has_not_is_refused() -> None:
     with pytest.raises(InputError, match="rank 7 for 6 people"):
         GraphFilter.fit(ROWS, rank=7)
+
+
+# ── spectral ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_spectral_is_its_formula() -> None:
+    model = Spectral.fit(ROWS, rank=2, backward=0.6, age_decay=0.5)
+    followed = SessionKnn.fit(ROWS).followed.toarray()
+    pairs = followed + 0.6 * followed.T
+    out, into = (np.maximum(pairs.sum(axis), 1e-12) for axis in (1, 0))
+    normal = pairs / np.sqrt(out)[:, None] / np.sqrt(into)
+    v = np.linalg.svd(normal)[2][:2].T
+
+    def unit(rows: np.ndarray) -> np.ndarray:
+        length = np.linalg.norm(rows, axis=1, keepdims=True)
+        return np.where(length > 1e-6, rows / np.where(length > 0, length, 1), 0)
+
+    expected = unit(ROWS.matrix(0.5).toarray() @ unit(normal @ v)) @ unit(v).T
+    np.testing.assert_allclose(model.scores(ROWS), expected, atol=1e-5)
+
+
+def test_a_shorter_spectral_model_is_that_of_its_rank() -> None:
+    rows = Sequences.of([[0, 1, 2, 3], [1, 2], [4, 5, 2], [6, 0], [3, 6, 5]], ITEMS)
+    short, cut = Spectral.fit(rows, rank=2), Spectral.fit(rows, rank=4).shorter(2)
+    np.testing.assert_allclose(short.scores(rows), cut.scores(rows), atol=1e-4)
+
+
+def test_a_rank_beyond_the_items_is_refused() -> None:
+    with pytest.raises(InputError, match="rank 8 for 7 items"):
+        Spectral.fit(ROWS, rank=8)
+    with pytest.raises(InputError, match="rank 3 of 2"):
+        Spectral.fit(ROWS, rank=2).shorter(3)

@@ -10,9 +10,7 @@ from scipy import sparse
 
 from heirloom.core.errors import InputError
 from heirloom.retrieval.collaborative.sequences import Sequences
-
-_OVERSAMPLED = 16
-_ROUNDS = 6
+from heirloom.retrieval.collaborative.spectral import leading
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ class GraphFilter:
         degree = np.maximum(taken.sum(axis=0).A1, 1.0)
         normal = sparse.diags(people**-people_power) @ taken @ sparse.diags(degree**-item_power)
         normal = normal.tocsr().astype(np.float32)
-        return cls(normal, _leading(normal, rank, seed), degree, low_pass, sharpen)
+        return cls(normal, leading(normal, rank, seed), degree, low_pass, sharpen)
 
     def scores(self, histories: Sequences) -> NDArray[np.float32]:
         """[people, items] float32; negative where sharpening took more than there was."""
@@ -115,18 +113,3 @@ class GraphFilter:
             term = self._spread(term) * np.float32(-self.sharpen / order)
             total += term
         return total
-
-
-def _leading(matrix: sparse.csr_matrix, rank: int, seed: int) -> NDArray[np.float32]:
-    """[columns, rank] float32, leading right singular vectors.
-
-    Halko, Martinsson, Tropp, "Finding structure with randomness", SIAM Review 2011, algorithm 4.4.
-    """
-    width = min(rank + _OVERSAMPLED, *matrix.shape)
-    start = np.random.default_rng(seed).standard_normal((matrix.shape[1], width))
-    space = np.linalg.qr(start)[0].astype(np.float32)
-    for _ in range(_ROUNDS):
-        space = np.linalg.qr(matrix.T @ (matrix @ space))[0]
-    turned = np.linalg.svd(matrix @ space, full_matrices=False)[2]
-    basis: NDArray[np.float32] = np.ascontiguousarray(space @ turned[:rank].T, np.float32)
-    return basis

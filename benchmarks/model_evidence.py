@@ -262,7 +262,7 @@ def _gathered(rows: Csr, pool: NDArray[np.intp]) -> NDArray[np.float32]:
     return _at(rows.indptr, rows.indices, rows.data, rows.shape[1], pool)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _at(
     starts: NDArray[np.int32],
     columns: NDArray[np.int32],

@@ -61,8 +61,6 @@ class Reranked:
         inside = log_softmax(ranked)
         last = np.take_along_axis(pooled.score, pooled.items[:, -1:], 1)
         scores = np.minimum(pooled.score - last, 0) + inside.min(axis=1, keepdims=True) - 1
-        # What a person had is out of the pool at -inf, which a sum of logs cannot take.
-        scores = np.maximum(scores, np.float32(-1e4))
         np.put_along_axis(scores, pooled.items, inside, axis=1)
         return scores
 
@@ -102,9 +100,14 @@ def fused(models: list[Scorer], weights: tuple[float, ...]) -> Scorer:
     """Log-softmaxes of several models, summed: where a person encoder comes in."""
 
     def scores(histories: Sequences) -> NDArray[np.float32]:
-        return blended([log_softmax(model(histories)) for model in models], weights)
+        return blended([_logs(model, histories) for model in models], weights)
 
     return scores
+
+
+def _logs(model: Scorer, histories: Sequences) -> NDArray[np.float32]:
+    """[people, items] float32, logs of chances; -inf, which no sum survives, becomes far down."""
+    return log_softmax(np.maximum(model(histories), np.float32(-1e4)))
 
 
 def weighed(models: list[Scorer], split: LeaveOneOut, people: int = 2_048) -> tuple[float, ...]:
@@ -113,8 +116,7 @@ def weighed(models: list[Scorer], split: LeaveOneOut, people: int = 2_048) -> tu
     chosen = np.unique(np.linspace(0, len(split.train) - 1, people).astype(np.intp))
     histories, targets = split.train.take(chosen), split.validation[chosen]
     parts = [
-        np.concatenate([log_softmax(model(rows)) for _, rows in in_parts(histories)])
-        for model in models
+        np.concatenate([_logs(model, rows) for _, rows in in_parts(histories)]) for model in models
     ]
 
     def quality(weights: tuple[float, ...]) -> float:

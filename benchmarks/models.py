@@ -4,21 +4,24 @@
 
 FOLDER holds the public sets, each in a folder of its own. A part that was measured at this very
 commit is not measured again, so a run that was broken off goes on where it stood; each part takes
-under 40 minutes on two cores. RecTools runs where `var/peers` holds its environment.
+under 40 minutes on two cores. RecTools runs where `var/rectools` holds its environment.
 """
 
 import argparse
 import json
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+import polars as pl
 
 from benchmarks import model_gowalla, model_hybrid, record
 from benchmarks.parts import measured
 from benchmarks.record import Row
 
-PEERS = record.ROOT / "var" / "peers" / "bin" / "python"
-"""The interpreter of the environment made of benchmarks/peers/requirements.txt."""
+PEERS = record.ROOT / "var" / "rectools" / "bin" / "python"
+"""The interpreter of the environment made of benchmarks/peers/rectools_requirements.in."""
 PEER_SECONDS = 1_800
 NEEDED = {
     "beauty": Path("amazon_beauty") / "sequences.parquet",
@@ -57,10 +60,13 @@ def sasrec_rows(data: Path) -> list[Row]:
     The hybrid's row is that of the part `clothing`.
     """
     if not PEERS.exists():
-        return _missing("sasrec", "RecTools is not installed in var/peers: make peers")
-    script = record.ROOT / "benchmarks" / "peers" / "sasrec.py"
-    command = [PEERS, script, data / NEEDED["sasrec"], str(PEER_SECONDS)]
-    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        return _missing("sasrec", "RecTools is not installed in var/rectools")
+    script = record.ROOT / "benchmarks" / "peers" / "rectools_converged.py"
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "sequences.csv"
+        pl.read_parquet(data / NEEDED["sasrec"]).write_csv(table)
+        command = [PEERS, script, table, str(PEER_SECONDS)]
+        said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     theirs = json.loads(said.splitlines()[-1])
     ours = measured("models", "clothing", parts(data)["clothing"])
     (ndcg,) = (row for row in ours if row.id == "models.clothing_ndcg10")

@@ -77,7 +77,8 @@ class GraphFilter:
         signal = np.ascontiguousarray(histories.taken().toarray().T)
         root = np.sqrt(self.degree).astype(np.float32)[:, None]
         ideal = self.basis @ (self.basis.T @ (signal / root)) * root
-        found = self._spread(signal) + np.float32(self.low_pass) * ideal
+        found = self._spread(signal)
+        found += np.float32(self.low_pass) * ideal
         if self.sharpen:
             found = self._sharpened(found)
         return np.ascontiguousarray(found.T)

@@ -100,7 +100,7 @@ def _solved(
     return _least_squares(taken.indptr, taken.indices, np.ascontiguousarray(other), gram, scale)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _least_squares(
     starts: NDArray[np.int32],
     columns: NDArray[np.int32],

@@ -141,7 +141,7 @@ class Weights:
         return cls(gap_decay, int(gaps), backward, out, into, age_decay, int(history))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _pairs(
     items: NDArray[np.int32],
     starts: NDArray[np.int64],

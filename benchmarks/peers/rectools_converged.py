@@ -1,8 +1,8 @@
 """SASRec by RecTools under `benchmarks/models.py`'s leave-one-out, trained until it stops rising.
 
-python benchmarks/peers/sasrec.py SEQUENCES.parquet SECONDS
+python benchmarks/peers/rectools_converged.py SEQUENCES.csv SECONDS
 
-Run in an environment of its own (benchmarks/peers/requirements.in). The table holds user_id,
+Run in RecTools' own environment (rectools_requirements.in). The table holds user_id,
 item_id and position. The last item of each person is for test, the one before it for validation;
 labels of training alone. Every EVERY epochs NDCG@10 on validation decides; PATIENCE checks without
 a rise, or SECONDS of wall time, end it, and the best state is tested. Ties cannot be told from what
@@ -16,6 +16,8 @@ import time
 
 import numpy as np
 import pandas as pd
+import torch
+from pytorch_lightning import seed_everything
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
@@ -56,7 +58,9 @@ def quality(model: SASRecModel, known: pd.DataFrame, target: pd.DataFrame) -> tu
 
 
 def main(path: str, seconds: float) -> None:
-    table = pd.read_parquet(path).sort_values(["user_id", "position"])
+    torch.set_num_threads(1)
+    seed_everything(0)
+    table = pd.read_csv(path).sort_values(["user_id", "position"])
     age = table.groupby("user_id")["position"].transform("max") - table["position"]
     train, validation, test = table[age >= 2], table[age == 1], table[age == 0]
     data = interactions(train)
@@ -77,6 +81,7 @@ def main(path: str, seconds: float) -> None:
     if state is not None:
         model.torch_model.load_state_dict(state)
     hit_rate, ndcg = quality(model, table[age >= 1], test)
+    # RecTools and Lightning print too: what is asked for is the last line.
     print(
         json.dumps(
             {

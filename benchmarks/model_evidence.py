@@ -170,7 +170,7 @@ class Evidence:
             ("flat", flat, "knn"), ("cos", flat, "cos"), ("votes", flat, "either"),
         ]  # fmt: skip
         columns: dict[str, NDArray[Any]] = {
-            name: _gathered(rows @ self.near[way], pool) for name, rows, way in asked
+            name: gathered(rows @ self.near[way], pool) for name, rows, way in asked
         }
         if self.content is not None:
             for name, way in (("lift", self.content.leads), ("alike", self.content.alike)):
@@ -257,7 +257,7 @@ def _strongest(pairs: Csr, k: int) -> Csr:
     return sparse.csr_matrix(cells, shape=pairs.shape, dtype=np.float32)
 
 
-def _gathered(rows: Csr, pool: NDArray[np.intp]) -> NDArray[np.float32]:
+def gathered(rows: Csr, pool: NDArray[np.intp]) -> NDArray[np.float32]:
     """[people, POOL] float32, each row's values at the items of its pool."""
     return _at(rows.indptr, rows.indices, rows.data, rows.shape[1], pool)
 

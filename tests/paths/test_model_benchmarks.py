@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 from benchmarks import model_hybrid, models
-from benchmarks.model_evidence import POOL, Evidence, examples
+from benchmarks.model_evidence import POOL, Evidence, examples, gathered
 from benchmarks.model_protocols import (
     LeaveOneOut,
     Places,
@@ -16,6 +16,7 @@ from benchmarks.model_protocols import (
     gowalla,
     lightgcn,
 )
+from scipy import sparse
 
 from heirloom.retrieval.collaborative.sequences import Sequences
 
@@ -156,3 +157,11 @@ def test_places_in_pools_are_those_of_whole_rows(data: Path) -> None:
     assert 0 < judge.held.sum() < PEOPLE
     np.testing.assert_array_equal(quick.hits(), whole.hits())
     np.testing.assert_array_equal(quick.ndcg(), whole.ndcg())
+
+
+def test_values_are_gathered_as_from_whole_rows() -> None:
+    rng = np.random.default_rng(0)
+    rows = sparse.random(20, 30, 0.3, "csr", np.float32, rng=rng)
+    pool = np.argsort(rng.random((20, 30)), axis=1)[:, :7]
+    expected = np.take_along_axis(rows.toarray(), pool, 1)
+    assert gathered(rows, pool).tobytes() == expected.tobytes()

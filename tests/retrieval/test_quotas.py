@@ -39,5 +39,5 @@ def test_a_source_that_never_helps_gets_nothing() -> None:
 
 
 def test_nothing_to_learn_from_is_refused() -> None:
-    with pytest.raises(InputError, match="0 requests"):
+    with pytest.raises(InputError, match="0 queries"):
         learned(np.zeros((0, 2), np.int64), 5)

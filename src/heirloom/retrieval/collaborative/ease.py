@@ -39,7 +39,7 @@ class Ease:
     ) -> Self:
         """Whether each item is in a row from the row's other items.
 
-        Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019, equation 8: with
+        Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019, section 3.1: with
         P = (X'X + ridge · I)^-1, weights[a, b] = -P[a, b] / P[b, b], and 0 for a = b.
 
         Raises:

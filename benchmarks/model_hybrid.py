@@ -8,7 +8,6 @@ training part. Validation only picks the ridge and the weights. Test is read onc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +205,3 @@ def _simple_rows(name: str, found: dict[str, list[Places]]) -> list[Row]:
         for title in ("session_knn", "evidence", "popularity")
         for metric, measure in measures
     ]
-
-
-PARTS = {name: partial(rows, name) for name in PUBLISHED}

@@ -168,3 +168,54 @@ def grouped_ndcg(
     best = np.add.reduceat(ideal.astype(np.float64), starts[:-1])
     got = np.add.reduceat(reached.astype(np.float64), starts[:-1])
     return got[best > 0] / best[best > 0]
+
+
+def tied_places(
+    scores: NDArray[Any], target: NDArray[np.intp]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many columns stand above one relevant column of each row, and how many level with it.
+
+    Args:
+        scores: [queries, listings]; higher is better; -inf for not ranked.
+        target: [queries], the relevant column.
+
+    Returns:
+        above: [queries] int64; the number of columns where the relevant one is not ranked.
+        level: [queries] int64, itself counted.
+
+    >>> tied_places(np.array([[3.0, 1.0, 1.0]]), np.array([1]))
+    (array([1]), array([2]))
+    """
+    own = scores[np.arange(len(scores)), target][:, None]
+    above = (scores > own).sum(axis=1)
+    level = np.maximum((scores == own).sum(axis=1), 1)
+    return np.where(np.isneginf(own[:, 0]), scores.shape[1], above), level
+
+
+def expected_hit_rate(
+    above: NDArray[np.int64], level: NDArray[np.int64], k: int
+) -> NDArray[np.float64]:
+    """[queries] float64, chance that the relevant one is among the first k, ties at random.
+
+    McSherry and Najork, "Computing information retrieval performance measures efficiently in
+    the presence of tied scores", ECIR 2008; `above` and `level` as from `tied_places`.
+
+    >>> expected_hit_rate(np.array([9, 9, 10]), np.array([1, 4, 1]), 10).tolist()
+    [1.0, 0.25, 0.0]
+    """
+    result: NDArray[np.float64] = np.clip((k - above) / level, 0, 1)
+    return result
+
+
+def expected_ndcg_of_one(
+    above: NDArray[np.int64], level: NDArray[np.int64], k: int
+) -> NDArray[np.float64]:
+    """[queries] float64, mean of `ndcg_of_one` over the orders of ties; see expected_hit_rate.
+
+    >>> expected_ndcg_of_one(np.array([0, 0]), np.array([1, 2]), 1).tolist()
+    [1.0, 0.5]
+    """
+    worth = np.concatenate([[0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
+    first, last = np.minimum(above, k), np.minimum(above + level, k)
+    result: NDArray[np.float64] = (worth[last] - worth[first]) / level
+    return result

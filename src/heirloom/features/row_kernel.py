@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from heirloom.features import kernel
 from heirloom.features.kernel import Array, Memory, Tables, _compiled, _inner
 
-ROW_FORMAT: Final = 0x48520002
+ROW_FORMAT: Final = 0x48520003
 """A row's first word. Another layout of rows needs another."""
 
 PERSON_ROW, LISTING_ROW = 1, 2
 """Groups of rows; those of shared keys are numbered on from there."""
+IN_MAP = 128
+"""Added to a record's family where the record is what the map holds beside the key."""
 OWN = 3
 """In the second column of `groups`: the row's key is the family's key."""
 
@@ -77,11 +79,19 @@ def _place(places: Array, key: Any, third: Any) -> Any:
     mixed = (np.uint64(key) ^ (np.uint64(third) << np.uint64(17))) * _MIX
     mixed = (mixed ^ (mixed >> np.uint64(29))) * _MIX_2
     i: Any = np.int64(((mixed >> np.uint64(32)) * np.uint64(len(places))) >> np.uint64(32))
-    while places[i, 0] != 0 and (places[i, 0] != key or places[i, 1] >> kernel.ROW_BITS != third):
+    while places[i, 0] != 0 and (
+        places[i, 0] != key or (third != 0 and places[i, 1] >> kernel.ROW_BITS != third)
+    ):
         i += 1
         if i == len(places):
             i = 0
     return i
+
+
+@_inner
+def _third(f: Any, beside: Any, families: Array) -> Any:
+    """As kernel._third."""
+    return beside >> kernel.ROW_BITS if families[f, kernel.F_C] != kernel.K_ALL else np.int64(0)
 
 
 @_inner
@@ -124,12 +134,13 @@ def rehash(keys: Array, seen: Array) -> None:
 
 
 @_compiled
-def link_all(groups: Array, places: Array, pairs: Pairs) -> None:
+def link_all(tables: Tables, groups: Array, places: Array, pairs: Pairs) -> None:
     """Remember all keys of a state that a person or a listing is a part of."""
     for i in range(len(places)):
-        key, third = places[i, 0], places[i, 1] >> kernel.ROW_BITS
+        key = places[i, 0]
         if key != 0:
             f = (key >> 56) - 1
+            third = _third(f, places[i, 1], tables.families)
             owner = _part(key, third, groups[f, 1])
             if groups[f, 0] == PERSON_ROW:
                 _link(key, third, owner, pairs.persons, pairs)
@@ -138,17 +149,20 @@ def link_all(groups: Array, places: Array, pairs: Pairs) -> None:
 
 
 @_compiled
-def keys_of_map(groups: Array, places: Array, slot_of: Array, out: Array) -> int:
+def keys_of_map(
+    tables: Tables, groups: Array, places: Array, slot_of: Array, out: Array
+) -> int:
     """Names of the rows that the keys of a state's map stand in, with repeats; how many.
 
     slot_of: [listing numbers] the slot, -1 where it has another listing by now.
     """
     count = 0
     for i in range(len(places)):
-        key, third = places[i, 0], places[i, 1] >> kernel.ROW_BITS
+        key = places[i, 0]
         if key == 0:
             continue
         f = (key >> 56) - 1
+        third = _third(f, places[i, 1], tables.families)
         out[count, 1] = 0
         if groups[f, 1] == OWN:
             out[count, 0] = _row_key(groups[f, 0], (key >> 28) & CODE_MASK, key & CODE_MASK)
@@ -216,6 +230,8 @@ def touched(
                 third = codes[families[f, kernel.F_C]]
                 if a <= 0 or b <= 0 or third <= 0:
                     continue
+                if families[f, kernel.F_C] == kernel.K_ALL:
+                    third = np.int64(0)
                 if groups[f, 1] == OWN:
                     _insert(out, _row_key(groups[f, 0], a, b), third)
                     continue
@@ -269,6 +285,24 @@ def _pack_row(
     return at
 
 
+@_inner
+def _pack_place(
+    f: Any, place: Any, others: Any, tables: Tables, memory: Memory, words: Array, at: Any
+) -> Any:
+    """Write the record of a key of the map; where it ends, or -1 for want of room.
+
+    A row that stands in the map itself is a record of its one word, and says so at its family.
+    """
+    beside, here = memory.places[place, 1], tables.families[f, kernel.F_IN_MAP]
+    if here == kernel.ELSEWHERE or (here == kernel.RING_HERE and beside & kernel.PACKED == 0):
+        return _pack_row(f, beside & kernel.ROW_MASK, others, tables, memory, words, at)
+    if at + 4 > len(words):
+        return np.int64(-1)
+    _write_long(words, at, others << 8 | IN_MAP | f)
+    _write_long(words, at + 2, beside)
+    return at + 4
+
+
 @_compiled
 def pack(
     tables: Tables,
@@ -309,18 +343,18 @@ def pack(
         for f in range(len(groups)):
             if groups[f, 0] != group or group == PERSON_ROW:
                 continue
-            row = np.int64(-1)
+            before = at
             if families[f, kernel.F_DIRECT] >= 0:
                 row = memory.slots[a - 1, kernel.S_ROWS + families[f, kernel.F_DIRECT]] - 1
+                if row >= 0:
+                    at = _pack_row(f, row, 0, tables, memory, words, at)
             elif groups[f, 1] == OWN:
                 place = _place(places, ((f + 1) << 56) | (a << 28) | b, third)
                 if places[place, 0] != 0:
-                    row = places[place, 1] & kernel.ROW_MASK
-            if row >= 0:
-                at = _pack_row(f, row, 0, tables, memory, words, at)
-                if at < 0:
-                    return k
-                records += 1
+                    at = _pack_place(f, place, 0, tables, memory, words, at)
+            if at < 0:
+                return k
+            records += at > before
         while pair != 0:
             key, c = pairs.keys[pair, 0], pairs.keys[pair, 1]
             place = _place(places, key, c)
@@ -330,8 +364,7 @@ def pack(
                 # The two codes that are not the owner's, in their order.
                 left = _part(key, c, 1 if owner == 0 else 0)
                 right = _part(key, c, 1 if owner == 2 else 2)
-                row = places[place, 1] & kernel.ROW_MASK
-                at = _pack_row(f, row, right << 28 | left, tables, memory, words, at)
+                at = _pack_place(f, place, right << 28 | left, tables, memory, words, at)
                 if at < 0:
                     return k
                 records += 1
@@ -378,6 +411,8 @@ def wanted(
             a, b = asked[families[f, kernel.F_A]], asked[families[f, kernel.F_B]]
             third = asked[families[f, kernel.F_C]]
             if a > 0 and b > 0 and third > 0:
+                if families[f, kernel.F_C] == kernel.K_ALL:
+                    third = np.int64(0)
                 key = _row_key(groups[f, 0], a, b)
                 if _insert(seen, key, third):
                     out[count, 0] = key
@@ -387,22 +422,30 @@ def wanted(
 
 
 @_inner
+def _put(key: Any, third: Any, beside: Any, memory: Memory) -> Any:
+    """Put a key into the small state's map; whether there was room."""
+    meta, places = memory.meta, memory.places
+    if 10 * (meta[kernel.M_KEYS] + 1) > 7 * len(places):
+        return False
+    place = _place(places, key, third)
+    meta[kernel.M_KEYS] += places[place, 0] == 0
+    places[place, 0] = key
+    places[place, 1] = beside
+    return True
+
+
+@_inner
 def _room_for(f: Any, k: Any, key: Any, third: Any, tables: Tables, memory: Memory) -> Any:
     """Offset of a new row of the small state, -1 if it has no room."""
-    meta, places, width = memory.meta, memory.places, tables.families[f, kernel.F_WORDS]
-    if 10 * (meta[kernel.M_KEYS] + 1) > 7 * len(places) or meta[kernel.M_USED] + width > len(
-        memory.rows
-    ):
+    meta, width = memory.meta, tables.families[f, kernel.F_WORDS]
+    if meta[kernel.M_USED] + width > len(memory.rows):
         return np.int64(-1)
     row = meta[kernel.M_USED]
     direct = tables.families[f, kernel.F_DIRECT]
     if direct >= 0:
         memory.slots[k, kernel.S_ROWS + direct] = row + 1
-    else:
-        place = _place(places, key, third)
-        meta[kernel.M_KEYS] += places[place, 0] == 0
-        places[place, 0] = key
-        places[place, 1] = third << kernel.ROW_BITS | row
+    elif not _put(key, third, third << kernel.ROW_BITS | row, memory):
+        return np.int64(-1)
     meta[kernel.M_USED] += width
     return row
 
@@ -481,9 +524,10 @@ def unpack(
             if at + 2 > stop:
                 return DAMAGED
             head = _long(words, at)
-            f, others = head & 0xFF, head >> 8
+            f, others = head & (IN_MAP - 1), head >> 8
             if f >= len(groups) or groups[f, 0] != group:
                 return DAMAGED
+            here = families[f, kernel.F_IN_MAP]
             left, right = others & CODE_MASK, (others >> 28) & CODE_MASK
             place = groups[f, 1]
             if place == OWN:
@@ -494,6 +538,18 @@ def unpack(
                 key, c = ((f + 1) << 56) | (left << 28) | owner, right
             else:
                 key, c = ((f + 1) << 56) | (left << 28) | right, owner
+            if head & IN_MAP:
+                if at + 4 > stop or here == kernel.ELSEWHERE:
+                    return DAMAGED
+                beside = _long(words, at + 2)
+                if here == kernel.RING_HERE and beside & kernel.PACKED == 0:
+                    return DAMAGED
+                if not _put(key, c, beside, memory):
+                    return NO_ROOM
+                at += 4
+                continue
+            if here == kernel.TIME_HERE:
+                return DAMAGED
             row = _room_for(f, k, key, c, tables, memory)
             if row < 0:
                 return NO_ROOM

@@ -14,7 +14,8 @@ has a row of its own, which all who ask share.
 
 A row is little-endian int32 words: format, version, n (2 words), how many records (2); in a
 listing's row its attributes as in kernel.Memory.slots32; then the records. A record is the family
-and the key's other codes (2), a bit for each word of the family's row that is not 0, these words.
+and the key's other codes (2), a bit for each word of the family's row that is not 0, these words;
+of a row that stands in the map of kernel.Memory, the family and codes (2) and that word (2).
 """
 
 from collections.abc import Sequence
@@ -99,7 +100,7 @@ class Packing:
         self._words = np.zeros(1 << 14, np.int32)
         places = self._memory.places
         self._make_room(state.keys, self._largest_person())
-        row_kernel.link_all(self._groups, places, self._pairs)
+        row_kernel.link_all(self._tables, self._groups, places, self._pairs)
 
     @property
     def n(self) -> int:
@@ -152,7 +153,9 @@ class Packing:
         slot_of[numbers] = np.arange(len(numbers))
         slot_of[0] = -1
         keys = np.zeros((self._state.keys + 1, 2), np.int64)
-        count = row_kernel.keys_of_map(self._groups, memory.places, slot_of, keys)
+        count = row_kernel.keys_of_map(
+            self._tables, self._groups, memory.places, slot_of, keys
+        )
         opened = row_kernel.row_keys(LISTING_ROW, np.flatnonzero(numbers) + 1)
         return np.unique(np.concatenate([keys[:count], opened]), axis=0)
 

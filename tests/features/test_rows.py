@@ -72,9 +72,7 @@ def test_a_lookup_in_rows_is_one_in_the_whole_state(name: str, seed: int, cuts: 
     for start, stop in pairwise([0, *sorted(cuts), len(log)]):
         store.take(log[start:stop])
         newest = int(log.events["t"].max())
-        # Of the past, while the state has it: what it evicts, no later value shows, and stays here.
-        past = [START_MS] if store.state.evicted == 0 else []
-        for t in (newest, newest + 30 * HOUR_MS, *past):
+        for t in (newest, newest + 30 * HOUR_MS, newest - 40 * HOUR_MS, START_MS):
             request = random_request(seed + stop, t)
             values, _ = store.read(reader, request, CANDIDATES)
             assert same_bytes(values, store.state.lookup(request, CANDIDATES).values)
@@ -118,6 +116,22 @@ def test_the_second_read_is_the_exception() -> None:
     values, reads = store.read(reader, request, CANDIDATES)
     assert reads == 2
     assert same_bytes(values, store.state.lookup(request, CANDIDATES).values)
+
+
+def test_a_ring_that_outgrew_the_map_is_packed_whole() -> None:
+    view = VIEWS["marketplace"]
+    log = random_log(9, 16_000, span_ms=48 * HOUR_MS)
+    store, reader = Store(view), Unpacking(view)
+    store.take(log)
+    newest = int(log.events["t"].max())
+    outgrown = 0
+    for seed in range(6):
+        request = random_request(seed, newest)
+        values, _ = store.read(reader, request, CANDIDATES)
+        assert same_bytes(values, store.state.lookup(request, CANDIDATES).values)
+        names = [name.partition(".")[2] for name in view.columns]
+        outgrown += int((values[:, names.index("person_brand_acted_4w")] > 256).sum())
+    assert outgrown > 0
 
 
 def test_an_empty_store_knows_nothing() -> None:

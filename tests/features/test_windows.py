@@ -66,13 +66,14 @@ def test_values_are_those_of_sql():
                 """create table mentions as select *, sum((kind = 0)::int)
                 over (partition by slot order by seq) as listing from rows"""
             )
-            for later_ms in (0, 3_599_999, 31 * 86_400_000):
-                request = random_request(seed, int(log.events["t"].max()) + later_ms)
+            newest = int(log.events["t"].max())
+            for later_ms in (0, 3_599_999, 31 * 86_400_000, -30 * 3_600_000, -12 * 86_400_000):
+                request = random_request(seed, newest + later_ms)
                 slots = np.arange(5, dtype=np.int32)
                 got = state.lookup(request, slots).values
                 for slot in slots.tolist():
                     codes = codes_of(sql, slot, request)
-                    asked = Asked(sql, slot, codes, request.query.t)
+                    asked = Asked(sql, slot, codes, request.query.t, newest)
                     wanted = [value for f in VIEW.features for value in asked.values(f)]
                     for j, name in enumerate(VIEW.columns):
                         expected = np.float32(np.nan if wanted[j] is None else wanted[j])
@@ -107,12 +108,13 @@ def codes_of(sql: Any, slot: int, request: Any) -> dict[str, int]:
 class Asked:
     """One candidate of one request, answered by SQL."""
 
-    def __init__(self, sql: Any, slot: int, codes: dict[str, int], t: int) -> None:
+    def __init__(self, sql: Any, slot: int, codes: dict[str, int], t: int, newest: int) -> None:
         self.sql, self.slot, self.codes, self.t = sql, slot, codes, t
+        self.reached = max(t, newest)
 
     def values(self, f: Any) -> list[Any]:
         within = WINDOWS[getattr(f, "within", "ever")].length_ms
-        recent = "" if within == FOREVER_MS else f"and {self.t} - {{}}(t) <= {within}"
+        recent = "" if within == FOREVER_MS else f"and {self.reached} - {{}}(t) <= {within}"
         match f:
             case Counter():
                 return [self.one(f, "count(*)", window) for window in f.windows]
@@ -140,13 +142,12 @@ class Asked:
             case LastK():
                 return [self.last_k(f)]
             case Distinct():
-                count = f"least(count(distinct nullif({f.of}, 0)), {f.cap})"
-                return [self.one(f, count, window) for window in f.windows]
+                return [self.distinct(f, window) for window in f.windows]
         raise TypeError(f)
 
     def matching(self, f: Any, window: str) -> str:
         """The table of the mentions that count."""
-        length, hop = WINDOWS[window].length_ms, WINDOWS[window].hop_ms
+        length = WINDOWS[window].length_ms
         wanted = [f"{part} = {self.codes[part]}" for part in f.key]
         if "listing" in f.key:
             wanted.append(f"slot = {self.slot}")
@@ -157,9 +158,23 @@ class Asked:
         if f.where.positions:
             wanted.append("position between {} and {}".format(*f.where.positions))
         if length != FOREVER_MS:
-            first, last = f"floor(({self.t} - {length}) / {hop})", f"floor({self.t} / {hop})"
-            wanted.append(f"floor(t / {hop}) between {first} and {last}")
+            wanted.append(self.inside("t", window))
         return f"(select * from mentions where {' and '.join(wanted)})"
+
+    def inside(self, t: str, window: str) -> str:
+        length, hop = WINDOWS[window].length_ms, WINDOWS[window].hop_ms
+        first, last = f"floor(({self.reached} - {length}) / {hop})", f"floor({self.t} / {hop})"
+        return f"floor({t} / {hop}) between {first} and {last}"
+
+    def distinct(self, f: Distinct, window: str) -> Any:
+        if not all(self.codes[part] for part in f.key):
+            return None
+        return self.sql.execute(
+            f"""select count(*) from
+            (select {f.of}, max(floor(t / 60000)) as minute from {self.matching(f, "ever")}
+            where {f.of} != 0 group by {f.of} order by minute desc, {f.of} desc limit {f.cap})
+            where {self.inside("minute * 60000", window)}"""
+        ).fetchone()[0]
 
     def one(self, f: Any, expression: str, window: str = "ever") -> Any:
         if not all(self.codes[part] for part in f.key):
@@ -184,7 +199,7 @@ class Asked:
         mine = self.codes[last.of]
         if not mine or not all(self.codes[part] for part in last.key):
             return None
-        since = f"floor(({self.t} - {WINDOWS[last.within].length_ms}) / 60000)"
+        since = f"floor(({self.reached} - {WINDOWS[last.within].length_ms}) / 60000)"
         return self.sql.execute(
             f"""select count(*) from
             (select * from {self.matching(last, "ever")} order by seq desc limit {last.k})

@@ -883,9 +883,11 @@ def _read_ring(
 
 
 @_inner
-def _in_last(f: Any, row: Any, cell: Any, t: Any, code: Any, tables: Tables, rows32: Array) -> Any:
-    """How many of the last k mentions had a code, of those within the family's span of t."""
-    k, since = tables.families[f, F_ROOM], (t - tables.families[f, F_SPAN]) // 60_000
+def _in_last(
+    f: Any, row: Any, cell: Any, reached: Any, code: Any, tables: Tables, rows32: Array
+) -> Any:
+    """How many of the last k mentions had a code, of those within the family's span."""
+    k, since = tables.families[f, F_ROOM], (reached - tables.families[f, F_SPAN]) // 60_000
     count = np.int64(0)
     for i in range(row + 1, row + 1 + min(np.int64(rows32[row]), k)):
         count += rows32[i + k * (cell + 1)] == code and rows32[i] >= since
@@ -938,7 +940,7 @@ def _read_here(f: Any, at: Any, i: Any, scratch: Scratch, tables: Tables, memory
 
 @_inner
 def _read_row(
-    f: Any, row: Any, i: Any, t: Any, scratch: Scratch, tables: Tables, memory: Memory
+    f: Any, row: Any, i: Any, reached: Any, scratch: Scratch, tables: Tables, memory: Memory
 ) -> None:
     """Fill the integers wanted of candidate i's key: 0 where it has no row, -1 for no key.
 
@@ -955,7 +957,7 @@ def _read_row(
             if row != NO_KEY and code > 0:
                 value = np.int64(0)
                 if row >= 0:
-                    value = _in_last(f, 2 * row, cell, t, code, tables, rows32)
+                    value = _in_last(f, 2 * row, cell, reached, code, tables, rows32)
             scratch.integers[term, i] = value
     elif row < 0:
         for term in range(first, first + families[f, F_TERMS]):
@@ -1055,7 +1057,9 @@ def _find(f: Any, n: Any, tables: Tables, memory: Memory, scratch: Scratch) -> N
 
 
 @_inner
-def _read_family(f: Any, n: Any, t: Any, tables: Tables, memory: Memory, scratch: Scratch) -> None:
+def _read_family(
+    f: Any, n: Any, reached: Any, tables: Tables, memory: Memory, scratch: Scratch
+) -> None:
     """Fill the integers of one family for n candidates; each key is read once."""
     families, at, integers = tables.families, scratch.places, scratch.integers
     fixed = families[f, F_FIXED] != 0  # the same key for all candidates
@@ -1064,7 +1068,7 @@ def _read_family(f: Any, n: Any, t: Any, tables: Tables, memory: Memory, scratch
     for i in range(n if own or not fixed else 1):
         same = np.int64(0) if fixed else at[3, i]
         if own or same == i:
-            _read_row(f, at[0, same], np.int64(i), t, scratch, tables, memory)
+            _read_row(f, at[0, same], np.int64(i), reached, scratch, tables, memory)
     if own or families[f, F_DIRECT] >= 0:
         return
     for term in range(families[f, F_TERM], families[f, F_TERM] + families[f, F_TERMS]):
@@ -1088,7 +1092,7 @@ def _lift(j: Any, i: Any, strength: Any, features: Array, integers: Array) -> An
 
 
 @_inner
-def _finalise(j: Any, i: Any, t: Any, tables: Tables, scratch: Scratch) -> Any:
+def _finalise(j: Any, i: Any, t: Any, reached: Any, tables: Tables, scratch: Scratch) -> Any:
     """One feature's value of candidate i, float64: where integers become floats."""
     features, parameters, integers = tables.features, tables.parameters, scratch.integers
     op, a = features[j, 0], features[j, 1]
@@ -1102,7 +1106,8 @@ def _finalise(j: Any, i: Any, t: Any, tables: Tables, scratch: Scratch) -> Any:
         return np.float64(integers[a, i]) if integers[a, i] >= 0 else math.nan
     if op == OP_SINCE:
         x = integers[a, i]
-        return max(t - x, 0) / HOUR_MS if x > 0 and t - x <= parameters[j, 0] else math.nan
+        within = x > 0 and reached - x <= parameters[j, 0]
+        return max(t - x, 0) / HOUR_MS if within else math.nan
     if op == OP_DECAY:
         return scratch.floats[a, i]
     if op == OP_STATIC:
@@ -1120,7 +1125,7 @@ def _finalise(j: Any, i: Any, t: Any, tables: Tables, scratch: Scratch) -> Any:
     if op == OP_TREND:
         return math.log((x + 1.0) / (y * parameters[j, 0] + 1.0)) if x >= 0 else math.nan
     if op == OP_CODE:  # x the time, y the code
-        recent = x > 0 and t - x <= parameters[j, 0]
+        recent = x > 0 and reached - x <= parameters[j, 0]
         return np.float64(y) if recent and y > 0 else math.nan
     if price > 0 and x > 0 and y > 0:  # OP_GAP
         return math.log(np.float64(price)) - math.log(x / y)
@@ -1129,7 +1134,14 @@ def _finalise(j: Any, i: Any, t: Any, tables: Tables, scratch: Scratch) -> Any:
 
 @_inner
 def _finalise_all(
-    n: Any, start: Any, t: Any, given: Array, tables: Tables, scratch: Scratch, out: Array
+    n: Any,
+    start: Any,
+    t: Any,
+    reached: Any,
+    given: Array,
+    tables: Tables,
+    scratch: Scratch,
+    out: Array,
 ) -> None:
     """All features of n candidates, tile by tile: the loop over candidates is the inner one."""
     features = tables.features
@@ -1142,7 +1154,7 @@ def _finalise_all(
                     out[start + i, column] = given[features[j, 1], start + i]
                 continue
             for i in range(tile, end):
-                value = _finalise(j, i, t, tables, scratch)
+                value = _finalise(j, i, t, reached, tables, scratch)
                 if operand >= 0:
                     scratch.values[operand, i] = value
                 if column >= 0:
@@ -1161,6 +1173,9 @@ def read(
 ) -> None:
     """Values of a view's columns as of a moment. The state is only read.
 
+    A window ends at t, and begins where it would begin at t or at the newest event folded,
+    whichever is later: what a ring has passed since, or the state has let go, shows in no value.
+
     Args:
         tables: the view's plan.
         memory: the state.
@@ -1171,6 +1186,7 @@ def read(
         out: [candidates, columns] float32, written to.
     """
     windows, codes, t = tables.windows, scratch.codes, asked[0]
+    reached = max(t, memory.meta[M_NEWEST])
     codes[K_ALL] = 1
     codes[K_PERSON] = asked[1]
     codes[K_SURFACE] = asked[2]
@@ -1180,15 +1196,15 @@ def read(
         codes[K_DECLARED + i] = asked[4 + i]
         codes[K_STATED + i] = asked[4 + i] != 0
     for w in range(len(windows)):
-        scratch.asked[w, 0] = (t - windows[w, 1]) // windows[w, 0]
+        scratch.asked[w, 0] = (reached - windows[w, 1]) // windows[w, 0]
         scratch.asked[w, 1] = scratch.asked[w, 0] % windows[w, 2]
         scratch.asked[w, 2] = t // windows[w, 0]
     for start in range(0, len(slots), BLOCK):
         n = min(len(slots) - start, BLOCK)
         _gather(slots, start, n, memory, scratch)
         for f in range(len(tables.families)):
-            _read_family(f, n, t, tables, memory, scratch)
-        _finalise_all(n, start, t, given, tables, scratch, out)
+            _read_family(f, n, reached, tables, memory, scratch)
+        _finalise_all(n, start, t, reached, given, tables, scratch, out)
 
 
 # --- sweep --------------------------------------------------------------------------------------
@@ -1196,7 +1212,7 @@ def read(
 
 @_inner
 def _active(f: Any, row: Any, newest: Any, tables: Tables, memory: Memory) -> Any:
-    """Whether a row can still show in a value as of `newest` or later.
+    """Whether a row can still show in a value once the newest event is of time `newest`.
 
     Of a family whose rows stand in the map, `row` is the place there.
     """

@@ -41,7 +41,7 @@ _OPENINGS, _ROWS, _USED, _CHOICES, _FREE = range(5)
 class _Memory(NamedTuple):
     """What the compiled loop writes to. Where nothing was used, there are zeros.
 
-    opening: [slots] int32 number of the slot's latest opening, 0 for none. row: [persons] int32
+    opening: [slots] int32 number of the slot's latest opening, 0 for none. row: [people] int32
     the person's row + 1, 0 for none. rows: [rows, 2 + chunks] int32 how many actions so far, the
     person's latest choice, the chunks (+ 1) that hold the ring of the last k actions: only as
     many as were needed. actions: [chunks, _PER_CHUNK] of _ACTION. choices: [choices, 4] int32

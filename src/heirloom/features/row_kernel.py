@@ -15,8 +15,9 @@ from heirloom.features.kernel import Array, Memory, Tables, _compiled, _inner
 ROW_FORMAT: Final = 0x48520003
 """A row's first word. Another layout of rows needs another."""
 
-PERSON_ROW, LISTING_ROW = 1, 2
-"""Groups of rows; those of shared keys are numbered on from there."""
+PERSON_ROW, LISTING_ROW, STATE_ROW = 1, 2, 3
+"""Groups of rows; those of shared keys are numbered on from there. The one row of the last says
+what is true of the whole state: the time of its newest event."""
 IN_MAP = 128
 """Added to a record's family where the record is what the map holds beside the key."""
 OWN = 3
@@ -149,9 +150,7 @@ def link_all(tables: Tables, groups: Array, places: Array, pairs: Pairs) -> None
 
 
 @_compiled
-def keys_of_map(
-    tables: Tables, groups: Array, places: Array, slot_of: Array, out: Array
-) -> int:
+def keys_of_map(tables: Tables, groups: Array, places: Array, slot_of: Array, out: Array) -> int:
     """Names of the rows that the keys of a state's map stand in, with repeats; how many.
 
     slot_of: [listing numbers] the slot, -1 where it has another listing by now.
@@ -327,6 +326,9 @@ def pack(
         at += HEADER
         records = np.int64(0)
         pair: Any = np.int64(0)
+        if group == STATE_ROW:
+            _write_long(words, at, memory.meta[kernel.M_NEWEST])
+            at += 2
         if group == PERSON_ROW:
             pair = np.int64(pairs.persons[a]) if a < len(pairs.persons) else pair
         elif group == LISTING_ROW:
@@ -369,7 +371,7 @@ def pack(
                     return k
                 records += 1
             pair = np.int64(pairs.following[pair])
-        if records == 0 and group != LISTING_ROW:
+        if records == 0 and group not in (LISTING_ROW, STATE_ROW):
             at = start
         else:
             words[start] = ROW_FORMAT
@@ -384,7 +386,7 @@ def pack(
 def wanted(
     tables: Tables, groups: Array, asked: Array, known: Array, seen: Array, out: Array
 ) -> int:
-    """Keys of the shared rows and the person's row that a lookup reads, each once; how many.
+    """Keys of the state's, the shared and the person's rows that a lookup reads; how many.
 
     Args:
         tables: the view's plan.
@@ -392,14 +394,16 @@ def wanted(
         asked: codes, as kernel.Scratch has them, of the request; those of listings mean nothing.
         known: [candidates, LISTING_CODES] codes of the listings.
         seen: an empty set, written to.
-        out: [candidates * shared groups + 1, 2] written to.
+        out: [candidates * shared groups + 2, 2] written to.
     """
     families = tables.families
-    count = 0
+    out[0, 0] = _row_key(STATE_ROW, 0, 0)
+    out[0, 1] = 0
+    count = 1
     if asked[kernel.K_PERSON] > 0:
-        out[0, 0] = _row_key(PERSON_ROW, asked[kernel.K_PERSON], 0)
-        out[0, 1] = 0
-        count = 1
+        out[1, 0] = _row_key(PERSON_ROW, asked[kernel.K_PERSON], 0)
+        out[1, 1] = 0
+        count = 2
     for i in range(len(known)):
         for c in range(kernel.LISTING_CODES):
             asked[kernel.K_LISTING + c] = known[i, c]
@@ -515,6 +519,11 @@ def unpack(
         records = _long(words, at + 4)
         at += HEADER
         owner = a
+        if group == STATE_ROW:
+            if at + 2 > stop:
+                return DAMAGED
+            memory.meta[kernel.M_NEWEST] = _long(words, at)
+            at += 2
         if group == LISTING_ROW:
             for c in range(ATTRIBUTES):
                 memory.slots32[k, c] = words[at + c]

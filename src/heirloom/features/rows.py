@@ -3,19 +3,20 @@
 A store that many readers share (Redis) holds state, never values: a value would stand still, while
 the windows of a state move on with the time of the request. `Packing` makes rows of a whole state,
 `Unpacking` makes of the rows that one request needs a small state, on which the same kernel reads.
-What is looked up there is what the whole state would have given, bit for bit, as of the time of
-the newest event or later. (What the state has evicted since, it shows at no such time; a store
-keeps it until the row is next written.)
+What is looked up there is what the whole state would have given, bit for bit. (What the state has
+evicted since shows in no value; a store keeps it until the row is next written.)
 
 A row holds all families of its key: a person's row also those of the person with a brand, a
 category, a listing; a listing's row also those of the listing with a declared attribute, and the
 listing's own attributes. Any other key (a seller, a brand in a category, a query with a listing)
-has a row of its own, which all who ask share.
+has a row of its own, which all who ask share. One row more holds the newest event's time, which
+every lookup needs.
 
 A row is little-endian int32 words: format, version, n (2 words), how many records (2); in a
-listing's row its attributes as in kernel.Memory.slots32; then the records. A record is the family
-and the key's other codes (2), a bit for each word of the family's row that is not 0, these words;
-of a row that stands in the map of kernel.Memory, the family and codes (2) and that word (2).
+listing's row its attributes as in kernel.Memory.slots32, in the state's the time in ms (2); then
+the records. A record is the family and the key's other codes (2), a bit for each word of the
+family's row that is not 0, these words; of a row that stands in the map of kernel.Memory, the
+family and codes (2) and that word (2).
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from heirloom.core.query import Request
 from heirloom.features import kernel, row_kernel
 from heirloom.features.kernel import Memory
 from heirloom.features.plan import Plan
-from heirloom.features.row_kernel import LISTING_ROW, OWN, PERSON_ROW, Pairs
+from heirloom.features.row_kernel import LISTING_ROW, OWN, PERSON_ROW, STATE_ROW, Pairs
 from heirloom.features.state import FeatureState, _memory
 from heirloom.features.view import FeatureView
 
@@ -40,6 +41,7 @@ Keys = NDArray[np.int64]
 
 _EVENT_FIELDS = ("kind", "person", "seller", "surface", "query")
 _LISTING_FIELDS = ("slot", "seller", "brand", "category", "size", "colour", "condition")
+_STATE_KEY: Final = row_kernel.row_keys(STATE_ROW, np.zeros(1, np.int64))
 _PART: Final = 256
 """Events handled at a time; the set of their keys has room for all."""
 
@@ -72,7 +74,7 @@ def _groups(view: FeatureView) -> NDArray[np.int64]:
         elif kernel.K_LISTING in parts and kernel.K_QUERY not in parts:
             groups[f] = LISTING_ROW, parts.index(kernel.K_LISTING)
         else:
-            groups[f] = others.setdefault(parts, LISTING_ROW + 1 + len(others)), OWN
+            groups[f] = others.setdefault(parts, STATE_ROW + 1 + len(others)), OWN
     return groups
 
 
@@ -132,7 +134,7 @@ class Packing:
         starts = facts.starts.astype(np.int64)
         families = len(self._tables.families)
         codes = np.zeros(kernel.CODES, np.int64)
-        found = []
+        found = [_STATE_KEY]
         for start in range(0, len(facts), _PART):
             stop = min(start + _PART, len(facts))
             named = int(starts[stop] - starts[start]) + stop - start
@@ -153,11 +155,10 @@ class Packing:
         slot_of[numbers] = np.arange(len(numbers))
         slot_of[0] = -1
         keys = np.zeros((self._state.keys + 1, 2), np.int64)
-        count = row_kernel.keys_of_map(
-            self._tables, self._groups, memory.places, slot_of, keys
-        )
+        count = row_kernel.keys_of_map(self._tables, self._groups, memory.places, slot_of, keys)
         opened = row_kernel.row_keys(LISTING_ROW, np.flatnonzero(numbers) + 1)
-        return np.unique(np.concatenate([keys[:count], opened]), axis=0)
+        state = _STATE_KEY[: int(self.n > 0)]
+        return np.unique(np.concatenate([keys[:count], opened, state]), axis=0)
 
     def packed(self, keys: Keys) -> list[bytes]:
         """The rows [keys], as of the state's n; b"" for one that holds nothing."""
@@ -242,7 +243,7 @@ class Unpacking:
         asked[kernel.K_DECLARED : kernel.K_DECLARED + declared] = request.declared
         asked[kernel.K_STATED : kernel.K_STATED + declared] = request.declared != 0
         known = self._known[slots] * (slots >= 0)[:, None]
-        room = len(slots) * self._shared + 1
+        room = len(slots) * self._shared + 2
         out = np.empty((room, 2), np.int64)
         seen = row_kernel.key_set(room)
         count = row_kernel.wanted(self._plan.tables, self._groups, asked, known, seen, out)

@@ -43,7 +43,7 @@ class FeatureState:
     one thread at a time, or under the GIL, which the kernel holds).
 
     Keys that can show in no value any more are evicted when room is wanted, which the log alone
-    decides: see `kernel.survivors`. No value as of the newest event's time or later changes by it.
+    decides: see `kernel.mark`. No value changes by it, whatever time it is as of.
 
     Attributes:
         columns: names of the values, as `view@version.feature`.

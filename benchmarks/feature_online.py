@@ -18,6 +18,7 @@ from heirloom.core.facts import EVENT_ROW, LISTING_ROW, MAX_DECLARED, Facts
 from heirloom.core.query import Query, Request
 from heirloom.features.algebra import Counter
 from heirloom.features.library import marketplace_view
+from heirloom.features.people import People
 from heirloom.features.state import FeatureState
 from heirloom.features.view import FeatureView
 
@@ -184,14 +185,15 @@ def _library_fold() -> float:
 
 
 def memory_rows(listings: int = 200_000, people: int = 100_000) -> list[Row]:
-    """The rows of part `memory`: state of the whole view by what was active in a day.
+    """The rows of part `memory`: all that is allocated by what was active in a day.
 
-    Listings: each with 13 events by nobody known. People: each with 50 events, over a few listings
-    that they come back to, or scattered over all; the listings' own is taken off.
+    Listings: each with 13 events by nobody known. People: each with 50 events, most of them
+    impressions, or with 50 actions, over a few listings that they come back to, or scattered over
+    all; the listings' own is taken off.
     """
     view = marketplace_view()
     million, gib = 1_000_000, 1 << 30
-    base = _active(view, listings, 0, 0)
+    base = _active(view, listings, 0, 0, _BROWSING)
     rows = [
         Row(
             id="features.gib_per_million_listings", value=round(base / listings * million / gib, 3),
@@ -199,27 +201,42 @@ def memory_rows(listings: int = 200_000, people: int = 100_000) -> list[Row]:
             note=f"{listings:,} listings with 13 events each in a day, allocated bytes",
         )
     ]  # fmt: skip
-    for name, tastes, target in (("", 12, 1.5), ("_scattered", listings, None)):
-        bytes_of = _active(view, listings, people, tastes) - base
+    for name, tastes, chances, what, target in (
+        ("", 12, _BROWSING, "50 events each in a day, 41 of them impressions", 1.5),
+        ("_scattered", listings, _BROWSING, "50 events each in a day, 41 impressions", None),
+        ("_50_actions", 12, _ACTING, "50 actions each in a day, all remembered", 1.5),
+    ):
+        bytes_of = _active(view, listings, people, tastes, chances) - base
         rows.append(
             Row(
                 id=f"features.gib_per_million_people{name}",
                 value=round(bytes_of / people * million / gib, 3), unit="GiB", better="lower",
                 target=target,
-                note=f"{people:,} people, 50 events each in a day, 41 of them impressions, each "
-                f"over {tastes:,} listings; allocated bytes of them and their pairs",
+                note=f"{people:,} people, {what}, each over {tastes:,} listings; all bytes "
+                "allocated by FeatureState and People for them and their pairs",
             )
         )  # fmt: skip
     return rows
 
 
-def _active(view: FeatureView, listings: int, people: int, tastes: int) -> int:
+_BROWSING, _ACTING = (0.82, 0.15, 0.03), (0.0, 0.83, 0.17)
+"""Chances of an impression, a click, a save."""
+
+
+def _active(
+    view: FeatureView,
+    listings: int,
+    people: int,
+    tastes: int,
+    chances: tuple[float, float, float],
+) -> int:
     """Bytes of state after every listing had its events, and every person 50 of `tastes` ones."""
     market = Market(events=listings, listings=listings, people=1)
-    state = view.state()
+    state, known = view.state(), People()
     listed = list(log(market, seed=1))
     for part in listed:
         state.apply(part)
+        known.apply(part)
     stock = np.concatenate([part.listings for part in listed])
     kinds = [KIND_CODE[k] for k in ("impression", "click", "save")]
     rng = np.random.default_rng(4)
@@ -232,10 +249,12 @@ def _active(view: FeatureView, listings: int, people: int, tastes: int) -> int:
             events = np.zeros(n, EVENT_ROW)
             events["seq"] = listings + done + place
             events["t"] = day + place * DAY_MS // max(total, 1)
-            events["kind"] = rng.choice(kinds, n, p=[0.82, 0.15, 0.03])
+            events["kind"] = rng.choice(kinds, n, p=chances if person_of else _BROWSING)
             events["person"] = person_of * (1 + place % max(people, 1))
             own = events["person"].astype(np.int64) * 7_919 + rng.integers(0, max(tastes, 1), n)
             named = stock[(own if person_of else place) % listings]
-            state.apply(Facts(events, named, np.arange(n + 1)))
+            part = Facts(events, named, np.arange(n + 1))
+            state.apply(part)
+            known.apply(part)
         done += total
-    return state.nbytes
+    return state.nbytes + known.nbytes

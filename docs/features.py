@@ -13,6 +13,11 @@ Made from `src/heirloom/features/library.py` by `make docs`; do not edit by hand
 definition (Counter, Ratio, Trend, …) and their formulas stand in `algebra.py` beside it, the
 windows and their hops in `windows.py`. A view's version changes whenever a value could, and a
 bundle trained with another version is refused.
+
+A value is a pure function of its definition's version, the key, the request's time t and the log
+offset n applied: a window ends in the bucket of t, and reaches back by its length from t or from
+the newest event before n, whichever is later ([adr/0003](adr/0003-feature-values.md),
+[adr/0006](adr/0006-reads-of-the-past.md)).
 """
 
 

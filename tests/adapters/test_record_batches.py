@@ -11,7 +11,7 @@ from heirloom.adapters import record_batches
 from heirloom.adapters.record_batches import answerer, finisher, packed, sender, stocked, unpacked
 from heirloom.core.errors import SchemaError
 from heirloom.features.library import marketplace_view
-from heirloom.features.partition import keys, questions, records
+from heirloom.features.partition import keys, newest_at, questions, records
 from heirloom.features.replay import replay
 from heirloom.features.view import FeatureView
 from heirloom.testing.features import random_log, same_bytes
@@ -40,7 +40,7 @@ class Cluster:
 
 
 def replayed(view: FeatureView, log, rows, partitions: int) -> np.ndarray:
-    batches = [*packed(records(log)), *packed(questions(rows))]
+    batches = [*packed(records(log)), *packed(questions(rows, newest_at(log, rows.n)))]
     seen = Cluster([batches]).repartitioned("slot", partitions)
     stock = seen.map_in_arrow(stocked)
     terms: dict[int, list[int]] = defaultdict(list)
@@ -91,7 +91,8 @@ def test_what_is_not_a_record_is_refused():
         unpacked([pa.RecordBatch.from_pydict({"record": [1]})])
     with pytest.raises(SchemaError, match="is no key of 'marketplace'"):
         sender(VIEW, ("person", "hour"), 2)
-    rows = questions(random_rows(12, random_log(12, 30), 2, VIEW))
+    asked = random_rows(12, random_log(12, 30), 2, VIEW)
+    rows = questions(asked, newest_at(random_log(12, 30), asked.n))
     (batch,) = packed(rows)
     short = batch.append_column("terms", pa.array([[1], [2]], pa.list_(pa.int64())))
     with pytest.raises(SchemaError, match="2 terms for 2 rows"):

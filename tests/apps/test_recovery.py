@@ -85,7 +85,7 @@ def test_a_restart_goes_on_from_the_latest_snapshot(
     again.close()
     assert offsets(tmp_path) == [93, 143]
 
-    flipped = sorted((tmp_path / "snapshots").glob("*/*143/people.ring.npy"))[0]
+    flipped = sorted((tmp_path / "snapshots").glob("*/*143/people.actions.npy"))[0]
     content = bytearray(flipped.read_bytes())
     content[-1] ^= 1
     flipped.write_bytes(content)

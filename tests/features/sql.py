@@ -57,7 +57,8 @@ def mentions(log: Facts) -> Iterator[Any]:
 
 def expected(sql: Any, view: FeatureView, request: Request, slot: int) -> dict[str, np.float32]:
     """By column, without the given ones, what SQL makes of one candidate of a request."""
-    asked = Asked(sql, slot, codes_of(sql, slot, request), request.query.t)
+    newest = sql.execute("select max(t) from mentions").fetchone()[0]
+    asked = Asked(sql, slot, codes_of(sql, slot, request), request.query.t, newest)
     definitions = [f for f in view.features if not isinstance(f, Given)]
     values = [value for f in definitions for value in asked.values(f)]
     names = [name.partition(".")[2] for name in view.columns]
@@ -106,12 +107,13 @@ def codes_of(sql: Any, slot: int, request: Request) -> dict[str, int]:
 class Asked:
     """One candidate of one request, answered by SQL."""
 
-    def __init__(self, sql: Any, slot: int, codes: dict[str, int], t: int) -> None:
+    def __init__(self, sql: Any, slot: int, codes: dict[str, int], t: int, newest: int) -> None:
         self.sql, self.slot, self.codes, self.t = sql, slot, codes, t
+        self.reached = max(t, newest)
 
     def values(self, f: Any) -> list[Any]:
         within = WINDOWS[getattr(f, "within", "ever")].length_ms
-        recent = "" if within == FOREVER_MS else f"and {self.t} - {{}}(t) <= {within}"
+        recent = "" if within == FOREVER_MS else f"and {self.reached} - {{}}(t) <= {within}"
         match f:
             case Counter():
                 return [self.one(f, "count(*)", window) for window in f.windows]
@@ -143,8 +145,7 @@ class Asked:
             case LastK():
                 return [self.last_k(f)]
             case Distinct():
-                count = f"least(count(distinct nullif({f.of}, 0)), {f.cap})"
-                return [self.one(f, count, window) for window in f.windows]
+                return [self.distinct(f, window) for window in f.windows]
             case Trend(of=of, short=short, long=long):
                 recent, usual = (self.one(of, "count(*)", window) for window in (short, long))
                 if recent is None:
@@ -167,7 +168,6 @@ class Asked:
 
     def matching(self, f: Any, window: str) -> str:
         """The table of the mentions that count."""
-        length, hop = WINDOWS[window].length_ms, WINDOWS[window].hop_ms
         wanted = [f"{part} = {self.codes[part]}" for part in f.key if part != "all"]
         if "listing" in f.key:
             wanted.append(f"slot = {self.slot}")
@@ -178,10 +178,25 @@ class Asked:
             wanted.append(f"surface in ({surfaces})")
         if where.positions:
             wanted.append("position between {} and {}".format(*where.positions))
-        if length != FOREVER_MS:
-            first, last = f"floor(({self.t} - {length}) / {hop})", f"floor({self.t} / {hop})"
-            wanted.append(f"floor(t / {hop}) between {first} and {last}")
+        if WINDOWS[window].length_ms != FOREVER_MS:
+            wanted.append(self.inside("t", window))
         return f"(select * from mentions where {' and '.join(wanted)})"
+
+    def inside(self, t: str, window: str) -> str:
+        """Whether a time lies in a window: it ends at the t asked, and reaches back."""
+        length, hop = WINDOWS[window].length_ms, WINDOWS[window].hop_ms
+        first, last = f"floor(({self.reached} - {length}) / {hop})", f"floor({self.t} / {hop})"
+        return f"floor({t} / {hop}) between {first} and {last}"
+
+    def distinct(self, f: Distinct, window: str) -> Any:
+        if not all(self.codes[part] for part in f.key):
+            return None
+        return self.sql.execute(
+            f"""select count(*) from
+            (select {f.of}, max(floor(t / 60000)) as minute from {self.matching(f, "ever")}
+            where {f.of} != 0 group by {f.of} order by minute desc, {f.of} desc limit {f.cap})
+            where {self.inside("minute * 60000", window)}"""
+        ).fetchone()[0]
 
     def one(self, f: Any, expression: str, window: str = "ever") -> Any:
         if not all(self.codes[part] for part in f.key):
@@ -215,7 +230,7 @@ class Asked:
         mine = self.codes[last.of]
         if not mine or not all(self.codes[part] for part in last.key):
             return None
-        since = f"floor(({self.t} - {WINDOWS[last.within].length_ms}) / 60000)"
+        since = f"floor(({self.reached} - {WINDOWS[last.within].length_ms}) / 60000)"
         return self.sql.execute(
             f"""select count(*) from
             (select * from {self.matching(last, "ever")} order by place desc limit {last.k})

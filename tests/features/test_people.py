@@ -81,11 +81,15 @@ def test_any_cuts_give_what_one_walk_over_the_log_gives(seed: int, cuts: list[in
     log = random_log(seed, 150)
     sellers = np.isin(log.events["kind"], [KIND_CODE[k] for k in ("follow", "unfollow", "block")])
     log.events["seller"][sellers] = 1 + np.arange(sellers.sum()) % 3
-    live, naive = People(k), NaivePeople(log, k)
+    live, whole, naive = People(k), People(k), NaivePeople(log, k)
+    whole.apply(log)
     edges = [0, *sorted(cuts), len(log)]
     for start, stop in pairwise(edges):
         live.apply(log[start:stop])
+        live = People.restored(live.n, live.arrays())  # as after a restart
     assert live.n == len(log)
+    for name, array in whole.arrays().items():
+        assert np.array_equal(live.arrays()[name], array), name
     for person in (1, 2):
         assert answers(live, person) == naive.answers(person)
 
@@ -112,6 +116,44 @@ def test_the_newest_comes_first_and_a_reused_slot_is_forgotten():
     assert people.saved(1).tolist() == [1]
 
 
+def test_memory_grows_with_what_a_person_did():
+    def bytes_of(actions: int) -> float:
+        people, events = People(), np.zeros(1_000 * actions, EVENT_ROW)
+        events["seq"], events["kind"] = np.arange(len(events)), KIND_CODE["click"]
+        events["person"] = 1 + np.arange(len(events)) % 1_000
+        listings = np.zeros(len(events), LISTING_ROW)
+        people.apply(Facts(events, listings, np.arange(len(events) + 1, dtype=np.int64)))
+        return people.nbytes / 1_000
+
+    assert bytes_of(1) < 200
+    assert 50 * 14 < bytes_of(50) < 1_000
+    assert bytes_of(60) == bytes_of(50)
+
+
+def test_what_is_taken_back_leaves_no_memory_behind():
+    people, events = People(), np.zeros(4_000, EVENT_ROW)
+    events["seq"], events["person"], events["seller"] = np.arange(4_000), 1, 7
+    events["kind"][::2], events["kind"][1::2] = KIND_CODE["follow"], KIND_CODE["unfollow"]
+    log = Facts(events, np.zeros(0, LISTING_ROW), np.zeros(4_001, np.int64))
+    people.apply(log)
+    assert people.followed(1) == set()
+    assert len(people.arrays()["choices"]) == 2
+
+
+def test_arrays_of_no_people_are_refused():
+    people = People()
+    people.apply(random_log(0, 200))
+    arrays = people.arrays()
+    with pytest.raises(InputError, match="'rows' is nothing"):
+        People.restored(200, {name: arrays[name] for name in arrays if name != "rows"})
+    with pytest.raises(InputError, match="not of one state"):
+        People.restored(200, arrays | {"choices": arrays["choices"][:-1]})
+    far = arrays["rows"].copy()
+    far[0, -1] = 1_000
+    with pytest.raises(InputError, match="not of one state"):
+        People.restored(200, arrays | {"rows": far})
+
+
 def test_wrong_use_is_refused():
     with pytest.raises(InputError, match="at least 1"):
         People(0)
@@ -119,3 +161,7 @@ def test_wrong_use_is_refused():
     people.apply(log)
     with pytest.raises(InputError, match="came again"):
         people.apply(log[19:])
+    people, log.events["t"][7] = People(), 1 << 43
+    with pytest.raises(InputError, match="correct the log"):
+        people.apply(log)
+    assert people.n == 0

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from heirloom.core.errors import InputError, StoreError
 from heirloom.core.event import KIND_CODE
-from heirloom.core.facts import Facts
+from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
 from heirloom.core.row_store import EMPTY, Mark, RowsRead, fingerprints
-from heirloom.features import row_kernel
+from heirloom.features import kernel, row_kernel
+from heirloom.features.algebra import Counter, SinceLast
 from heirloom.features.library import marketplace_view, rental_view
 from heirloom.features.rows import Packing, Unpacking
 from heirloom.features.view import FeatureView
@@ -86,9 +87,7 @@ def test_a_lookup_in_rows_is_one_in_the_whole_state(name: str, seed: int, cuts: 
     for start, stop in pairwise([0, *sorted(cuts), len(log)]):
         store.take(log[start:stop])
         newest = int(log.events["t"].max())
-        # Of the past, while the state has it: what it evicts, no later value shows, and stays here.
-        past = [START_MS] if store.state.evicted == 0 else []
-        for t in (newest, newest + 30 * HOUR_MS, *past):
+        for t in (newest, newest + 30 * HOUR_MS, newest - 40 * HOUR_MS, START_MS):
             request = random_request(seed + stop, t)
             values, _ = store.read(reader, request, CANDIDATES)
             assert same_bytes(values, store.state.lookup(request, CANDIDATES).values)
@@ -188,6 +187,83 @@ def test_a_reader_without_room_keeps_what_one_request_needs() -> None:
             reader.take(keys, store.answer(keys, reader.mark))
         values = reader.state.lookup(request, np.arange(len(CANDIDATES), dtype=np.int32)).values
         assert same_bytes(values, store.state.lookup(request, CANDIDATES).values)
+
+
+def test_a_ring_that_outgrew_the_map_is_packed_whole() -> None:
+    view = VIEWS["marketplace"]
+    log = random_log(9, 16_000, span_ms=48 * HOUR_MS)
+    store, reader = Store(view), Unpacking(view)
+    store.take(log)
+    newest = int(log.events["t"].max())
+    outgrown = 0
+    for seed in range(6):
+        request = random_request(seed, newest)
+        values, _ = store.read(reader, request, CANDIDATES)
+        assert same_bytes(values, store.state.lookup(request, CANDIDATES).values)
+        names = [name.partition(".")[2] for name in view.columns]
+        outgrown += int((values[:, names.index("person_brand_acted_4w")] > 256).sum())
+    assert outgrown > 0
+
+
+def clicks(seq: int, count: int, t: int, kind: str = "click") -> Facts:
+    """Events after one search, all of one time."""
+    events, listings = np.zeros(count, EVENT_ROW), np.zeros(count, LISTING_ROW)
+    events["seq"], events["t"], events["kind"] = seq + np.arange(count), t, KIND_CODE[kind]
+    events["query"], listings["slot"] = 7, 3
+    return Facts(events, listings, np.arange(count + 1, dtype=np.int64))
+
+
+def after_search(t: int):
+    request = random_request(1, t)
+    object.__setattr__(request, "text", 7)
+    return request
+
+
+IN_MAP = FeatureView(
+    "v",
+    (
+        Counter("n", ("query",), ("click",), ("4w",)),
+        SinceLast("last", ("query",), ("click",), within="30d"),
+        Counter("saved", ("query",), ("save",), ("ever",)),
+    ),
+)
+
+
+def test_a_shared_row_goes_out_of_the_map_and_comes_back() -> None:
+    """Kept by one reader: in the map, outgrown, let go by the state, in the map again."""
+    assert set(IN_MAP._plan.tables.families[:, kernel.F_IN_MAP]) == {0, 1, 2}
+    store, reader, found, t = Store(IN_MAP), Unpacking(IN_MAP), [], START_MS
+    steps = [("listed", 1), ("click", 3), ("click", 600), ("save", 1), ("click", 2), ("save", 1)]
+    for kind, count in steps:
+        if kind == "save":
+            store.take(clicks(store.mark.n, 1, t := t + 60 * 24 * HOUR_MS, "listed"))
+            store.state._sweep()
+        store.take(clicks(store.mark.n, count, t, kind))
+        for at in (t + HOUR_MS, t - 40 * HOUR_MS, t):
+            values, _ = store.read(reader, after_search(at), CANDIDATES)
+            assert same_bytes(values, store.state.lookup(after_search(at), CANDIDATES).values)
+        found.append(values[1, [0, 2]].tolist())
+    assert found == [[0, 0], [3, 0], [603, 0], [0, 1], [2, 1], [0, 2]]
+    assert store.state.evicted == 4
+
+
+@pytest.mark.parametrize("count", [3, 600])
+def test_nothing_of_a_refused_shared_row_shows_later(count: int) -> None:
+    store, reader = Store(IN_MAP), Unpacking(IN_MAP)
+    store.take(clicks(0, 1, START_MS, "save"))
+    saved = store.copy()
+    store.take(clicks(1, count, START_MS))
+    reader.ask(after_search(START_MS), CANDIDATES)
+    keys = reader.lacking()
+    rows = [row and row + bytes(4) for row in store.rows(keys)]
+    with pytest.raises(StoreError, match="damaged"):
+        reader.take(keys, RowsRead(rows, MARK, None))
+    reader.ask(after_search(START_MS), CANDIDATES)
+    store.update(saved)
+    keys = reader.lacking()
+    reader.take(keys, RowsRead(store.rows(keys), MARK, np.zeros(0, np.uint32)))
+    values = reader.state.lookup(after_search(START_MS), np.arange(8, dtype=np.int32)).values
+    assert np.array_equal(values[1], [0, np.nan, 1], equal_nan=True)
 
 
 def test_an_empty_store_knows_nothing() -> None:

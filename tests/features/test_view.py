@@ -26,7 +26,7 @@ from heirloom.features.algebra import (
 )
 from heirloom.features.library import marketplace_view, rental_view
 from heirloom.features.view import FeatureView
-from heirloom.testing.features import random_log, random_request
+from heirloom.testing.features import NaiveState, random_log, random_request, same_bytes
 
 HOUR, DAY = 3_600_000, 86_400_000
 T0 = 1_700_006_400_000  # 2023-11-15 00:00 UTC, on a bucket's edge of every hop up to a day
@@ -164,6 +164,38 @@ def test_a_full_count_stays_full_and_is_counted():
     assert state.saturated == 1
     request = random_request(0, T0)
     assert state.lookup(request, SLOT).values.tolist() == [[np.float32(2**31 - 1)]]
+
+
+@pytest.mark.parametrize("batch", [1_000, 7])
+def test_a_count_that_outgrows_its_bits_in_the_map_counts_on(batch: int):
+    rng = np.random.default_rng(1)
+    times = T0 + np.sort(rng.integers(0, 40 * DAY, 2_500)) - rng.integers(0, 9 * DAY, 2_500)
+    times[700:1_300] = T0 + 9 * DAY  # 600 in one bucket: more than nine bits hold
+    times[-1] = 7 * DAY << 17  # an epoch that seventeen do not
+    log = facts(("listed", T0 - DAY, {}), *(("click", t, {}) for t in times.tolist()))
+    pair = ("person", "brand")
+    view = FeatureView(
+        "v",
+        (
+            Counter("n", pair, ("click",), ("4w",)),
+            Counter("all_windows", pair, ("click",), ("24h", "4w")),  # in rows of their own
+            SinceLast("last", pair, ("click",)),
+        ),
+    )
+    state, naive = view.state(), NaiveState(view)
+    for start in range(0, len(log), batch):
+        part = log[start : start + batch]
+        state.apply(part)
+        state = view.restored(state.n, state.arrays())
+        naive.apply(part)
+        t = int(part.events["t"].max())
+        for at in (t, t + 11 * DAY, t - 11 * DAY) if batch > 7 or start > 2_450 else (t,):
+            request = random_request(0, at)
+            object.__setattr__(request, "person", 1)
+            got = state.lookup(request, SLOT).values
+            assert got[0, 0] == got[0, 2]
+            assert same_bytes(got, naive.lookup(request, SLOT, {}))
+    assert state.saturated == 0
 
 
 def test_given_columns_are_checked_and_taken():

@@ -97,7 +97,7 @@ def test_values_are_those_of_sql():
         log.events["kind"][np.isin(log.events["kind"], [1, 2])] = KIND_CODE["search"]
         state = VIEW.state()
         state.apply(log)
-        for later_ms in (0, 3_599_999, 31 * 86_400_000):
+        for later_ms in (0, 3_599_999, 31 * 86_400_000, -30 * 3_600_000, -12 * 86_400_000):
             request = random_request(seed, int(log.events["t"].max()) + later_ms)
             got = state.lookup(request, SLOTS).values
             wanted = by_sql(log, request)
@@ -113,7 +113,9 @@ def test_values_are_those_of_sql():
     cuts=st.lists(st.integers(0, 200), max_size=6),
     restart=st.integers(0, 6),
     n=st.integers(1, 200),
-    later_ms=st.sampled_from([0, 1, 299_999, 3_600_000, 40 * 86_400_000]),
+    later_ms=st.sampled_from(
+        [0, 1, 299_999, 3_600_000, 40 * 86_400_000, -299_999, -20 * 3_600_000, -30 * 86_400_000]
+    ),
 )
 def test_live_is_replay_is_sql(seed: int, cuts: list[int], restart: int, n: int, later_ms: int):
     """At any offset of the log, however it was cut, also where a restart was in between."""

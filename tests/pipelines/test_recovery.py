@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_refused_and_the_next_is_taken(shop: Shop) -> None:
     good = kept(shop)
     other = Shop(5).run(15)
     refused: list[str] = []
-    broken = Kept(good.n, good.mark, good.arrays | {"people.done": np.zeros(0, np.int64)})
+    broken = Kept(good.n, good.mark, good.arrays | {"people.rows": np.zeros((0, 12), np.int32)})
     missing = Kept(good.n, good.mark, {k: a for k, a in good.arrays.items() if "meta" not in k})
     longer = Kept(good.n + 1, good.mark, good.arrays)
     live = empty_live(shop.log)
@@ -126,11 +126,11 @@ def test_arrays_of_people_are_checked() -> None:
     good = People(3).arrays()
     assert People.restored(0, good).k == 3
     for name, wrong in (
-        ("ring", np.zeros((1, 3), good["ring"].dtype)),
+        ("actions", np.zeros((1, 5), good["actions"].dtype)),
         ("declared", np.zeros((0, 3), np.int32)),
         ("meta", np.zeros(2, np.int64)),
         ("row", np.array([7], np.int32)),
-        ("blocked", np.zeros((0, 3), np.int64)),
+        ("choices", np.zeros((1, 3), np.int32)),
     ):
         with pytest.raises(InputError, match=r"People\.restored"):
             People.restored(0, good | {name: wrong})

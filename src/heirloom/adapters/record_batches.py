@@ -14,8 +14,9 @@ cluster needs to partition and join by. For a view and P partitions:
         concatenation of them in the order of keys(view)
     joined.mapInArrow(finisher(view), "row bigint, values array<float>")
 
-`log_and_rows` holds the batches of `packed(records(facts))` and `packed(questions(rows))`. A key's
-records of one partition are held whole while it answers. The wheel stands in the executors' image.
+`log_and_rows` holds the batches of `packed(records(facts))` and `packed(questions(rows, newest))`.
+A key's records of one partition are held whole while it answers. The wheel stands in the
+executors' image.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -7,7 +7,8 @@ float64, and cast once to float32; no fastmath, no other logarithm than `math.lo
 All rows lie in one arena of 8-byte words. A ring row holds for each window the epoch of its newest
 bucket and the totals of its cells, then the buckets [buckets, cells] of each window: a row whose
 window has not moved is read from its first words alone. What a row holds in the other modes is
-said at `_touch_time`, `_touch_last` and `_touch_set`.
+said at `_touch_time`, `_touch_last` and `_touch_set`. A row of one word stands in the map itself,
+beside its key, and so does a small ring while its counts are small: see `_touch_packed`.
 
 The code is plain loops over scalars, in passes: a pass asks the memory for what the next one will
 want, so that waiting overlaps. It is one file, long as it is, because the compiler's cache is
@@ -24,7 +25,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-KERNEL_VERSION: Final = 2
+KERNEL_VERSION: Final = 3
 """Part of every view's version. A change that alters any bit of any value needs a new one."""
 
 Array = NDArray[Any]
@@ -43,8 +44,8 @@ DECLARED = 8
 # Columns of Tables.families.
 (
     F_MODE, F_A, F_B, F_C, F_CELLS, F_WORDS, F_LEVEL, F_LEVELS, F_CELL, F_TERM, F_TERMS, F_DIRECT,
-    F_FIXED, F_WHERE, F_ROOM, F_SPAN,
-) = range(16)  # fmt: skip
+    F_FIXED, F_WHERE, F_ROOM, F_SPAN, F_IN_MAP,
+) = range(17)  # fmt: skip
 # Columns of Tables.cells and of Tables.terms.
 C_KINDS, C_SURFACES, C_FROM, C_TO, C_WHAT = range(5)
 T_CELL, T_LEVEL, T_WEIGHTS, T_WHAT = range(4)
@@ -81,6 +82,17 @@ SWEEP_EVERY_MS = 24 * HOUR_MS
 ROW_BITS = 35
 ROW_MASK = (1 << ROW_BITS) - 1
 
+# What the map holds beside a key: where its row is; the row, a time; the row, a packed ring.
+ELSEWHERE, TIME_HERE, RING_HERE = range(3)
+PACKED_COUNT_BITS, PACKED_EPOCH_BITS, PACKED_COUNTS_BITS = 9, 17, 45
+PACKED = 1 << PACKED_COUNTS_BITS + PACKED_EPOCH_BITS
+"""A packed ring: this bit, 17 bits of epoch, 9 bits of count for each of at most 5 buckets."""
+_PACKED_COUNT = (1 << PACKED_COUNT_BITS) - 1
+_PACKED_COUNTS = (1 << PACKED_COUNTS_BITS) - 1
+_PACKED_EPOCH = (1 << PACKED_EPOCH_BITS) - 1
+_PACKED_FULL = sum(256 << PACKED_COUNT_BITS * bucket for bucket in range(5))
+"""A count of 256 and more: there is room for all that one CHUNK may still add."""
+
 CHUNK = 32
 """Mentions folded in one go."""
 BLOCK = 512
@@ -95,7 +107,7 @@ NO_ROW, NO_KEY = -1, -2
 class Tables(NamedTuple):
     """A view's plan, int64 unless said otherwise; plan.py makes it and says what a family is.
 
-    families: [families, 16] as the F_ names say. cells: [cells, 5] bit masks of the kinds and
+    families: [families, 17] as the F_ names say. cells: [cells, 5] bit masks of the kinds and
     surfaces counted, first and last position counted (-1 to 32767: any), and what is kept: 1 if
     priced mentions are counted rather than their prices summed; or the attribute whose code is
     kept. windows: [windows, 3] hop and length in ms, buckets. levels: [levels, 3] window, offset
@@ -128,7 +140,8 @@ class Memory(NamedTuple):
     """The state, int64 unless said otherwise.
 
     places: [capacity, 2] open-addressing map: family and two codes of the key (0: empty); third
-    code and offset of its row in the arena. rows: the arena; rows32, rows16: the same bytes.
+    code (0: the key has none) and offset of its row in the arena, or, of a family with F_IN_MAP,
+    the row. rows: the arena; rows32, rows16: the same bytes.
     slots: [slots, 6 + families reached by slot] in the first four the listing's number (0: never
     listed), seller, brand, category, size, colour, condition as slots32 shows them; price in minor
     units, time listed, offset + 1 of its row in each family whose key is the listing (0: none).
@@ -242,19 +255,27 @@ def _hash(places: Array, key: Any, third: Any) -> Any:
 def _place(places: Array, key: Any, third: Any, begin: Any) -> Any:
     """Index of a key in the map, or of the empty place where it belongs."""
     i = begin
-    while places[i, 0] != 0 and (places[i, 0] != key or places[i, 1] >> ROW_BITS != third):
+    while places[i, 0] != 0 and (
+        places[i, 0] != key or (third != 0 and places[i, 1] >> ROW_BITS != third)
+    ):
         i += 1
         if i == len(places):
             i = 0
     return i
 
 
+@_inner
+def _third(f: Any, beside: Any, families: Array) -> Any:
+    """Third code of a family's key, from what the map holds beside it; 0 for a key without."""
+    return beside >> ROW_BITS if families[f, F_C] != K_ALL else np.int64(0)
+
+
 @_compiled
-def rehash(old: Array, new: Array) -> None:
+def rehash(tables: Tables, old: Array, new: Array) -> None:
     """Put all keys of a map into a larger one."""
     for i in range(len(old)):
         if old[i, 0] != 0:
-            third = old[i, 1] >> ROW_BITS
+            third = _third((old[i, 0] >> 56) - 1, old[i, 1], tables.families)
             j = _place(new, old[i, 0], third, _hash(new, old[i, 0], third))
             new[j, 0] = old[i, 0]
             new[j, 1] = old[i, 1]
@@ -357,20 +378,21 @@ def _touch_time(
 
 @_inner
 def _touch_last(
-    rows: Array, row: Any, t: Any, f: Any, hit: Any, codes: Array, tables: Tables
+    rows32: Array, row: Any, t: Any, f: Any, hit: Any, codes: Array, tables: Tables
 ) -> None:
     """Keep the codes of a key's last k mentions, in the log's order.
 
-    A cell is 1 + k words: how many so far, then a ring of minute << 32 | code.
+    A row is int32: how many so far, then rings of k: of their minutes, then of each cell's codes.
+    All cells of such a family count the same mentions.
     """
     families, cells = tables.families, tables.cells
     k = families[f, F_ROOM]
-    for c in range(families[f, F_CELLS]):
-        if (hit >> c) & 1:
-            at = row + c * (k + 1)
-            code = codes[cells[families[f, F_CELL] + c, C_WHAT]]
-            rows[at + 1 + rows[at] % k] = (t // 60_000) << 32 | code
-            rows[at] += 1
+    if hit != 0:
+        at = row + 1 + rows32[row] % k
+        rows32[at] = t // 60_000
+        for c in range(families[f, F_CELLS]):
+            rows32[at + k * (c + 1)] = codes[cells[families[f, F_CELL] + c, C_WHAT]]
+        rows32[row] += 1
 
 
 @_inner
@@ -404,13 +426,72 @@ def _touch_set(
 
 
 @_inner
+def _touch_packed(f: Any, at: Any, spans: Array, tables: Tables, memory: Memory) -> None:
+    """Add one mention to a ring that is one word of the map: PACKED, its epoch, its counts.
+
+    Before a count or the epoch could outgrow its bits, `_unpack` makes an ordinary row of it.
+    """
+    w = tables.levels[tables.families[f, F_LEVEL], 0]
+    epoch, spot, buckets = spans[w, 0], spans[w, 1], tables.windows[w, 2]
+    word = memory.places[at, 1]
+    newest, counts = (word >> PACKED_COUNTS_BITS) & _PACKED_EPOCH, word & _PACKED_COUNTS
+    if epoch > newest:
+        passed, bucket = min(epoch - newest, buckets), spot
+        for _ in range(passed):
+            counts &= ~(np.int64(_PACKED_COUNT) << (PACKED_COUNT_BITS * bucket))
+            bucket = bucket - 1 if bucket > 0 else buckets - 1
+        newest = epoch
+    elif epoch <= newest - buckets:
+        memory.meta[M_LATE] += 1
+        return
+    counts += np.int64(1) << (PACKED_COUNT_BITS * spot)
+    memory.places[at, 1] = PACKED | newest << PACKED_COUNTS_BITS | counts
+
+
+@_inner
+def _unpack(f: Any, at: Any, tables: Tables, memory: Memory) -> None:
+    """Make an ordinary row of a ring that is one word of the map."""
+    row, level, word = memory.meta[M_USED], tables.families[f, F_LEVEL], memory.places[at, 1]
+    head, ring = 2 * row + tables.levels[level, 1], 4 * row + tables.levels[level, 2]
+    memory.rows32[head] = (word >> PACKED_COUNTS_BITS) & _PACKED_EPOCH
+    for bucket in range(tables.windows[tables.levels[level, 0], 2]):
+        count = (word >> (PACKED_COUNT_BITS * bucket)) & _PACKED_COUNT
+        memory.rows16[ring + bucket] = count
+        memory.rows32[head + 1] += count
+    memory.places[at, 1] = row
+    memory.meta[M_USED] += tables.families[f, F_WORDS]
+
+
+@_inner
+def _touch_here(
+    f: Any, at: Any, hit: Any, t: Any, scratch: Scratch, tables: Tables, memory: Memory
+) -> None:
+    """Put one mention into a row that stands in the map, or did."""
+    word = memory.places[at, 1]
+    if tables.families[f, F_IN_MAP] == TIME_HERE:
+        latest = tables.families[f, F_MODE] == LATEST
+        if word == 0 or (t >= word if latest else t < word):
+            memory.places[at, 1] = t
+    elif word & PACKED:
+        _touch_packed(f, at, scratch.spans, tables, memory)
+    else:
+        row = word & ROW_MASK
+        _touch_ring(
+            memory.rows32, 2 * row, memory.rows16, 4 * row, UINT16_MAX, INT32_MAX, f, hit,
+            np.int64(0), scratch.spans, tables, memory.meta,
+        )  # fmt: skip
+
+
+@_inner
 def _touch(
     f: Any, row: Any, hit: Any, t: Any, price: Any, scratch: Scratch, tables: Tables, memory: Memory
 ) -> None:
     """Put one mention into one row."""
     rows, rows32, meta, spans = memory.rows, memory.rows32, memory.meta, scratch.spans
     mode = tables.families[f, F_MODE]
-    if mode == NARROW:
+    if tables.families[f, F_IN_MAP] != ELSEWHERE:
+        _touch_here(f, row, hit, t, scratch, tables, memory)
+    elif mode == NARROW:
         _touch_ring(
             rows32, 2 * row, memory.rows16, 4 * row, UINT16_MAX, INT32_MAX, f, hit, price, spans,
             tables, meta,
@@ -423,7 +504,7 @@ def _touch(
     elif mode == MONEY:
         _touch_ring(rows, row, rows, row, INT64_MAX, INT64_MAX, f, hit, price, spans, tables, meta)
     elif mode == LAST_K:
-        _touch_last(rows, row, t, f, hit, scratch.codes, tables)
+        _touch_last(rows32, 2 * row, t, f, hit, scratch.codes, tables)
     elif mode == DISTINCT:
         _touch_set(rows, row, t, f, hit, scratch.codes, tables, meta)
     else:
@@ -435,6 +516,8 @@ def _ask_for(f: Any, row: Any, spans: Array, tables: Tables, memory: Memory) -> 
     """Ask the memory for what `_touch` will want of a row, by the newest buckets known."""
     families, levels = tables.families, tables.levels
     mode = families[f, F_MODE]
+    if families[f, F_IN_MAP] != ELSEWHERE:
+        return
     _fetch(memory.rows, row)
     if mode > NARROW:
         return
@@ -508,8 +591,11 @@ def _hits(f: Any, cells: Any, surface: Any, position: Any, tables: Tables) -> An
 
 
 @_inner
-def _row(f: Any, slot: Any, codes: Array, tables: Tables, memory: Memory) -> Any:
-    """Offset of the row of a family's key, made if new; -1 if the key has an unknown part."""
+def _row(f: Any, slot: Any, t: Any, codes: Array, tables: Tables, memory: Memory) -> Any:
+    """Offset of the row of a family's key, made if new; -1 if the key has an unknown part.
+
+    Of a family whose rows stand in the map, the place there.
+    """
     families, places, meta = tables.families, memory.places, memory.meta
     direct = families[f, F_DIRECT]
     if direct >= 0:
@@ -522,14 +608,24 @@ def _row(f: Any, slot: Any, codes: Array, tables: Tables, memory: Memory) -> Any
     a, b, c = codes[families[f, F_A]], codes[families[f, F_B]], codes[families[f, F_C]]
     if a <= 0 or b <= 0 or c <= 0:
         return np.int64(-1)
-    key = ((f + 1) << 56) | (a << 28) | b
+    if families[f, F_C] == K_ALL:
+        c = np.int64(0)
+    key, here = ((f + 1) << 56) | (a << 28) | b, families[f, F_IN_MAP]
     at = _place(places, key, c, _hash(places, key, c))
     if places[at, 0] == 0:
         places[at, 0] = key
-        places[at, 1] = (c << ROW_BITS) | meta[M_USED]
-        meta[M_USED] += families[f, F_WORDS]
         meta[M_KEYS] += 1
-    return places[at, 1] & ROW_MASK
+        if here == ELSEWHERE:
+            places[at, 1] = (c << ROW_BITS) | meta[M_USED]
+            meta[M_USED] += families[f, F_WORDS]
+        else:
+            places[at, 1] = PACKED if here == RING_HERE else 0
+    if here == ELSEWHERE:
+        return places[at, 1] & ROW_MASK
+    word = places[at, 1]
+    if here == RING_HERE and word & PACKED and (word & _PACKED_FULL or t >= families[f, F_SPAN]):
+        _unpack(f, at, tables, memory)
+    return at
 
 
 @_compiled
@@ -593,21 +689,20 @@ def _find_rows(
     before = np.int64(-1)
     for x in range(n):
         e, i = scratch.events[x], scratch.mentions[x]
-        if 10 * (meta[M_KEYS] + families) > 7 * len(memory.places) or meta[M_USED] + room > len(
+        if 4 * (meta[M_KEYS] + families) > 3 * len(memory.places) or meta[M_USED] + room > len(
             memory.rows
         ):
             meta[M_EVENT] = e
             meta[M_MENTION] = max(i - starts[e], 0) if i >= 0 else 0
             return np.int64(x)
         event = e * EVENT_BYTES
-        kind = _load8(mentions.events, event + E_KIND)
+        kind, t = _load8(mentions.events, event + E_KIND), _load64(mentions.events, event + E_T)
         if e != before:
             _codes_of_event(event, mentions.events, tables.sizes[0], codes)
             before = e
         if kind <= PRICE_CHANGED and i >= 0:
             slot = _load32(mentions.listings, i * LISTING_BYTES + L_SLOT)
             if slot >= 0:
-                t = _load64(mentions.events, event + E_T)
                 _write_listing(kind, t, slot, i, mentions.listings, memory)
         slot = _codes_of_mention(event, i, mentions, memory, codes)
         position, price = np.int64(-1), np.int64(0)
@@ -621,7 +716,7 @@ def _find_rows(
                 hit = _hits(f, hit, codes[K_SURFACE], position, tables)
             row = np.int64(-1)
             if hit != 0 and (tables.families[f, F_MODE] != MONEY or price > 0):
-                row = _row(f, slot, codes, tables, memory)
+                row = _row(f, slot, t, codes, tables, memory)
             scratch.rows[x, j - first] = row
             scratch.hits[x, j - first] = hit
             if row >= 0:
@@ -788,13 +883,14 @@ def _read_ring(
 
 
 @_inner
-def _in_last(f: Any, row: Any, cell: Any, t: Any, code: Any, tables: Tables, rows: Array) -> Any:
-    """How many of the last k mentions had a code, of those within the family's span of t."""
-    k = tables.families[f, F_ROOM]
-    at, since = row + cell * (k + 1), (t - tables.families[f, F_SPAN]) // 60_000
+def _in_last(
+    f: Any, row: Any, cell: Any, reached: Any, code: Any, tables: Tables, rows32: Array
+) -> Any:
+    """How many of the last k mentions had a code, of those within the family's span."""
+    k, since = tables.families[f, F_ROOM], (reached - tables.families[f, F_SPAN]) // 60_000
     count = np.int64(0)
-    for i in range(at + 1, at + 1 + min(rows[at], k)):
-        count += (rows[i] & 0xFFFFFFFF) == code and rows[i] >> 32 >= since
+    for i in range(row + 1, row + 1 + min(np.int64(rows32[row]), k)):
+        count += rows32[i + k * (cell + 1)] == code and rows32[i] >= since
     return count
 
 
@@ -813,8 +909,38 @@ def _in_set(
 
 
 @_inner
+def _packed_total(word: Any, buckets: Any, first: Any, last: Any) -> Any:
+    """Sum of a packed ring over the buckets first to last."""
+    newest, total = (word >> PACKED_COUNTS_BITS) & _PACKED_EPOCH, np.int64(0)
+    begin, end = max(first, newest - buckets + 1), min(last, newest)
+    if begin > end:
+        return total
+    bucket = begin % buckets
+    for _ in range(end - begin + 1):
+        total += (word >> (PACKED_COUNT_BITS * bucket)) & _PACKED_COUNT
+        bucket = bucket + 1 if bucket + 1 < buckets else 0
+    return total
+
+
+@_inner
+def _read_here(f: Any, at: Any, i: Any, scratch: Scratch, tables: Tables, memory: Memory) -> None:
+    """Fill the integers wanted of a row that stands in the map, or did."""
+    families, word = tables.families, memory.places[at, 1]
+    if families[f, F_IN_MAP] == RING_HERE and word & PACKED == 0:
+        row = word & ROW_MASK
+        _read_ring(f, i, memory.rows32, 2 * row, memory.rows16, 4 * row, scratch, tables)
+        return
+    value = word
+    if families[f, F_IN_MAP] == RING_HERE:
+        w = tables.levels[families[f, F_LEVEL], 0]
+        value = _packed_total(word, tables.windows[w, 2], scratch.asked[w, 0], scratch.asked[w, 2])
+    for term in range(families[f, F_TERM], families[f, F_TERM] + families[f, F_TERMS]):
+        scratch.integers[term, i] = value
+
+
+@_inner
 def _read_row(
-    f: Any, row: Any, i: Any, t: Any, scratch: Scratch, tables: Tables, memory: Memory
+    f: Any, row: Any, i: Any, reached: Any, scratch: Scratch, tables: Tables, memory: Memory
 ) -> None:
     """Fill the integers wanted of candidate i's key: 0 where it has no row, -1 for no key.
 
@@ -829,11 +955,15 @@ def _read_row(
             code = scratch.candidates[tables.cells[families[f, F_CELL] + cell, C_WHAT], i]
             value = np.int64(-1)
             if row != NO_KEY and code > 0:
-                value = _in_last(f, row, cell, t, code, tables, rows) if row >= 0 else np.int64(0)
+                value = np.int64(0)
+                if row >= 0:
+                    value = _in_last(f, 2 * row, cell, reached, code, tables, rows32)
             scratch.integers[term, i] = value
     elif row < 0:
         for term in range(first, first + families[f, F_TERMS]):
             scratch.integers[term, i] = 0 if row == NO_ROW else -1  # as floats: 0.0 and NaN
+    elif families[f, F_IN_MAP] != ELSEWHERE:
+        _read_here(f, row, i, scratch, tables, memory)
     elif mode == NARROW:
         _read_ring(f, i, rows32, 2 * row, memory.rows16, 4 * row, scratch, tables)
     elif mode == WIDE:
@@ -879,7 +1009,8 @@ def _gather(slots: Array, start: Any, n: Any, memory: Memory, scratch: Scratch) 
 def _find(f: Any, n: Any, tables: Tables, memory: Memory, scratch: Scratch) -> None:
     """Find the rows of a family's keys for n candidates.
 
-    In `scratch.places`: [0] the row; [3] a candidate before with the same key, or itself.
+    In `scratch.places`: [0] the row, or the place of one that stands in the map; [3] a candidate
+    before with the same key, or itself.
     """
     families, places, at, memo = tables.families, memory.places, scratch.places, scratch.memo
     candidates, direct = scratch.candidates, families[f, F_DIRECT]
@@ -894,10 +1025,11 @@ def _find(f: Any, n: Any, tables: Tables, memory: Memory, scratch: Scratch) -> N
                         _fetch(memory.rows, at[0, i] + word)
         return
     first, second, third = families[f, F_A], families[f, F_B], families[f, F_C]
+    here = families[f, F_IN_MAP] != ELSEWHERE
     for i in range(n):
         a, b, c = candidates[first, i], candidates[second, i], candidates[third, i]
         at[1, i] = ((f + 1) << 56) | (a << 28) | b if a > 0 and b > 0 and c > 0 else np.int64(0)
-        at[2, i] = c
+        at[2, i] = c if third != K_ALL else np.int64(0)
     for i in range(n):
         key, c = at[1, i], at[2, i]
         at[3, i] = i
@@ -915,13 +1047,19 @@ def _find(f: Any, n: Any, tables: Tables, memory: Memory, scratch: Scratch) -> N
     for i in range(n):
         if at[3, i] == i and at[1, i] != 0:
             found = _place(places, at[1, i], at[2, i], at[0, i])
-            at[0, i] = places[found, 1] & ROW_MASK if places[found, 0] != 0 else NO_ROW
-            if at[0, i] >= 0:
+            if places[found, 0] == 0:
+                at[0, i] = NO_ROW
+            elif here:
+                at[0, i] = found
+            else:
+                at[0, i] = places[found, 1] & ROW_MASK
                 _fetch(memory.rows, at[0, i])
 
 
 @_inner
-def _read_family(f: Any, n: Any, t: Any, tables: Tables, memory: Memory, scratch: Scratch) -> None:
+def _read_family(
+    f: Any, n: Any, reached: Any, tables: Tables, memory: Memory, scratch: Scratch
+) -> None:
     """Fill the integers of one family for n candidates; each key is read once."""
     families, at, integers = tables.families, scratch.places, scratch.integers
     fixed = families[f, F_FIXED] != 0  # the same key for all candidates
@@ -930,7 +1068,7 @@ def _read_family(f: Any, n: Any, t: Any, tables: Tables, memory: Memory, scratch
     for i in range(n if own or not fixed else 1):
         same = np.int64(0) if fixed else at[3, i]
         if own or same == i:
-            _read_row(f, at[0, same], np.int64(i), t, scratch, tables, memory)
+            _read_row(f, at[0, same], np.int64(i), reached, scratch, tables, memory)
     if own or families[f, F_DIRECT] >= 0:
         return
     for term in range(families[f, F_TERM], families[f, F_TERM] + families[f, F_TERMS]):
@@ -954,7 +1092,7 @@ def _lift(j: Any, i: Any, strength: Any, features: Array, integers: Array) -> An
 
 
 @_inner
-def _finalise(j: Any, i: Any, t: Any, tables: Tables, scratch: Scratch) -> Any:
+def _finalise(j: Any, i: Any, t: Any, reached: Any, tables: Tables, scratch: Scratch) -> Any:
     """One feature's value of candidate i, float64: where integers become floats."""
     features, parameters, integers = tables.features, tables.parameters, scratch.integers
     op, a = features[j, 0], features[j, 1]
@@ -968,7 +1106,8 @@ def _finalise(j: Any, i: Any, t: Any, tables: Tables, scratch: Scratch) -> Any:
         return np.float64(integers[a, i]) if integers[a, i] >= 0 else math.nan
     if op == OP_SINCE:
         x = integers[a, i]
-        return max(t - x, 0) / HOUR_MS if x > 0 and t - x <= parameters[j, 0] else math.nan
+        within = x > 0 and reached - x <= parameters[j, 0]
+        return max(t - x, 0) / HOUR_MS if within else math.nan
     if op == OP_DECAY:
         return scratch.floats[a, i]
     if op == OP_STATIC:
@@ -986,7 +1125,7 @@ def _finalise(j: Any, i: Any, t: Any, tables: Tables, scratch: Scratch) -> Any:
     if op == OP_TREND:
         return math.log((x + 1.0) / (y * parameters[j, 0] + 1.0)) if x >= 0 else math.nan
     if op == OP_CODE:  # x the time, y the code
-        recent = x > 0 and t - x <= parameters[j, 0]
+        recent = x > 0 and reached - x <= parameters[j, 0]
         return np.float64(y) if recent and y > 0 else math.nan
     if price > 0 and x > 0 and y > 0:  # OP_GAP
         return math.log(np.float64(price)) - math.log(x / y)
@@ -995,7 +1134,14 @@ def _finalise(j: Any, i: Any, t: Any, tables: Tables, scratch: Scratch) -> Any:
 
 @_inner
 def _finalise_all(
-    n: Any, start: Any, t: Any, given: Array, tables: Tables, scratch: Scratch, out: Array
+    n: Any,
+    start: Any,
+    t: Any,
+    reached: Any,
+    given: Array,
+    tables: Tables,
+    scratch: Scratch,
+    out: Array,
 ) -> None:
     """All features of n candidates, tile by tile: the loop over candidates is the inner one."""
     features = tables.features
@@ -1008,7 +1154,7 @@ def _finalise_all(
                     out[start + i, column] = given[features[j, 1], start + i]
                 continue
             for i in range(tile, end):
-                value = _finalise(j, i, t, tables, scratch)
+                value = _finalise(j, i, t, reached, tables, scratch)
                 if operand >= 0:
                     scratch.values[operand, i] = value
                 if column >= 0:
@@ -1027,6 +1173,9 @@ def read(
 ) -> None:
     """Values of a view's columns as of a moment. The state is only read.
 
+    A window ends at t, and begins where it would begin at t or at the newest event folded,
+    whichever is later: what a ring has passed since, or the state has let go, shows in no value.
+
     Args:
         tables: the view's plan.
         memory: the state.
@@ -1037,6 +1186,7 @@ def read(
         out: [candidates, columns] float32, written to.
     """
     windows, codes, t = tables.windows, scratch.codes, asked[0]
+    reached = max(t, memory.meta[M_NEWEST])
     codes[K_ALL] = 1
     codes[K_PERSON] = asked[1]
     codes[K_SURFACE] = asked[2]
@@ -1046,15 +1196,15 @@ def read(
         codes[K_DECLARED + i] = asked[4 + i]
         codes[K_STATED + i] = asked[4 + i] != 0
     for w in range(len(windows)):
-        scratch.asked[w, 0] = (t - windows[w, 1]) // windows[w, 0]
+        scratch.asked[w, 0] = (reached - windows[w, 1]) // windows[w, 0]
         scratch.asked[w, 1] = scratch.asked[w, 0] % windows[w, 2]
         scratch.asked[w, 2] = t // windows[w, 0]
     for start in range(0, len(slots), BLOCK):
         n = min(len(slots) - start, BLOCK)
         _gather(slots, start, n, memory, scratch)
         for f in range(len(tables.families)):
-            _read_family(f, n, t, tables, memory, scratch)
-        _finalise_all(n, start, t, given, tables, scratch, out)
+            _read_family(f, n, reached, tables, memory, scratch)
+        _finalise_all(n, start, t, reached, given, tables, scratch, out)
 
 
 # --- sweep --------------------------------------------------------------------------------------
@@ -1062,10 +1212,22 @@ def read(
 
 @_inner
 def _active(f: Any, row: Any, newest: Any, tables: Tables, memory: Memory) -> Any:
-    """Whether a row can still show in a value as of `newest` or later."""
+    """Whether a row can still show in a value once the newest event is of time `newest`.
+
+    Of a family whose rows stand in the map, `row` is the place there.
+    """
     families, levels, windows = tables.families, tables.levels, tables.windows
     mode, rows, rows32 = families[f, F_MODE], memory.rows, memory.rows32
     width, span = families[f, F_CELLS], families[f, F_SPAN]
+    if families[f, F_IN_MAP] == TIME_HERE:
+        return mode == EARLIEST or newest - memory.places[row, 1] <= span
+    if families[f, F_IN_MAP] == RING_HERE:
+        word = memory.places[row, 1]
+        if word & PACKED:
+            w = levels[families[f, F_LEVEL], 0]
+            epoch = (word >> PACKED_COUNTS_BITS) & _PACKED_EPOCH
+            return epoch >= (newest - windows[w, 1]) // windows[w, 0]
+        row = word & ROW_MASK
     if mode <= NARROW:
         for level in range(families[f, F_LEVEL], families[f, F_LEVEL] + families[f, F_LEVELS]):
             w, at = levels[level, 0], levels[level, 1]
@@ -1076,13 +1238,17 @@ def _active(f: Any, row: Any, newest: Any, tables: Tables, memory: Memory) -> An
     if mode == EARLIEST:
         return True
     room = families[f, F_ROOM]
+    if mode == LAST_K:
+        for i in range(2 * row + 1, 2 * row + 1 + min(np.int64(rows32[2 * row]), room)):
+            if np.int64(rows32[i]) * 60_000 >= newest - span - 60_000:
+                return True
+        return False
     for c in range(width):
         if mode == LATEST:
             if rows[row + room * c] > 0 and newest - rows[row + room * c] <= span:
                 return True
         else:
-            at = row + c * (room + 1) + 1 if mode == LAST_K else row + c * room
-            for i in range(at, at + room):
+            for i in range(row + c * room, row + (c + 1) * room):
                 if (rows[i] >> 32) * 60_000 >= newest - span - 60_000 and rows[i] != 0:
                     return True
     return False
@@ -1103,9 +1269,9 @@ def _alive(f: Any, key: Any, third: Any, tables: Tables, live: Array) -> Any:
 
 @_compiled
 def mark(tables: Tables, memory: Memory, live: Array, totals: Array) -> None:
-    """Mark what no value can show any more: its offset in the map or in its slot becomes 0.
+    """Mark what no value can show any more: its key in the map or offset in its slot becomes 0.
 
-    (An offset in the map stands one higher while it is marked; `move` takes it back.)
+    Then the map cannot be searched any more; `move` makes a new one.
 
     Args:
         tables: the view's plan.
@@ -1134,21 +1300,29 @@ def mark(tables: Tables, memory: Memory, live: Array, totals: Array) -> None:
         _ask_ahead(places, i, 16, 1, memory.rows)
         key = places[i, 0]
         if key != 0:
-            f, third, row = (key >> 56) - 1, places[i, 1] >> ROW_BITS, places[i, 1] & ROW_MASK
+            f = (key >> 56) - 1
+            third = _third(f, places[i, 1], families)
+            row = i if families[f, F_IN_MAP] != ELSEWHERE else places[i, 1] & ROW_MASK
             if _alive(f, key, third, tables, live) and _active(f, row, newest, tables, memory):
-                places[i, 1] += 1
-                words += families[f, F_WORDS]
+                words += families[f, F_WORDS] if _in_arena(f, places[i, 1], families) else 0
                 keys += 1
             else:
-                places[i, 1] -= row
+                places[i, 0] = 0
                 gone += 1
     totals[0], totals[1], totals[2] = keys, words, gone
 
 
 @_inner
+def _in_arena(f: Any, beside: Any, families: Array) -> Any:
+    """Whether what the map holds beside a key says where its row is in the arena."""
+    here = families[f, F_IN_MAP]
+    return here == ELSEWHERE or (here == RING_HERE and beside & PACKED == 0)
+
+
+@_inner
 def _ask_ahead(table: Array, i: Any, ahead: Any, column: Any, rows: Array) -> None:
     """Ask the memory for the row that a later entry of a table points to."""
-    if i + ahead < len(table):
+    if i + ahead < len(table) and table[i + ahead, column] & ROW_MASK < len(rows):
         _fetch(rows, table[i + ahead, column] & ROW_MASK)
 
 
@@ -1169,15 +1343,19 @@ def move(tables: Tables, memory: Memory, places: Array, rows: Array) -> None:
                 used += families[f, F_WORDS]
     for i in range(len(old)):
         _ask_ahead(old, i, 16, 1, memory.rows)
-        key, third, row = old[i, 0], old[i, 1] >> ROW_BITS, (old[i, 1] & ROW_MASK) - 1
-        if key != 0 and row >= 0:
+        key, beside = old[i, 0], old[i, 1]
+        if key != 0:
+            f = (key >> 56) - 1
+            third = _third(f, beside, families)
             at = _place(places, key, third, _hash(places, key, third))
             places[at, 0] = key
-            places[at, 1] = (third << ROW_BITS) | used
-            words = families[(key >> 56) - 1, F_WORDS]
-            for k in range(words):
-                rows[used + k] = memory.rows[row + k]
-            used += words
+            places[at, 1] = beside
             keys += 1
+            if _in_arena(f, beside, families):
+                places[at, 1] = (third << ROW_BITS) | used
+                row = beside & ROW_MASK
+                for k in range(families[f, F_WORDS]):
+                    rows[used + k] = memory.rows[row + k]
+                used += families[f, F_WORDS]
     meta[M_USED] = used
     meta[M_KEYS] = keys

@@ -7,7 +7,9 @@ integers of all keys, and makes the values of them (`finished`). Both call `kern
 `kernel.read`; nothing is said a second time in another language.
 
 1. `records` explodes events into one record per listing named; `questions` makes a record of each
-   row asked.
+   row asked. Each row takes along the one thing about the whole log that its values need, the
+   time of the newest event before it (`newest_at`); where the log is in files, each file's
+   largest time is all that the next files need of it.
 2. `stocked`, partitioned by slot: which listing was in the slot, and for rows how it stood.
 3. For each of `keys(view)`: `shares` says to which partition a record goes, `terms` answers there.
 4. `finished`: rows joined with their terms by row id, in any partition.
@@ -41,6 +43,7 @@ RECORD = np.dtype(
         ("row", "<i8"),
         ("opening", "<i8"),
         ("opened", "<i8"),
+        ("newest", "<i8"),
         ("named", "?"),
         ("event", EVENT_ROW),
         ("listing", LISTING_ROW),
@@ -49,7 +52,8 @@ RECORD = np.dtype(
 """A mention, or a row asked in the form of one. `place` orders them: seq x 1,024 + the listing's
 number in the event; a row asked as of n stands at n x 1,024 - 1. `row` is the row's id, -1 for a
 mention. `opening` is the place at which the listing was listed, -1 for none, `opened` its time;
-both are unknown before `stocked`. `named`: whether the event names a listing at all."""
+both are unknown before `stocked`. `newest`: of a row asked, `newest_at` its n.
+`named`: whether the event names a listing at all."""
 
 _STEP = 1_024
 _STOCK = [KIND_CODE[kind] for kind in ("listed", "edited", "price_changed")]
@@ -79,8 +83,24 @@ def records(facts: Facts) -> NDArray[Any]:
     return out
 
 
-def questions(rows: Rows) -> NDArray[Any]:
-    """[rows] of RECORD, with their numbers as ids."""
+def newest_at(facts: Facts, n: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[rows] ms, the newest time of the events with seq < n; 0 where there is none.
+
+    >>> newest_at(Facts.empty(), np.array([0, 7]))
+    array([0, 0])
+    """
+    times = np.maximum.accumulate(np.append(0, facts.events["t"]).astype(np.int64))
+    newest: NDArray[np.int64] = times[np.searchsorted(facts.events["seq"], n)]
+    return newest
+
+
+def questions(rows: Rows, newest: NDArray[np.int64]) -> NDArray[Any]:
+    """[rows] of RECORD, with their numbers as ids.
+
+    Args:
+        rows: what is asked.
+        newest: [rows] ms, as `newest_at` gives it for the whole log.
+    """
     out = np.zeros(len(rows), RECORD)
     event = out["event"]
     event["seq"], event["t"], event["person"] = rows.n, rows.t, rows.person
@@ -88,6 +108,7 @@ def questions(rows: Rows) -> NDArray[Any]:
     event["declared"][:, : rows.declared.shape[1]] = rows.declared
     out["listing"]["slot"] = rows.slot
     out["place"], out["row"] = rows.n * _STEP - 1, np.arange(len(rows))
+    out["newest"] = newest
     out["opening"] = NONE
     return out
 
@@ -171,9 +192,6 @@ def terms(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """What a partition of a key's pass answers: row ids [rows], integers [rows, terms of the key].
 
-    A live state lets go of keys that no value can show as of its newest event or later; a row
-    asked as of an earlier time than that may find them here.
-
     Args:
         view: the whole view.
         key: one of `keys(view)`.
@@ -250,7 +268,7 @@ def replayed(
 
     What `replay` gives, bit for bit: it says how the passes go together.
     """
-    stock = np.concatenate([records(facts), questions(rows)])
+    stock = np.concatenate([records(facts), questions(rows, newest_at(facts, rows.n))])
     by_slot = stock["listing"]["slot"] % partitions
     stock = np.concatenate([stocked(stock[by_slot == p]) for p in range(partitions)])
     integers = np.zeros((len(rows), len(view._plan.tables.terms)), np.int64)
@@ -331,9 +349,10 @@ def _pass(
     ends = np.searchsorted(mentions["place"], asked["place"])
     columns_given = state._given(given or {}, len(asked))
     slots = asked["listing"]["slot"].astype(np.int32)
+    newest = np.ascontiguousarray(asked["newest"])
     while not _drive(
         tables, quiet, state._memory, log, edits, state._scratch, state._plan.room, cursor, ends,
-        questions, slots, columns_given, integers, wanted, terms_out, values,
+        newest, questions, slots, columns_given, integers, wanted, terms_out, values,
     ):  # fmt: skip
         state._make_room()
 
@@ -352,6 +371,7 @@ def _driver(stamp: int) -> Callable[..., bool]:
         room: int,
         cursor: Array,
         ends: Array,
+        newest: Array,
         asked: Array,
         slots: Array,
         given: Array,
@@ -387,6 +407,7 @@ def _driver(stamp: int) -> Callable[..., bool]:
                 scratch.integers[term, 0] = integers[r, term]
             for j in range(len(given)):
                 one_given[j, 0] = given[j, r]
+            memory.meta[kernel.M_NEWEST] = newest[r]
             kernel.read(tables, memory, asked[r], slots[r : r + 1], one_given, scratch, one)
             for k in range(len(wanted)):
                 terms_out[r, k] = scratch.integers[wanted[k], 0]

@@ -1,9 +1,10 @@
 """People: what each person did last, and whom and what they hide, block, follow and save."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
@@ -13,12 +14,47 @@ from heirloom.core.facts import MAX_DECLARED, Facts
 ACTIONS = (Kind.CLICK, Kind.SAVE, Kind.MESSAGE, Kind.OFFER, Kind.PURCHASE)
 """Kinds that `recent` remembers."""
 
-_IS_ACTION = np.array([kind in ACTIONS for kind in Kind])
-_HIDE, _SAVE, _UNSAVE = (KIND_CODE[k] for k in (Kind.HIDE, Kind.SAVE, Kind.UNSAVE))
-_BLOCK, _FOLLOW, _UNFOLLOW = (KIND_CODE[k] for k in (Kind.BLOCK, Kind.FOLLOW, Kind.UNFOLLOW))
-_IS_CHOICE = np.array(
-    [k in (_HIDE, _SAVE, _UNSAVE, _BLOCK, _FOLLOW, _UNFOLLOW) for k in range(len(Kind))]
-)
+Array = NDArray[Any]
+
+_LISTED, _HIDE, _SAVE, _UNSAVE, _BLOCK, _FOLLOW, _UNFOLLOW = (
+    KIND_CODE[k]
+    for k in (
+        Kind.LISTED, Kind.HIDE, Kind.SAVE, Kind.UNSAVE, Kind.BLOCK, Kind.FOLLOW, Kind.UNFOLLOW
+    )
+)  # fmt: skip
+_ACTION_KINDS = sum(1 << KIND_CODE[kind] for kind in ACTIONS)
+_CHOICE_KINDS = sum(1 << k for k in (_HIDE, _SAVE, _UNSAVE, _BLOCK, _FOLLOW, _UNFOLLOW))
+
+_HIDDEN, _SAVED, _BLOCKED, _FOLLOWED = range(4)
+
+_ACTION = np.dtype([("slot", "<i4"), ("opening", "<i4"), ("t_low", "<u4"), ("rest", "<u2")])
+"""An action in 14 bytes. `rest` is the kind's code, 5 bits, above bits 32 to 42 of t in ms."""
+
+_T_BITS = 43
+_PER_CHUNK = 5
+# Columns of _Memory.rows before its chunks, of _Memory.choices, and places in _Memory.meta.
+_DONE, _FIRST, _CHUNKS = range(3)
+_WHICH, _OF, _OPENING, _NEXT = range(4)
+_OPENINGS, _ROWS, _USED, _CHOICES, _FREE = range(5)
+
+
+class _Memory(NamedTuple):
+    """What the compiled loop writes to. Where nothing was used, there are zeros.
+
+    opening: [slots] int32 number of the slot's latest opening, 0 for none. row: [people] int32
+    the person's row + 1, 0 for none. rows: [rows, 2 + chunks] int32 how many actions so far, the
+    person's latest choice, the chunks (+ 1) that hold the ring of the last k actions: only as
+    many as were needed. actions: [chunks, _PER_CHUNK] of _ACTION. choices: [choices, 4] int32
+    what it is, slot or seller, opening, the choice before it; the one at 0 means none, and those
+    that were taken back hang together from _FREE. meta: [5] int64, how many of each.
+    """
+
+    opening: Array
+    row: Array
+    rows: Array
+    actions: Array
+    choices: Array
+    meta: Array
 
 
 class People:
@@ -26,7 +62,7 @@ class People:
 
     However the log is cut into calls of `apply`, the answers are the same. A slot is remembered
     with the number of its opening, so that a listing in a reused slot is never taken for the one
-    that was there before.
+    that was there before. Memory grows with what each person did, up to k actions.
     """
 
     def __init__(self, k: int = 50) -> None:
@@ -34,17 +70,15 @@ class People:
             raise InputError(f"People: k={k} actions to remember; wanted at least 1")
         self.k = k
         self.n = 0
-        self._openings = 0
-        self._opening = np.zeros(0, np.int32)  # [slots] number of the latest opening, 0 for none
-        self._row = np.zeros(0, np.int32)  # [persons] row + 1, 0 for none
-        self._rows = 0
-        self._done = np.zeros(0, np.int64)  # [rows] actions so far: where the ring stands
-        self._ring = np.zeros((0, k), _ACTION)
+        self._memory = _Memory(
+            opening=np.zeros(0, np.int32),
+            row=np.zeros(0, np.int32),
+            rows=np.zeros((0, _CHUNKS - (-k // _PER_CHUNK)), np.int32),
+            actions=np.zeros((0, _PER_CHUNK), _ACTION),
+            choices=np.zeros((1, 4), np.int32),
+            meta=np.array([0, 0, 0, 1, 0], np.int64),
+        )
         self._declared = np.zeros((0, MAX_DECLARED), np.int32)  # [persons, declared]
-        self._hidden: dict[int, dict[int, int]] = {}
-        self._saved: dict[int, dict[int, int]] = {}
-        self._blocked: dict[int, set[int]] = {}
-        self._followed: dict[int, set[int]] = {}
 
     @classmethod
     def restored(cls, n: int, arrays: Mapping[str, NDArray[Any]]) -> "People":
@@ -54,22 +88,13 @@ class People:
             InputError: if they are not the arrays of people.
         """
         _check(arrays)
-        openings, rows, k = arrays["meta"].tolist()
-        people = cls(k)
-        people.n, people._openings, people._rows = n, openings, rows
-        people._row, people._done = arrays["row"].copy(), arrays["done"].copy()
-        people._ring, people._declared = arrays["ring"].copy(), arrays["declared"].copy()
-        hidden, saved = arrays["hidden"], arrays["saved"]
-        slots = [arrays["ring"]["slot"].ravel(), hidden[:, 1], saved[:, 1]]
-        reach = int(np.concatenate(slots).max(initial=-1)) + 1
-        people._opening = np.zeros(max(reach, len(arrays["opening"])), np.int32)
-        people._opening[: len(arrays["opening"])] = arrays["opening"]
-        for rows_of, into in ((hidden, people._hidden), (saved, people._saved)):
-            for person, slot, opening in rows_of.tolist():
-                into.setdefault(person, {})[slot] = opening
-        for name, sets in (("blocked", people._blocked), ("followed", people._followed)):
-            for person, seller in arrays[name].tolist():
-                sets.setdefault(person, set()).add(seller)
+        people = cls(int(arrays["k"][0]))
+        people.n = n
+        people._memory = _Memory(*(arrays[name].copy() for name in _Memory._fields))
+        people._declared = arrays["declared"].copy()
+        people._reach(int(arrays["actions"]["slot"].max(initial=-1)), 0)
+        of_slots = arrays["choices"][arrays["choices"][:, _WHICH] <= _SAVED, _OF]
+        people._reach(int(of_slots.max(initial=-1)), 0)
         return people
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -77,49 +102,53 @@ class People:
 
         Copies, for snapshots and laws: the same log prefix gives the same bytes.
         """
-        chosen = {
-            "hidden": _flat(self._hidden),
-            "saved": _flat(self._saved),
-            "blocked": _flat(self._blocked, 2),
-            "followed": _flat(self._followed, 2),
-        }
+        memory, meta = self._memory, self._memory.meta
         return {
-            "meta": np.array([self._openings, self._rows, self.k], np.int64),
-            "opening": _used(self._opening),
-            "row": _used(self._row),
-            "done": self._done[: self._rows].copy(),
-            "ring": self._ring[: self._rows].copy(),
+            "k": np.array([self.k], np.int64),
+            "opening": _used(memory.opening),
+            "row": _used(memory.row),
+            "rows": memory.rows[: meta[_ROWS]].copy(),
+            "actions": memory.actions[: meta[_USED]].copy(),
+            "choices": memory.choices[: meta[_CHOICES]].copy(),
+            "meta": meta.copy(),
             "declared": _used(self._declared),
-            **chosen,
         }
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, in bytes."""
+        return sum(array.nbytes for array in (*self._memory, self._declared))
 
     def apply(self, facts: Facts) -> None:
         """Fold the next part of the log.
 
         Raises:
-            InputError: if an entry was applied before.
+            InputError: if an entry was applied before, or has a time beyond 43 bits of ms. Then
+                nothing of the part was folded.
         """
         if len(facts) == 0:
             return
         events = facts.events
-        first = int(events["seq"][0])
+        first, t = int(events["seq"][0]), events["t"]
         if first < self.n:
             raise InputError(
                 f"People.apply: entry {first} came again, {self.n} are applied; "
                 f"hand over the log from offset {self.n}"
             )
-        self._state(events["person"], events["declared"])
-        kinds = events["kind"]
-        of_mention = np.repeat(np.arange(len(events)), np.diff(facts.starts))
+        if t.min() < 0 or int(t.max()) >> _T_BITS:
+            raise InputError(
+                f"People.apply: times from {t.min()} to {t.max()} ms; wanted 0 to 2^{_T_BITS}: "
+                "correct the log"
+            )
         slots = facts.listings["slot"]
-        openings = self._openings_of(kinds[of_mention], slots)
-        known = (events["person"][of_mention] > 0) & (slots >= 0)
-        acted = np.flatnonzero(known & _IS_ACTION[kinds[of_mention]])
-        if len(acted):
-            self._remember(events[of_mention[acted]], slots[acted], openings[acted])
-        for event in np.flatnonzero(_IS_CHOICE[kinds] & (events["person"] > 0)).tolist():
-            mentions = range(int(facts.starts[event]), int(facts.starts[event + 1]))
-            self._choose(events[event], [(int(slots[m]), int(openings[m])) for m in mentions])
+        self._reach(int(slots.max(initial=-1)), int(events["person"].max()))
+        self._state(events["person"], events["declared"])
+        columns = (facts.starts, events["kind"], events["person"], events["seller"], t, slots)
+        done = 0
+        while done < len(events):
+            done = _fold(self._memory, self.k, done, *columns)
+            if done < len(events):
+                self._make_room(int(facts.starts[done + 1] - facts.starts[done]))
         self.n = int(events["seq"][-1]) + 1
 
     def recent(self, person: int) -> tuple[NDArray[np.int32], NDArray[np.int8], NDArray[np.int64]]:
@@ -127,14 +156,17 @@ class People:
 
         At most k of them, and only those whose slot still holds the listing it held then.
         """
-        row = int(self._row[person]) - 1 if 0 < person < len(self._row) else -1
-        if row < 0:
-            return np.zeros(0, np.int32), np.zeros(0, np.int8), np.zeros(0, np.int64)
-        done = int(self._done[row])
+        memory, row = self._memory, self._row_of(person)
+        done = int(memory.rows[row, _DONE]) if row >= 0 else 0
         newest_first = np.arange(done - 1, max(done - self.k, 0) - 1, -1) % self.k
-        actions = self._ring[row, newest_first]
-        actions = actions[self._opening[actions["slot"]] == actions["opening"]]
-        return actions["slot"].copy(), actions["kind"].copy(), actions["t"].copy()
+        chunks = (
+            memory.rows[row, _CHUNKS + newest_first // _PER_CHUNK] - 1 if done else newest_first
+        )
+        actions = memory.actions[chunks, newest_first % _PER_CHUNK]
+        actions = actions[memory.opening[actions["slot"]] == actions["opening"]]
+        rest = actions["rest"].astype(np.int64)
+        t = (rest & (1 << _T_BITS - 32) - 1) << 32 | actions["t_low"]
+        return actions["slot"].copy(), (rest >> _T_BITS - 32).astype(np.int8), t
 
     def declared(self, person: int) -> NDArray[np.int32]:
         """[MAX_DECLARED] int32, the code last stated of each declared attribute, 0 for none."""
@@ -145,46 +177,49 @@ class People:
 
     def hidden(self, person: int) -> set[int]:
         """Slots that the person hid."""
-        return set(self._still(self._hidden.get(person, {})))
+        return set(self._chosen(person, _HIDDEN))
 
     def saved(self, person: int) -> NDArray[np.int32]:
         """Slots that the person saved and did not unsave, in the order they were saved."""
-        return np.array(self._still(self._saved.get(person, {})), np.int32)
+        return np.array(self._chosen(person, _SAVED)[::-1], np.int32)
 
     def blocked(self, person: int) -> set[int]:
         """Codes of the sellers that the person blocked."""
-        return set(self._blocked.get(person, ()))
+        return set(self._chosen(person, _BLOCKED))
 
     def followed(self, person: int) -> set[int]:
         """Codes of the sellers that the person follows."""
-        return set(self._followed.get(person, ()))
+        return set(self._chosen(person, _FOLLOWED))
 
-    def _still(self, slots: dict[int, int]) -> list[int]:
-        return [slot for slot, opening in slots.items() if self._opening[slot] == opening]
+    def _row_of(self, person: int) -> int:
+        row = self._memory.row
+        return int(row[person]) - 1 if 0 < person < len(row) else -1
 
-    def _openings_of(self, kinds: NDArray[np.int8], slots: NDArray[np.int32]) -> NDArray[np.int32]:
-        """[mentions] int32: number of the opening that each mention's slot stood under."""
-        if not len(slots):
-            return np.zeros(0, np.int32)
-        self._opening = _grown(self._opening, int(slots.max()) + 1)
-        openings = (
-            np.where(slots >= 0, self._opening[slots], 0) if len(self._opening) else slots * 0
+    def _chosen(self, person: int, which: int) -> list[int]:
+        """What the person chose of a kind, latest first; no slot that has another listing now."""
+        memory, row = self._memory, self._row_of(person)
+        at, found = int(memory.rows[row, _FIRST]) if row >= 0 else 0, []
+        while at:
+            what, of, opening, at = memory.choices[at].tolist()
+            if what == which and (which > _SAVED or memory.opening[of] == opening):
+                found.append(of)
+        return found
+
+    def _reach(self, slot: int, person: int) -> None:
+        """Make room for all slots and persons up to these."""
+        memory = self._memory
+        self._memory = memory._replace(
+            opening=_grown(memory.opening, slot + 1), row=_grown(memory.row, person + 1)
         )
-        opened = np.flatnonzero((kinds == KIND_CODE[Kind.LISTED]) & (slots >= 0))
-        if len(opened):
-            numbers = self._openings + 1 + np.arange(len(opened), dtype=np.int32)
-            self._openings += len(opened)
-            # As of each mention: the last opening of its slot at or before it in this part.
-            stride = len(slots)
-            places = slots[opened].astype(np.int64) * stride + opened
-            order = np.argsort(places)
-            mine = slots.astype(np.int64) * stride + np.arange(stride)
-            last = np.searchsorted(places[order], mine, side="right") - 1
-            last = order[np.maximum(last, 0)]
-            here = (slots[opened[last]] == slots) & (opened[last] <= np.arange(stride))
-            openings = np.where(here, numbers[last], openings)
-            self._opening[slots[opened]] = numbers  # of repeated slots, the last one stays
-        return openings.astype(np.int32)
+
+    def _make_room(self, named: int) -> None:
+        """For an event that names so many listings."""
+        memory, meta = self._memory, self._memory.meta
+        self._memory = memory._replace(
+            rows=_grown(memory.rows, int(meta[_ROWS]) + 1),
+            actions=_grown(memory.actions, int(meta[_USED]) + named),
+            choices=_grown(memory.choices, int(meta[_CHOICES]) + named + 1),
+        )
 
     def _state(self, persons: NDArray[np.int32], declared: NDArray[np.int32]) -> None:
         stated = np.flatnonzero((persons > 0) & declared.any(axis=1))
@@ -195,65 +230,123 @@ class People:
             rows = stated[declared[stated, j] != 0]
             self._declared[persons[rows], j] = declared[rows, j]  # of several, the last one stays
 
-    def _remember(
-        self, events: NDArray[Any], slots: NDArray[np.int32], openings: NDArray[np.int32]
-    ) -> None:
-        persons = events["person"]
-        self._row = _grown(self._row, int(persons.max()) + 1)
-        new, first = np.unique(persons[self._row[persons] == 0], return_index=True)
-        if len(new):
-            self._row[new[np.argsort(first)]] = self._rows + 1 + np.arange(len(new))
-            self._rows += len(new)
-            self._done = _grown(self._done, self._rows)
-            self._ring = _grown(self._ring, self._rows)
-        rows = self._row[persons] - 1
-        order = np.argsort(rows, kind="stable")
-        rows = rows[order]
-        starts = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]])
-        sizes = np.diff(np.r_[starts, len(rows)])
-        place = self._done[rows] + np.arange(len(rows)) - np.repeat(starts, sizes)
-        actions = np.zeros(len(rows), _ACTION)
-        actions["slot"], actions["opening"] = slots[order], openings[order]
-        actions["kind"], actions["t"] = events["kind"][order], events["t"][order]
-        self._ring[rows, place % self.k] = actions  # of repeated places, the last one stays
-        self._done[rows[starts]] += sizes
 
-    def _choose(self, event: Any, mentions: list[tuple[int, int]]) -> None:
-        kind, person, seller = int(event["kind"]), int(event["person"]), int(event["seller"])
-        if kind == _BLOCK and seller:
-            self._blocked.setdefault(person, set()).add(seller)
-        elif kind == _FOLLOW and seller:
-            self._followed.setdefault(person, set()).add(seller)
-        elif kind == _UNFOLLOW:
-            self._followed.get(person, set()).discard(seller)
-        for slot, opening in mentions:
-            if slot < 0:
-                continue
-            if kind == _HIDE:
-                self._hidden.setdefault(person, {})[slot] = opening
-            elif kind in (_SAVE, _UNSAVE):
-                saved = self._saved.setdefault(person, {})
-                saved.pop(slot, None)
-                if kind == _SAVE:
-                    saved[slot] = opening
-
-
-_ACTION = np.dtype([("slot", "<i4"), ("opening", "<i4"), ("kind", "i1"), ("t", "<i8")])
-
-
-_COLUMNS = {"hidden": 3, "saved": 3, "blocked": 2, "followed": 2}
+@njit(cache=True)
+def _fold(
+    memory: _Memory,
+    k: int,
+    begin: int,
+    starts: Array,
+    kinds: Array,
+    persons: Array,
+    sellers: Array,
+    times: Array,
+    slots: Array,
+) -> int:
+    """Fold events from `begin` on; the first for which there is no room, or how many there are."""
+    opening, rows, meta = memory.opening, memory.rows, memory.meta
+    for e in range(begin, len(kinds)):
+        kind, person, named = kinds[e], persons[e], starts[e + 1] - starts[e]
+        if kind == _LISTED:
+            for m in range(starts[e], starts[e + 1]):
+                if slots[m] >= 0:
+                    meta[_OPENINGS] += 1
+                    opening[slots[m]] = meta[_OPENINGS]
+        acts, chooses = _ACTION_KINDS >> kind & 1, _CHOICE_KINDS >> kind & 1
+        if person <= 0 or not (acts or chooses):
+            continue
+        if (
+            meta[_ROWS] >= len(rows)
+            or meta[_USED] + named > len(memory.actions)
+            or meta[_CHOICES] + named + 1 > len(memory.choices)
+        ):
+            return e
+        if memory.row[person] == 0:
+            meta[_ROWS] += 1
+            memory.row[person] = meta[_ROWS]
+        row = memory.row[person] - 1
+        if chooses and (sellers[e] != 0 or kind == _UNFOLLOW):
+            _choose_seller(memory, row, kind, sellers[e])
+        for m in range(starts[e], starts[e + 1]):
+            slot = slots[m]
+            if slot >= 0 and acts:
+                _remember(memory, row, k, slot, kind, times[e])
+            if slot >= 0 and chooses:
+                _choose_slot(memory, row, kind, slot)
+    return len(kinds)
 
 
-def _flat(of: Mapping[int, dict[int, int] | set[int]], width: int = 3) -> NDArray[np.int64]:
-    """[choices, 3] person, slot, opening, in the order chosen; of sets [choices, 2]."""
-    rows: list[tuple[int, ...]] = []
-    for person in sorted(of):
-        chosen = of[person]
-        if isinstance(chosen, set):
-            rows += [(person, one) for one in sorted(chosen)]
-        else:
-            rows += [(person, slot, opening) for slot, opening in chosen.items()]
-    return np.array(rows, np.int64).reshape(-1, width)
+@njit(cache=True)
+def _remember(memory: _Memory, row: int, k: int, slot: int, kind: int, t: int) -> None:
+    """Put an action into the ring of a person's row."""
+    rows, meta = memory.rows, memory.meta
+    place = rows[row, _DONE] % k
+    chunk = _CHUNKS + place // _PER_CHUNK
+    if rows[row, chunk] == 0:
+        meta[_USED] += 1
+        rows[row, chunk] = meta[_USED]
+    action = memory.actions[rows[row, chunk] - 1]
+    at = place % _PER_CHUNK
+    action[at].slot = slot
+    action[at].opening = memory.opening[slot]
+    action[at].t_low = t & 0xFFFFFFFF
+    action[at].rest = kind << _T_BITS - 32 | t >> 32
+    rows[row, _DONE] += 1
+
+
+@njit(cache=True)
+def _choose_seller(memory: _Memory, row: int, kind: int, seller: int) -> None:
+    if kind == _BLOCK:
+        _take_back(memory, row, _BLOCKED, seller)
+        _add(memory, row, _BLOCKED, seller, 0)
+    elif kind in (_FOLLOW, _UNFOLLOW):
+        _take_back(memory, row, _FOLLOWED, seller)
+        if kind == _FOLLOW:
+            _add(memory, row, _FOLLOWED, seller, 0)
+
+
+@njit(cache=True)
+def _choose_slot(memory: _Memory, row: int, kind: int, slot: int) -> None:
+    if kind == _HIDE:
+        _take_back(memory, row, _HIDDEN, slot)
+        _add(memory, row, _HIDDEN, slot, memory.opening[slot])
+    elif kind in (_SAVE, _UNSAVE):
+        _take_back(memory, row, _SAVED, slot)
+        if kind == _SAVE:
+            _add(memory, row, _SAVED, slot, memory.opening[slot])
+
+
+@njit(cache=True)
+def _add(memory: _Memory, row: int, which: int, of: int, opening: int) -> None:
+    """Put a choice before all others of a person's row; there is room."""
+    choices, rows, meta = memory.choices, memory.rows, memory.meta
+    at = meta[_FREE]
+    if at:
+        meta[_FREE] = choices[at, _NEXT]
+    else:
+        at = meta[_CHOICES]
+        meta[_CHOICES] += 1
+    choices[at, _WHICH], choices[at, _OF] = which, of
+    choices[at, _OPENING], choices[at, _NEXT] = opening, rows[row, _FIRST]
+    rows[row, _FIRST] = at
+
+
+@njit(cache=True)
+def _take_back(memory: _Memory, row: int, which: int, of: int) -> None:
+    """Take a choice out of a person's row, if it is there."""
+    choices, rows, meta = memory.choices, memory.rows, memory.meta
+    before, at = 0, rows[row, _FIRST]
+    while at and (choices[at, _WHICH] != which or choices[at, _OF] != of):
+        before, at = at, choices[at, _NEXT]
+    if at == 0:
+        return
+    if before:
+        choices[before, _NEXT] = choices[at, _NEXT]
+    else:
+        rows[row, _FIRST] = choices[at, _NEXT]
+    choices[at] = 0
+    choices[at, _NEXT] = meta[_FREE]
+    meta[_FREE] = at
 
 
 def _used(array: NDArray[Any]) -> NDArray[Any]:
@@ -263,8 +356,7 @@ def _used(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _check(arrays: Mapping[str, NDArray[Any]]) -> None:
-    empty = People().arrays()
-    for name, like in empty.items():
+    for name, like in People().arrays().items():
         array = arrays.get(name)
         if array is None or array.dtype != like.dtype or array.ndim != like.ndim:
             came = "nothing" if array is None else f"{array.dtype} of {array.ndim} dimensions"
@@ -272,23 +364,26 @@ def _check(arrays: Mapping[str, NDArray[Any]]) -> None:
                 f"People.restored: {name!r} is {came}; wanted {like.dtype} of {like.ndim}: these "
                 "are not the arrays of people; fold the log instead"
             )
-    rows, ring = arrays["meta"], arrays["ring"]
-    widths = all(arrays[name].shape[1] == width for name, width in _COLUMNS.items())
+    rows, actions, choices = arrays["rows"], arrays["actions"], arrays["choices"]
+    shapes = [arrays[name].shape[1:] for name in ("rows", "actions", "choices", "declared")]
+    k = int(arrays["k"].max(initial=0))
+    wanted = [(_CHUNKS - (-k // _PER_CHUNK),), (_PER_CHUNK,), (4,), (MAX_DECLARED,)]
     if (
-        rows.shape != (3,)
-        or not widths
-        or arrays["declared"].shape[1] != MAX_DECLARED
-        or ring.shape != (rows[1], rows[2])
-        or len(arrays["done"]) != rows[1]
-        or arrays["row"].max(initial=0) > rows[1]
+        k < 1
+        or shapes != wanted
+        or arrays["meta"].shape != (5,)
+        or arrays["meta"][1:4].tolist() != [len(rows), len(actions), len(choices)]
+        or arrays["row"].max(initial=0) > len(rows)
+        or rows[:, _CHUNKS:].max(initial=0) > len(actions)
+        or max(rows[:, _FIRST].max(initial=0), choices[:, _NEXT].max()) >= len(choices)
     ):
         raise InputError("People.restored: the arrays are not of one state; fold the log instead")
 
 
 def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
-    """The array with room for `size` rows, zeros behind; at least doubled when it grows."""
+    """The array with room for `size` rows, zeros behind; at least an eighth more when it grows."""
     if size <= len(array):
         return array
-    grown = np.zeros((max(size, 2 * len(array), 64), *array.shape[1:]), array.dtype)
+    grown = np.zeros((max(size, len(array) * 9 // 8, 64), *array.shape[1:]), array.dtype)
     grown[: len(array)] = array
     return grown

@@ -77,13 +77,18 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What makes two counters share rows. `room` and `span_ms` are 0 where the mode has none."""
+    """What makes two counters share rows.
+
+    `room` and `span_ms` are 0 where the mode has none; `counted` is what all cells count, where
+    they must count the same.
+    """
 
     mode: int
     key: tuple[str, ...]
     windows: tuple[str, ...]
     room: int = 0
     span_ms: int = 0
+    counted: tuple[int, ...] = ()
 
 
 _Cell = tuple[int, int, int, int, int]
@@ -128,14 +133,7 @@ class _Compiler:
             self.cells.append({})
             self.spans.append(0)
         self.spans[family] = max(self.spans[family], span_ms, shape.span_ms)
-        first, last = where.positions or (-1, MAX_POSITION)
-        cell = (
-            _mask(KIND_CODE[kind] for kind in kinds),
-            _mask(SURFACE_CODE[surface] for surface in where.surfaces) or -1,
-            first,
-            last,
-            what,
-        )
+        cell = (*_counted(kinds, where), what)
         number = self.cells[family].setdefault(cell, len(self.cells[family]))
         level = shape.windows.index(window) if window else 0
         return _Term(self.terms.setdefault((family, level, number, weights, word), len(self.terms)))
@@ -207,7 +205,8 @@ class _Compiler:
         self.feature(op, *terms, parameters=(float(within.length_ms), 0.0))
 
     def last_k(self, last: LastK) -> None:
-        shape = _Shape(kernel.LAST_K, last.key, (), last.k, WINDOWS[last.within].length_ms)
+        span_ms, counted = WINDOWS[last.within].length_ms, _counted(last.kinds, last.where)
+        shape = _Shape(kernel.LAST_K, last.key, (), last.k, span_ms, counted)
         what = STATICS.index(last.of)
         self.feature(kernel.OP_COUNT, self.term(shape, last.kinds, last.where, what=what))
 
@@ -261,6 +260,17 @@ class _Compiler:
                 self.given.append(name)
             case Static(of=of):
                 self.feature(kernel.OP_STATIC, STATICS.index(of))
+
+
+def _counted(kinds: Iterable[str], where: Where) -> tuple[int, int, int, int]:
+    """Masks of kinds and surfaces, first and last position of the mentions that count."""
+    first, last = where.positions or (-1, MAX_POSITION)
+    return (
+        _mask(KIND_CODE[kind] for kind in kinds),
+        _mask(SURFACE_CODE[surface] for surface in where.surfaces) or -1,
+        first,
+        last,
+    )
 
 
 def _mask(bits: Iterable[int]) -> int:
@@ -350,11 +360,15 @@ def _pack(compiler: _Compiler) -> Plan:
         by_slot = shape.key == ("listing",)
         fixed = not any(part in _OF_LISTING for part in shape.key)
         narrowed = any(cell[1:4] != (-1, -1, MAX_POSITION) for cell in mine)
+        here = _in_map(shape, len(mine), weighted=any(order[i][3] >= 0 for i in wanted))
+        span_ms = compiler.spans[f]
+        if here == kernel.RING_HERE:
+            span_ms = WINDOWS[shape.windows[0]].hop_ms << kernel.PACKED_EPOCH_BITS
         families.append(
             (
                 shape.mode, a, b, c, len(mine), words, first_level, len(shape.windows), len(cells),
                 wanted[0], len(wanted), direct if by_slot else -1, fixed, narrowed, shape.room,
-                compiler.spans[f],
+                span_ms, here,
             )
         )  # fmt: skip
         direct += by_slot
@@ -371,7 +385,7 @@ def _pack(compiler: _Compiler) -> Plan:
     features, operands = _features(compiler, number)
     kept = [_declared((STATICS[cell[4]],)) for cell in cells]
     tables = Tables(
-        families=_table(families, 16),
+        families=_table(families, 17),
         cells=_table(cells, 5),
         windows=_table(
             [(w.hop_ms, w.length_ms, w.buckets) for w in (WINDOWS[name] for name in used)], 3
@@ -423,6 +437,22 @@ def _declared(parts: Iterable[str]) -> int:
     return max((int(part.partition(".")[2]) + 1 for part in parts if "." in part), default=0)
 
 
+def _in_map(shape: _Shape, cells: int, *, weighted: bool) -> int:
+    """Whether a family's rows stand in the map, beside their keys: kernel.F_IN_MAP.
+
+    There is room for one word, if the key has no third part. Most of the keys are pairs of a
+    person and something: this is what makes them small.
+    """
+    if cells > 1 or len(shape.key) > 2 or shape.key == ("listing",):
+        return kernel.ELSEWHERE
+    if shape.mode in (kernel.LATEST, kernel.EARLIEST):
+        return kernel.TIME_HERE if shape.room == 1 else kernel.ELSEWHERE
+    if shape.mode != kernel.NARROW or len(shape.windows) > 1 or weighted:
+        return kernel.ELSEWHERE
+    bits = WINDOWS[shape.windows[0]].buckets * kernel.PACKED_COUNT_BITS
+    return kernel.RING_HERE if bits <= kernel.PACKED_COUNTS_BITS else kernel.ELSEWHERE
+
+
 def _layout(
     shape: _Shape, cells: int, used: Sequence[str]
 ) -> tuple[int, list[tuple[int, int, int]]]:
@@ -434,7 +464,7 @@ def _layout(
     if shape.mode in (kernel.LATEST, kernel.EARLIEST):
         return shape.room * cells, []
     if shape.mode == kernel.LAST_K:
-        return (shape.room + 1) * cells, []
+        return -(-(1 + shape.room * (1 + cells)) // 2), []
     if shape.mode == kernel.DISTINCT:
         return shape.room * cells, [(used.index(name), 0, 0) for name in shape.windows]
     halves = 2 if shape.mode == kernel.NARROW else 1

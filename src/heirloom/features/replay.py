@@ -122,10 +122,6 @@ def replay(
 ) -> Replayed:
     """The value of each row as of its t and n: what a live lookup at that position gave.
 
-    One thing depends on how the view is divided: a row asked as of a time before its newest
-    event, as no live request is, may see keys that another division has evicted by then. With one
-    worker and one round they are those that a live state evicts.
-
     Args:
         view: what is wanted.
         log: from its beginning; whole, or consecutive parts that are read as they are needed.

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from heirloom.features import kernel
 from heirloom.features.kernel import Array, Memory, Tables, _compiled, _inner
 
-ROW_FORMAT: Final = 0x48520002
+ROW_FORMAT: Final = 0x48520003
 """A row's first word. Another layout of rows needs another."""
 
 PERSON_ROW, LISTING_ROW = 1, 2
 """Groups of rows; those of shared keys are numbered on from there."""
+IN_MAP = 128
+"""Added to a record's family where the record is what the map holds beside the key."""
 OWN = 3
 """In the second column of `groups`: the row's key is the family's key."""
 
@@ -93,11 +95,27 @@ def _place(places: Array, key: Any, third: Any) -> Any:
     mixed = (np.uint64(key) ^ (np.uint64(third) << np.uint64(17))) * _MIX
     mixed = (mixed ^ (mixed >> np.uint64(29))) * _MIX_2
     i: Any = np.int64(((mixed >> np.uint64(32)) * np.uint64(len(places))) >> np.uint64(32))
-    while places[i, 0] != 0 and (places[i, 0] != key or places[i, 1] >> kernel.ROW_BITS != third):
+    while places[i, 0] != 0 and (
+        places[i, 0] != key or (third != 0 and places[i, 1] >> kernel.ROW_BITS != third)
+    ):
         i += 1
         if i == len(places):
             i = 0
     return i
+
+
+@_inner
+def _third(f: Any, beside: Any, families: Array) -> Any:
+    """As kernel._third."""
+    return beside >> kernel.ROW_BITS if families[f, kernel.F_C] != kernel.K_ALL else np.int64(0)
+
+
+@_inner
+def _in_map(f: Any, place: Any, tables: Tables, memory: Memory) -> Any:
+    """Whether the row of a key stands in the map itself; the contrary of kernel._in_arena."""
+    here = tables.families[f, kernel.F_IN_MAP]
+    packed = memory.places[place, 1] & kernel.PACKED != 0
+    return here == kernel.TIME_HERE or (here == kernel.RING_HERE and packed)
 
 
 @_inner
@@ -140,12 +158,13 @@ def rehash(keys: Array, seen: Array) -> None:
 
 
 @_compiled
-def link_all(groups: Array, places: Array, pairs: Pairs) -> None:
+def link_all(tables: Tables, groups: Array, places: Array, pairs: Pairs) -> None:
     """Remember all keys of a state that a person or a listing is a part of."""
     for i in range(len(places)):
-        key, third = places[i, 0], places[i, 1] >> kernel.ROW_BITS
+        key = places[i, 0]
         if key != 0:
             f = (key >> 56) - 1
+            third = _third(f, places[i, 1], tables.families)
             owner = _part(key, third, groups[f, 1])
             if groups[f, 0] == PERSON_ROW:
                 _link(key, third, owner, pairs.persons, pairs)
@@ -154,17 +173,18 @@ def link_all(groups: Array, places: Array, pairs: Pairs) -> None:
 
 
 @_compiled
-def keys_of_map(groups: Array, places: Array, slot_of: Array, out: Array) -> int:
+def keys_of_map(tables: Tables, groups: Array, places: Array, slot_of: Array, out: Array) -> int:
     """Names of the rows that the keys of a state's map stand in, with repeats; how many.
 
     slot_of: [listing numbers] the slot, -1 where it has another listing by now.
     """
     count = 0
     for i in range(len(places)):
-        key, third = places[i, 0], places[i, 1] >> kernel.ROW_BITS
+        key = places[i, 0]
         if key == 0:
             continue
         f = (key >> 56) - 1
+        third = _third(f, places[i, 1], tables.families)
         out[count, 1] = 0
         if groups[f, 1] == OWN:
             out[count, 0] = _row_key(groups[f, 0], (key >> 28) & CODE_MASK, key & CODE_MASK)
@@ -232,6 +252,8 @@ def touched(
                 third = codes[families[f, kernel.F_C]]
                 if a <= 0 or b <= 0 or third <= 0:
                     continue
+                if families[f, kernel.F_C] == kernel.K_ALL:
+                    third = np.int64(0)
                 if groups[f, 1] == OWN:
                     _insert(out, _row_key(groups[f, 0], a, b), third)
                     continue
@@ -285,6 +307,24 @@ def _pack_row(
     return at
 
 
+@_inner
+def _pack_place(
+    f: Any, place: Any, others: Any, tables: Tables, memory: Memory, words: Array, at: Any
+) -> Any:
+    """Write the record of a key of the map; where it ends, or -1 for want of room.
+
+    A row that stands in the map itself is a record of its one word, and says so at its family.
+    """
+    beside = memory.places[place, 1]
+    if not _in_map(f, place, tables, memory):
+        return _pack_row(f, beside & kernel.ROW_MASK, others, tables, memory, words, at)
+    if at + 4 > len(words):
+        return np.int64(-1)
+    _write_long(words, at, others << 8 | IN_MAP | f)
+    _write_long(words, at + 2, beside)
+    return at + 4
+
+
 @_compiled
 def pack(
     tables: Tables,
@@ -325,18 +365,18 @@ def pack(
         for f in range(len(groups)):
             if groups[f, 0] != group or group == PERSON_ROW:
                 continue
-            row = np.int64(-1)
+            before = at
             if families[f, kernel.F_DIRECT] >= 0:
                 row = memory.slots[a - 1, kernel.S_ROWS + families[f, kernel.F_DIRECT]] - 1
+                if row >= 0:
+                    at = _pack_row(f, row, 0, tables, memory, words, at)
             elif groups[f, 1] == OWN:
                 place = _place(places, ((f + 1) << 56) | (a << 28) | b, third)
                 if places[place, 0] != 0:
-                    row = places[place, 1] & kernel.ROW_MASK
-            if row >= 0:
-                at = _pack_row(f, row, 0, tables, memory, words, at)
-                if at < 0:
-                    return k
-                records += 1
+                    at = _pack_place(f, place, 0, tables, memory, words, at)
+            if at < 0:
+                return k
+            records += at > before
         while pair != 0:
             key, c = pairs.keys[pair, 0], pairs.keys[pair, 1]
             place = _place(places, key, c)
@@ -346,8 +386,7 @@ def pack(
                 # The two codes that are not the owner's, in their order.
                 left = _part(key, c, 1 if owner == 0 else 0)
                 right = _part(key, c, 1 if owner == 2 else 2)
-                row = places[place, 1] & kernel.ROW_MASK
-                at = _pack_row(f, row, right << 28 | left, tables, memory, words, at)
+                at = _pack_place(f, place, right << 28 | left, tables, memory, words, at)
                 if at < 0:
                     return k
                 records += 1
@@ -459,6 +498,8 @@ def wanted(
             a, b = asked[families[f, kernel.F_A]], asked[families[f, kernel.F_B]]
             third = asked[families[f, kernel.F_C]]
             if a > 0 and b > 0 and third > 0:
+                if families[f, kernel.F_C] == kernel.K_ALL:
+                    third = np.int64(0)
                 key = _row_key(groups[f, 0], a, b)
                 out[asked_for, 0] = key
                 out[asked_for, 1] = third
@@ -475,26 +516,16 @@ def wanted(
 
 
 @_inner
-def _room_for(
-    f: Any, k: Any, key: Any, third: Any, tables: Tables, memory: Memory, undo: Array
-) -> Any:
-    """Offset of a row of the small state, -1 if it has no room; a row that is there is cleared.
+def _place_for(key: Any, third: Any, memory: Memory, undo: Array) -> Any:
+    """Index of a key in the small state's map, put there if it is new; -1 if it has no room.
 
     undo: [1 + keys] how many keys were new to the map, and their places in it; or [0], for none.
     """
-    meta, places, width = memory.meta, memory.places, tables.families[f, kernel.F_WORDS]
-    if 10 * (meta[kernel.M_KEYS] + 1) > 7 * len(places) or meta[kernel.M_USED] + width > len(
-        memory.rows
-    ):
-        return np.int64(-1)
-    row = meta[kernel.M_USED]
-    direct = tables.families[f, kernel.F_DIRECT]
-    if direct >= 0:
-        memory.slots[k, kernel.S_ROWS + direct] = row + 1
-    else:
-        place = _place(places, key, third)
-        if places[place, 0] != 0:
-            return places[place, 1] & kernel.ROW_MASK
+    meta, places = memory.meta, memory.places
+    place = _place(places, key, third)
+    if places[place, 0] == 0:
+        if 10 * (meta[kernel.M_KEYS] + 1) > 7 * len(places):
+            return np.int64(-1)
         if len(undo) > 0:
             if undo[0] + 2 > len(undo):
                 return np.int64(-1)
@@ -502,6 +533,30 @@ def _room_for(
             undo[undo[0]] = place
         meta[kernel.M_KEYS] += 1
         places[place, 0] = key
+    return place
+
+
+@_inner
+def _room_for(
+    f: Any, k: Any, key: Any, third: Any, tables: Tables, memory: Memory, undo: Array
+) -> Any:
+    """Offset of a row of the small state's arena, one it has or a new one; -1 for want of room."""
+    meta, places, width = memory.meta, memory.places, tables.families[f, kernel.F_WORDS]
+    row, keys, direct = (
+        meta[kernel.M_USED],
+        meta[kernel.M_KEYS],
+        tables.families[f, kernel.F_DIRECT],
+    )
+    if row + width > len(memory.rows):
+        return np.int64(-1)
+    if direct >= 0:
+        memory.slots[k, kernel.S_ROWS + direct] = row + 1
+    else:
+        place = _place_for(key, third, memory, undo)
+        if place < 0:
+            return place
+        if meta[kernel.M_KEYS] == keys and not _in_map(f, place, tables, memory):
+            return places[place, 1] & kernel.ROW_MASK
         places[place, 1] = third << kernel.ROW_BITS | row
     meta[kernel.M_USED] += width
     return row
@@ -541,6 +596,53 @@ def _unpack_row(row: Any, width: Any, memory: Memory, words: Array, at: Any, sto
 
 
 @_inner
+def _take(
+    f: Any,
+    k: Any,
+    key: Any,
+    third: Any,
+    tables: Tables,
+    memory: Memory,
+    words: Array,
+    at: Any,
+    stop: Any,
+    undo: Array,
+) -> Any:
+    """Take over the record of a key; where it ends, or -NO_ROOM or -DAMAGED."""
+    here = tables.families[f, kernel.F_IN_MAP]
+    if words[at] & IN_MAP:
+        if at + 4 > stop or here == kernel.ELSEWHERE:
+            return np.int64(-DAMAGED)
+        beside = _long(words, at + 2)
+        if here == kernel.RING_HERE and beside & kernel.PACKED == 0:
+            return np.int64(-DAMAGED)
+        place = _place_for(key, third, memory, undo)
+        if place < 0:
+            return np.int64(-NO_ROOM)
+        memory.places[place, 1] = beside
+        return at + 4
+    if here == kernel.TIME_HERE:
+        return np.int64(-DAMAGED)
+    row = _room_for(f, k, key, third, tables, memory, undo)
+    if row < 0:
+        return np.int64(-NO_ROOM)
+    at = _unpack_row(row, tables.families[f, kernel.F_WORDS], memory, words, at + 2, stop)
+    return at if at >= 0 else np.int64(-DAMAGED)
+
+
+@_inner
+def _clear(f: Any, place: Any, tables: Tables, memory: Memory) -> None:
+    """Make a key of the small state's map read as one that is not there."""
+    if _in_map(f, place, tables, memory):
+        ring = tables.families[f, kernel.F_IN_MAP] == kernel.RING_HERE
+        memory.places[place, 1] = kernel.PACKED if ring else 0
+        return
+    row = memory.places[place, 1] & kernel.ROW_MASK
+    for i in range(row, row + tables.families[f, kernel.F_WORDS]):
+        memory.rows[i] = 0
+
+
+@_inner
 def _header(key: Any, at: Any, stop: Any, words: Array, version: Any, trouble: Array) -> Any:
     """GOOD where a row begins as one of this version does."""
     if at + HEADER + (ATTRIBUTES if key >> 56 == LISTING_ROW else 0) > stop:
@@ -565,7 +667,7 @@ def keep(
 ) -> int:
     """Take shared rows into a small state, in the place of what it held of them.
 
-    A row of zeros reads as no row does, so that what a row no longer holds is cleared.
+    What a row no longer holds is cleared.
 
     Args:
         tables: the view's plan.
@@ -582,7 +684,7 @@ def keep(
         GOOD; NO_ROOM where a larger state or map is wanted first; OF_ANOTHER format or version;
         DAMAGED.
     """
-    families, no_undo = tables.families, trouble[:0]
+    no_undo = trouble[:0]
     for k in range(len(keys)):
         at, stop = starts[k], starts[k + 1]
         group, third = keys[k, 0] >> 56, keys[k, 1]
@@ -599,9 +701,7 @@ def keep(
             if groups[f, 0] == group:
                 there = _place(memory.places, ((f + 1) << 56) | codes, third)
                 if memory.places[there, 0] != 0:
-                    row = memory.places[there, 1] & kernel.ROW_MASK
-                    for i in range(row, row + families[f, kernel.F_WORDS]):
-                        memory.rows[i] = 0
+                    _clear(f, there, tables, memory)
         if at < stop:
             status: int = _header(keys[k, 0], at, stop, words, version, trouble)
             if status != GOOD:
@@ -611,16 +711,13 @@ def keep(
             for _ in range(records):
                 if at + 2 > stop:
                     return DAMAGED
-                f = _long(words, at) & 0xFF
+                f = _long(words, at) & (IN_MAP - 1)
                 if f >= len(groups) or groups[f, 0] != group or groups[f, 1] != OWN:
                     return DAMAGED
                 key = ((f + 1) << 56) | codes
-                row = _room_for(f, k, key, third, tables, memory, no_undo)
-                if row < 0:
-                    return NO_ROOM
-                at = _unpack_row(row, families[f, kernel.F_WORDS], memory, words, at + 2, stop)
+                at = _take(f, k, key, third, tables, memory, words, at, stop, no_undo)
                 if at < 0:
-                    return DAMAGED
+                    return int(-at)
             if at != stop:
                 return DAMAGED
         kept.keys[place, 1] |= 1
@@ -655,7 +752,6 @@ def unpack(
     Returns:
         GOOD; NO_ROOM where a larger state is wanted first; OF_ANOTHER format or version; DAMAGED.
     """
-    families = tables.families
     for k in range(len(keys)):
         at, stop = starts[k], starts[k + 1]
         if at == stop:
@@ -677,7 +773,7 @@ def unpack(
             if at + 2 > stop:
                 return DAMAGED
             head = _long(words, at)
-            f, others = head & 0xFF, head >> 8
+            f, others = head & (IN_MAP - 1), head >> 8
             if f >= len(groups) or groups[f, 0] != group or groups[f, 1] == OWN:
                 return DAMAGED
             left, right = others & CODE_MASK, (others >> 28) & CODE_MASK
@@ -688,12 +784,9 @@ def unpack(
                 key, c = ((f + 1) << 56) | (left << 28) | owner, right
             else:
                 key, c = ((f + 1) << 56) | (left << 28) | right, owner
-            row = _room_for(f, k, key, c, tables, memory, undo)
-            if row < 0:
-                return NO_ROOM
-            at = _unpack_row(row, families[f, kernel.F_WORDS], memory, words, at + 2, stop)
+            at = _take(f, k, key, c, tables, memory, words, at, stop, undo)
             if at < 0:
-                return DAMAGED
+                return int(-at)
         if at != stop:
             return DAMAGED
     return GOOD

@@ -3,18 +3,19 @@
 A store that many readers share (Redis) holds state, never values: a value would stand still, while
 the windows of a state move on with the time of the request. `Packing` makes rows of a whole state,
 `Unpacking` makes of the rows that one request needs a small state, on which the same kernel reads.
-What is looked up there is what the whole state would have given, bit for bit, as of the time of
-the newest event or later. (What the state has evicted since, it shows at no such time; a store
-keeps it until the row is next written.)
+What is looked up there is what the whole state would have given, bit for bit. (What the state has
+evicted since shows in no value; a store keeps it until the row is next written.)
 
 A row holds all families of its key: a person's row also those of the person with a brand, a
 category, a listing; a listing's row also those of the listing with a declared attribute, and the
 listing's own attributes. Any other key (a seller, a brand in a category, a query with a listing)
-has a row of its own, which all who ask share.
+has a row of its own, which all who ask share. The newest event's time, which every lookup needs,
+is a part of the store's mark.
 
 A row is little-endian int32 words: format, version, n (2 words), how many records (2); in a
 listing's row its attributes as in kernel.Memory.slots32; then the records. A record is the family
-and the key's other codes (2), a bit for each word of the family's row that is not 0, these words.
+and the key's other codes (2), a bit for each word of the family's row that is not 0, these words;
+of a row that stands in the map of kernel.Memory, the family and codes (2) and that word (2).
 """
 
 from collections.abc import Sequence
@@ -100,7 +101,7 @@ class Packing:
         self._words = np.zeros(1 << 14, np.int32)
         places = self._memory.places
         self._make_room(state.keys, self._largest_person())
-        row_kernel.link_all(self._groups, places, self._pairs)
+        row_kernel.link_all(self._tables, self._groups, places, self._pairs)
 
     @property
     def n(self) -> int:
@@ -158,7 +159,7 @@ class Packing:
         slot_of[numbers] = np.arange(len(numbers))
         slot_of[0] = -1
         keys = np.zeros((self._state.keys + 1, 2), np.int64)
-        count = row_kernel.keys_of_map(self._groups, memory.places, slot_of, keys)
+        count = row_kernel.keys_of_map(self._tables, self._groups, memory.places, slot_of, keys)
         opened = row_kernel.row_keys(LISTING_ROW, np.flatnonzero(numbers) + 1)
         return np.unique(np.concatenate([keys[:count], opened]), axis=0)
 
@@ -404,7 +405,7 @@ class Unpacking:
             self._dropped = True
             return
         places = np.zeros((2 * len(memory.places), 2), np.int64)
-        kernel.rehash(memory.places, places)
+        kernel.rehash(self._plan.tables, memory.places, places)
         self.state._memory = _memory(
             places, _grown(memory.rows, 2 * len(memory.rows)), memory.slots, memory.meta
         )

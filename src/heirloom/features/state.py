@@ -43,7 +43,7 @@ class FeatureState:
     one thread at a time, or under the GIL, which the kernel holds).
 
     Keys that can show in no value any more are evicted when room is wanted, which the log alone
-    decides: see `kernel.survivors`. No value as of the newest event's time or later changes by it.
+    decides: see `kernel.mark`. No value changes by it, whatever time it is as of.
 
     Attributes:
         columns: names of the values, as `view@version.feature`.
@@ -113,15 +113,23 @@ class FeatureState:
     def held(self) -> tuple[Held, ...]:
         """What each family holds, in the order of the plan."""
         memory, table = self._memory, self._plan.tables.families
-        packed = memory.places[:, 0]
-        keys = np.bincount(packed[packed != 0] >> 56, minlength=len(table) + 1)[1:]
+        packed, beside = memory.places[memory.places[:, 0] != 0].T
+        families = (packed >> 56) - 1
+        keys = np.bincount(families, minlength=len(table))
+        here = table[families, kernel.F_IN_MAP]
+        in_map = (here == kernel.TIME_HERE) | (
+            (here == kernel.RING_HERE) & (beside & kernel.PACKED != 0)
+        )
+        rows = keys - np.bincount(families[in_map], minlength=len(table))
         by_slot = np.count_nonzero(memory.slots[:, kernel.S_ROWS :], axis=0)
         direct = table[:, kernel.F_DIRECT]
-        keys[direct >= 0] = by_slot[direct[direct >= 0]]
+        keys[direct >= 0] = rows[direct >= 0] = by_slot[direct[direct >= 0]]
         place = np.where(direct >= 0, 8, memory.places[:1].nbytes)
         return tuple(
-            Held(family.key, family.windows, int(count), int(count * (8 * family.words + beside)))
-            for family, count, beside in zip(self._plan.families, keys, place, strict=True)
+            Held(family.key, family.windows, count, 8 * family.words * own + each * count)
+            for family, count, own, each in zip(
+                self._plan.families, keys.tolist(), rows.tolist(), place.tolist(), strict=True
+            )
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -232,11 +240,11 @@ class FeatureState:
             self._memory = _memory(memory.places, memory.rows, slots, memory.meta)
 
     def _make_room(self) -> None:
-        """Evict what no value can show any more; grow what is still three quarters full.
+        """Evict what no value can show any more; grow what is still nearly full.
 
         It is called where the log, not the batch, fills the map or the arena, and evicts when a
-        day of the log has passed since it last did. A quarter is free afterwards, so that many
-        mentions share the cost.
+        day of the log has passed since it last did. A ninth is free afterwards, so that many
+        mentions share the cost, and few bytes wait for what may never come.
         """
         memory, meta = self._memory, self._memory.meta
         if int(meta[kernel.M_NEWEST]) >= int(meta[kernel.M_SWEPT]) + kernel.SWEEP_EVERY_MS:
@@ -246,7 +254,7 @@ class FeatureState:
         capacity = self._places_for(int(meta[kernel.M_KEYS]))
         if capacity > len(places):
             places = np.zeros((capacity, 2), np.int64)
-            kernel.rehash(memory.places, places)
+            kernel.rehash(self._plan.tables, memory.places, places)
         rows = _grown(rows, self._words_for(int(meta[kernel.M_USED])))
         meta[kernel.M_CAPACITY] = len(rows)
         self._memory = _memory(places, rows, memory.slots, meta)
@@ -265,14 +273,14 @@ class FeatureState:
         self._memory = _memory(places, rows, memory.slots, meta)
 
     def _places_for(self, keys: int) -> int:
-        """Length of the map for so many keys and a quarter more; never less than it is."""
+        """Length of the map for so many keys and an eighth more; never less than it is."""
         now, keys = len(self._memory.places), keys + len(self._plan.tables.families)
-        return now if 40 * keys <= 21 * now else 40 * keys // 21 + 1
+        return now if 3 * keys <= 2 * now else 3 * keys // 2 + 1
 
     def _words_for(self, used: int) -> int:
-        """Length of the arena for so many words and a quarter more; never less than it is."""
+        """Length of the arena for so many words and an eighth more; never less than it is."""
         now, used = len(self._memory.rows), used + self._plan.room
-        return now if 4 * used <= 3 * now else 4 * used // 3 + 1
+        return now if 9 * used <= 8 * now else 9 * used // 8 + 1
 
 
 def _memory(

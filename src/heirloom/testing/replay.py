@@ -10,16 +10,16 @@ from heirloom.features.view import FeatureView
 from heirloom.testing.features import HOUR_MS
 
 
-def random_rows(seed: int, log: Facts, rows: int, view: FeatureView, *, past: bool = False) -> Rows:
+def random_rows(seed: int, log: Facts, rows: int, view: FeatureView) -> Rows:
     """Requests for one to four listings, anywhere in the log, in no order.
 
-    With `past`, some are as of a time before the newest event applied, as no live request is.
+    Some are as of a time before the newest event applied, as no live request is.
     """
     rng = np.random.default_rng(seed)
     group = np.sort(rng.integers(0, max(rows // 2, 1), rows))
     n = rng.integers(0, len(log) + 1, rows)[group]
     newest = np.maximum.accumulate(log.events["t"])[np.maximum(n - 1, 0)]
-    later = [0, 1, 5 * HOUR_MS, 40 * 24 * HOUR_MS, *([-30 * 24 * HOUR_MS] if past else [])]
+    later = [0, 1, 5 * HOUR_MS, 40 * 24 * HOUR_MS, -20 * HOUR_MS, -30 * 24 * HOUR_MS]
     return Rows(
         n=n.astype(np.int64),
         t=newest + rng.choice(later, rows)[group],

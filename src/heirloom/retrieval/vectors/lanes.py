@@ -106,6 +106,13 @@ def _counting(_: Any, mask: Any) -> Any:
     return types.int64(types.int64), generate
 
 
+def _populating(_: Any, mask: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.int64), generate
+
+
 def _to_bits(_: Any, number: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.sext(builder.bitcast(args[0], ir.IntType(32)), ir.IntType(64))
@@ -132,6 +139,8 @@ to_bits: Any = intrinsic(_to_bits)
 """(float32) -> its bits, as a signed number."""
 to_float: Any = intrinsic(_to_float)
 """(bits) -> the float32 of the lower 32."""
+popcount: Any = intrinsic(_populating)
+"""(mask) -> how many bits are set."""
 lowest: Any = intrinsic(_counting)
 """(mask) -> place of its lowest bit; the mask is not 0."""
 
@@ -208,6 +217,35 @@ def _scoring(_: Any, codes: Any, at: Any, rows: Any, tables: Any, limit: Any, su
 
 
 _score_avx2: Any = intrinsic(_scoring)
+
+
+def _ranging(_: Any, array: Any, at: Any, low: Any, high: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.VectorType(ir.IntType(array.dtype.bitwidth), BLOCK)
+        values = builder.load(
+            builder.bitcast(
+                _at(context, builder, signature.args[0], args[0], args[1]), kind.as_pointer()
+            ),
+            align=array.dtype.bitwidth // 8,
+        )
+        undefined, zero = ir.Constant(kind, ir.Undefined), ir.IntType(32)(0)
+        first = _constant(ir.VectorType(ir.IntType(32), BLOCK), 0)
+        ends = [
+            builder.shuffle_vector(
+                builder.insert_element(undefined, end, zero), undefined, first
+            )
+            for end in args[2:]
+        ]
+        within = builder.and_(
+            builder.icmp_signed(">=", values, ends[0]), builder.icmp_signed("<=", values, ends[1])
+        )
+        return builder.zext(builder.bitcast(within, ir.IntType(BLOCK)), ir.IntType(64))
+
+    return types.int64(array, types.int64, array.dtype, array.dtype), generate
+
+
+between: Any = intrinsic(_ranging)
+"""(array, flat index, low, high) -> bits of the 32 items from there on that lie in a range."""
 
 
 def _score_plain(

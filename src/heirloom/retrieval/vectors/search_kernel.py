@@ -19,6 +19,7 @@ from heirloom.retrieval.vectors.lanes import (
     BLOCKS,
     CHUNK,
     Array,
+    between,
     compiled,
     fence,
     fetch,
@@ -26,6 +27,7 @@ from heirloom.retrieval.vectors.lanes import (
     load,
     lowest,
     outlined,
+    popcount,
     product,
     score_block,
     to_bits,
@@ -44,12 +46,14 @@ _SLOT: Final = 0xFFFFFFFF
 _AHEAD: Final = 8
 BUCKETS: Final = 1_024
 PENDING: Final = 64
+_SPARSE: Final = 6
+"""So few places of a block are looked up one by one; more all 32 at once."""
 SAMPLED: Final = 128
 """Blocks looked at to estimate how much a filter lets pass."""
 
-# Kinds of clauses: from `lo` to `hi`; among `count` values from `start`; among the bits from
+# Kinds of clauses: from `lo` to `hi`; among `count` values from `start`; among the bytes from
 # `start` that stand for `lo` to `hi`; and a mask by slot. Columns of Clauses.table.
-RANGE, VALUES, BITS, MASK = range(4)
+RANGE, VALUES, BYTES, MASK = range(4)
 C_KIND, C_WIDE, C_COLUMN, C_LO, C_HI, C_START, C_COUNT, C_NOT = range(8)
 # Places in Scratch.state, Scratch.reals and in the settings.
 (
@@ -78,13 +82,13 @@ class Learned(NamedTuple):
 class Clauses(NamedTuple):
     """A filter: all of its clauses must hold.
 
-    table: [clauses, 8] int64 as the C_ names say. values: int64, ascending for each clause. bits:
-    uint8. mask: [slots] uint8, the slots allowed.
+    table: [clauses, 8] int64 as the C_ names say. values: int64, ascending for each clause. bytes:
+    uint8, 1 for a value that is meant. mask: [slots] uint8, the slots allowed.
     """
 
     table: Array
     values: Array
-    bits: Array
+    bytes: Array
     mask: Array
 
 
@@ -204,11 +208,11 @@ def _within(value: Any, c: Any, clauses: Clauses) -> Any:
         return table[c, C_LO] <= value and value <= table[c, C_HI]
     if kind == MASK:
         return value < len(clauses.mask) and clauses.mask[value] != 0
-    if kind == BITS:
+    if kind == BYTES:
         offset = value - table[c, C_LO]
         if offset < 0 or value > table[c, C_HI]:
             return False
-        return (clauses.bits[start + (offset >> 3)] >> (offset & 7)) & 1 != 0
+        return clauses.bytes[start + offset] != 0
     low, high = start, start + table[c, C_COUNT]
     while low < high:
         middle = (low + high) // 2
@@ -236,22 +240,31 @@ def _passes(place: Any, clauses: Clauses, memory: Memory) -> Any:
 
 
 @inner
-def _range_narrow(memory: Memory, chunk: Any, column: Any, at: Any, lo: Any, hi: Any) -> Any:
-    mask = np.uint32(0)
-    low, high = np.int32(max(lo, -0x80000000)), np.int32(min(hi, 0x7FFFFFFF))
-    for i in range(BLOCK):
-        value = memory.narrow[chunk, column, at + i]
-        mask |= np.uint32((value >= low) & (value <= high)) << np.uint32(i)
-    return np.int64(mask)
+def _ranged(block: Any, c: Any, table: Array, memory: Memory) -> Any:
+    """The bits of a block's places whose value lies in a clause's range."""
+    at, column = block % BLOCKS * BLOCK, table[c, C_COLUMN]
+    if table[c, C_WIDE] != 0:
+        start = (block // BLOCKS * memory.wide.shape[1] + column) * CHUNK + at
+        return between(memory.wide, start, table[c, C_LO], table[c, C_HI])
+    start = (block // BLOCKS * memory.narrow.shape[1] + column) * CHUNK + at
+    low, high = max(table[c, C_LO], np.int64(-(1 << 31))), min(table[c, C_HI], (1 << 31) - 1)
+    return between(memory.narrow, start, np.int32(low), np.int32(high)) if low <= high else 0
 
 
 @inner
-def _range_wide(memory: Memory, chunk: Any, column: Any, at: Any, lo: Any, hi: Any) -> Any:
-    mask = np.uint32(0)
+def _listed(block: Any, c: Any, clauses: Clauses, memory: Memory) -> Any:
+    """The bits of a block's places whose code is among a clause's bytes."""
+    table, within = clauses.table, np.uint32(0)
+    column, start, low = table[c, C_COLUMN], table[c, C_START], table[c, C_LO]
+    span = np.uint64(table[c, C_HI] - low)
+    codes = memory.narrow[block // BLOCKS, column]
+    at = block % BLOCKS * BLOCK
     for i in range(BLOCK):
-        value = memory.wide[chunk, column, at + i]
-        mask |= np.uint32((value >= lo) & (value <= hi)) << np.uint32(i)
-    return np.int64(mask)
+        offset = np.uint64(np.int64(codes[at + i]) - low)
+        inside = offset <= span
+        byte = clauses.bytes[start + (np.int64(offset) if inside else 0)]
+        within |= np.uint32(byte if inside else 0) << np.uint32(i)
+    return np.int64(within)
 
 
 @outlined
@@ -261,19 +274,17 @@ def _passing(block: Any, mask: Any, clauses: Clauses, memory: Memory) -> Any:
     for c in range(len(table)):
         if mask == 0:
             return mask
-        column, wide = table[c, C_COLUMN], table[c, C_WIDE] != 0
-        if table[c, C_KIND] == RANGE:
-            lo, hi = table[c, C_LO], table[c, C_HI]
-            if wide:
-                within = _range_wide(memory, chunk, column, at, lo, hi)
-            else:
-                within = _range_narrow(memory, chunk, column, at, lo, hi)
+        column, wide, kind = table[c, C_COLUMN], table[c, C_WIDE] != 0, table[c, C_KIND]
+        if kind == RANGE:
+            within = _ranged(block, c, table, memory)
+        elif kind == BYTES and not wide and popcount(mask) > _SPARSE:
+            within = _listed(block, c, clauses, memory)
         else:
             within, left = np.int64(0), mask
             while left != 0:
                 i = lowest(left)
                 left &= left - 1
-                if table[c, C_KIND] == MASK:
+                if kind == MASK:
                     value = memory.marks[BLOCK * block + i] & _SLOT
                 elif wide:
                     value = memory.wide[chunk, column, at + i]
@@ -282,15 +293,6 @@ def _passing(block: Any, mask: Any, clauses: Clauses, memory: Memory) -> Any:
                 within |= np.int64(_within(value, c, clauses)) << i
         mask &= ~within if table[c, C_NOT] != 0 else within
     return mask
-
-
-@inner
-def _bits(mask: Any) -> Any:
-    number = np.int64(0)
-    while mask != 0:
-        mask &= mask - 1
-        number += 1
-    return number
 
 
 @inner
@@ -306,8 +308,8 @@ def _share(clauses: Clauses, memory: Memory) -> Any:
     live, passing = np.int64(0), np.int64(0)
     for block in range(step // 2, blocks, step):
         mask = _live(block, memory)
-        live += _bits(mask)
-        passing += _bits(_passing(block, mask, clauses, memory))
+        live += popcount(mask)
+        passing += popcount(_passing(block, mask, clauses, memory))
     return passing / max(live, 1)
 
 
@@ -437,12 +439,12 @@ def _scan_block(block: Any, base: Any, limit: Any, clauses: Clauses, memory: Mem
     mask &= score_block(
         memory.codes, block * BLOCK * half, half, scratch.tables, limit, scratch.sums, form
     )
+    if filtered and state[S_FIRST] == 0 and mask != 0:
+        mask = _passing(block, mask, clauses, memory)
     while mask != 0:
         i = lowest(mask)
         mask &= mask - 1
         place = BLOCK * block + i
-        if filtered and state[S_FIRST] == 0 and not _passes(place, clauses, memory):
-            continue
         total = np.int64(scratch.sums[(i & 1) * 16 + (i >> 1)])
         if total > limit and _keep(_key(base + reals[R_STEP] * total, place), scratch):
             limit = _limit(base, reals)

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
-from heirloom.retrieval.vectors.search_kernel import BITS, MASK, RANGE, VALUES, Clauses
+from heirloom.retrieval.vectors.search_kernel import BYTES, MASK, RANGE, VALUES, Clauses
 
 CODES = ("category", "brand", "size", "colour", "condition", "country", "seller")
 NUMBERS = ("price_minor", "listed_at")
 _FEW = 8
-"""So few values are searched one by one; more become bits, if they lie close enough."""
+"""So few values are searched one by one; more become bytes, if they lie close enough."""
 _SPAN = 1 << 20
 _INT64 = np.iinfo(np.int64)
 
@@ -101,7 +101,7 @@ def clauses(where: Where, columns: Columns) -> Clauses:
         return NO_CLAUSES
     table: list[list[int]] = []
     values: list[NDArray[np.int64]] = []
-    bits: list[NDArray[np.uint8]] = []
+    spreads: list[NDArray[np.uint8]] = []
     room = [0, 0]
     for name, (least, most) in where.between.items():
         wide, column = columns.place(name)
@@ -115,12 +115,12 @@ def clauses(where: Where, columns: Columns) -> Clauses:
             if len(wanted) == 1:
                 table.append([RANGE, wide, column, *wanted.tolist() * 2, 0, 0, negated])
             elif len(wanted) > _FEW and int(wanted[-1]) - int(wanted[0]) < _SPAN:
-                spread = np.zeros(int(wanted[-1] - wanted[0]) // 8 + 1 << 3, np.uint8)
-                spread[wanted - wanted[0]] = 1
                 low, high = int(wanted[0]), int(wanted[-1])
-                table.append([BITS, wide, column, low, high, room[1], 0, negated])
-                bits.append(np.packbits(spread, bitorder="little"))
-                room[1] += len(bits[-1])
+                spread = np.zeros(high - low + 1, np.uint8)
+                spread[wanted - low] = 1
+                table.append([BYTES, wide, column, low, high, room[1], 0, negated])
+                spreads.append(spread)
+                room[1] += len(spread)
             else:
                 table.append([VALUES, wide, column, 0, 0, room[0], len(wanted), negated])
                 values.append(wanted)
@@ -132,7 +132,7 @@ def clauses(where: Where, columns: Columns) -> Clauses:
     return Clauses(
         np.array(table, np.int64),
         np.concatenate([*values, np.zeros(0, np.int64)]),
-        np.concatenate([*bits, np.zeros(0, np.uint8)]),
+        np.concatenate([*spreads, np.zeros(0, np.uint8)]),
         mask,
     )
 

@@ -59,8 +59,8 @@ C_KIND, C_WIDE, C_COLUMN, C_LO, C_HI, C_START, C_COUNT, C_NOT = range(8)
 (
     S_MODE, S_LIST, S_FOUND, S_WRITTEN, S_REPACKED, S_BLOCKS, S_CLAUSES, S_FIRST, S_KEPT, S_AGAIN,
 ) = range(10)  # fmt: skip
-R_THRESHOLD, R_SPREAD, R_STEP, R_LEAST, R_SHARE, R_Z = range(6)
-P_Z, P_Z_NARROW, P_EXACT_ROWS, P_EXACT_SHARE, P_FILTER_FIRST = range(5)
+R_THRESHOLD, R_SPREAD, R_STEP, R_LEAST, R_SHARE = range(5)
+P_Z, P_EXACT_ROWS, P_EXACT_SHARE, P_FILTER_FIRST = range(4)
 EXACT, COARSE = range(2)
 # What `search` is asked to do, added up, and what it gives.
 BEGIN, GO_ON, FINISH = 1, 2, 4
@@ -95,7 +95,7 @@ class Clauses(NamedTuple):
 class Scratch(NamedTuple):
     """Room to work in; what stands in it means nothing after a search.
 
-    state: [10] int64. reals: [6] float64. query: [1, dim] float32. tables: [dim * 32] uint8. dots:
+    state: [10] int64. reals: [5] float64. query: [1, dim] float32. tables: [dim * 32] uint8. dots:
     [lists] float32. order: [lists] int32. buckets: [BUCKETS + 1] int64. sums: [32] uint16. pending:
     [PENDING] int64. kept: int64, twice as many as are reranked, and RECENT more. keys: int64, as
     many. seen: int32, a power of two above 2 k. slots, scores: [k], the answer.
@@ -296,6 +296,23 @@ def _passing(block: Any, mask: Any, clauses: Clauses, memory: Memory) -> Any:
 
 
 @inner
+def _fetch_columns(chunk: Any, clauses: Clauses, memory: Memory) -> None:
+    """Ask the memory for the columns of a chunk that a filter will look at."""
+    table = clauses.table
+    if not 0 <= chunk < len(memory.following):
+        return
+    for c in range(len(table)):
+        if table[c, C_WIDE] != 0:
+            start = (chunk * memory.wide.shape[1] + table[c, C_COLUMN]) * CHUNK
+            for line in range(0, CHUNK, 8):
+                fetch(memory.wide, start + line)
+        elif table[c, C_KIND] != MASK:
+            start = (chunk * memory.narrow.shape[1] + table[c, C_COLUMN]) * CHUNK
+            for line in range(0, CHUNK, 16):
+                fetch(memory.narrow, start + line)
+
+
+@inner
 def _live(block: Any, memory: Memory) -> Any:
     return np.int64(load(memory.live, np.int64(block))) & 0xFFFFFFFF
 
@@ -388,11 +405,8 @@ def _begin(k: Any, kept: Any, settings: Array, learned: Learned, clauses: Clause
         state[S_MODE], state[S_KEPT] = EXACT, k
         return
     state[S_MODE], state[S_FIRST] = COARSE, np.int64(share < settings[P_FILTER_FIRST])
-    # Under a filter the threshold lies lower, and the rule then looks into many more lists.
-    narrow = min(max(np.log(share) / np.log(settings[P_EXACT_SHARE]), 0.0), 1.0)
-    reals[R_Z] = settings[P_Z] + narrow * (settings[P_Z_NARROW] - settings[P_Z])
     _tabulate(learned, scratch)
-    reals[R_SPREAD] = _spread(learned, scratch)
+    reals[R_SPREAD] = settings[P_Z] * _spread(learned, scratch)
     _rank_lists(learned, scratch)
 
 
@@ -463,6 +477,8 @@ def _scan_list(c: Any, clauses: Clauses, memory: Memory, scratch: Scratch, form:
         while chunk >= 0:
             if chunk >= len(memory.following):
                 return False
+            if state[S_CLAUSES] > 0:
+                _fetch_columns(np.int64(memory.following[chunk]) - 1, clauses, memory)
             for block in range(BLOCKS * chunk, BLOCKS * chunk + BLOCKS):
                 limit = _scan_block(block, base, limit, clauses, memory, scratch, form)
             state[S_BLOCKS] += BLOCKS
@@ -479,7 +495,7 @@ def _scan(blocks: Any, clauses: Clauses, memory: Memory, scratch: Scratch, form:
     end = state[S_BLOCKS] + blocks
     while state[S_LIST] < len(scratch.order):
         c = np.int64(scratch.order[state[S_LIST]])
-        if np.float64(scratch.dots[c]) + reals[R_Z] * reals[R_SPREAD] < reals[R_THRESHOLD]:
+        if np.float64(scratch.dots[c]) + reals[R_SPREAD] < reals[R_THRESHOLD]:
             return DONE
         if not _scan_list(c, clauses, memory, scratch, form):
             return GROWN
@@ -520,6 +536,8 @@ def _gather(blocks: Any, clauses: Clauses, memory: Memory, scratch: Scratch) -> 
             block = state[S_LIST]
             mask = _live(block, memory)
             if state[S_CLAUSES] > 0:
+                if block % BLOCKS == 0:
+                    _fetch_columns(block // BLOCKS + 2, clauses, memory)
                 mask = _passing(block, mask, clauses, memory)
             while mask != 0:
                 pending[number] = BLOCK * block + lowest(mask)
@@ -684,7 +702,7 @@ def search(
         blocks: go on for about so many blocks.
         k: how many are wanted, at least 1.
         kept: how many are reranked, at least k.
-        settings: [5] float64 as the P_ names say.
+        settings: [4] float64 as the P_ names say.
         learned: of the codebook.
         clauses: the filter.
         memory: the index.

@@ -27,17 +27,15 @@ class Settings:
 
     Attributes:
         z: a list is left out when its centroid's score and so many standard deviations of the
-            residuals' scores do not reach the threshold, and with it all lists after it.
-        z_narrow: the same under the narrowest filter that is scanned; between them by the
-            logarithm of the share that passes.
+            residuals' scores do not reach the threshold, and with it all lists after it. Under a
+            filter the threshold lies lower, so the same rule looks into more lists.
         exact_rows: so many passing rows are compared exactly.
         exact_share: and so large a share of all.
         filter_first: below this share the filter is looked at before the codes.
         rerank: how many times k are scored by their float32 rows.
     """
 
-    z: float = 3.0
-    z_narrow: float = 2.5
+    z: float = 2.75
     exact_rows: float = 4_096
     exact_share: float = 0.02
     filter_first: float = 0.35
@@ -72,7 +70,7 @@ class Searcher:
         self._model_id, self.dim = codebook.model_id, codebook.dim
         self._learned, self._lists = codebook.learned, codebook.lists
         self._memory = memory
-        self._parameters = np.array(astuple(self._settings)[:5], np.float64)
+        self._parameters = np.array(astuple(self._settings)[:4], np.float64)
         self._form = form
         self._rooms: dict[int, list[kernel.Scratch]] = {}
 
@@ -163,7 +161,7 @@ class Searcher:
         kept = self._settings.kept(size)
         return kernel.Scratch(
             state=np.zeros(10, np.int64),
-            reals=np.zeros(6, np.float64),
+            reals=np.zeros(5, np.float64),
             query=np.zeros((1, self.dim), np.float32),
             tables=np.zeros(32 * self.dim, np.uint8),
             dots=np.zeros(self._lists, np.float32),

@@ -163,17 +163,18 @@ class VectorIndex:
             InputError: the arrays are not of such an index.
         """
         index = cls(Codebook.of(model_id, arrays), columns, settings, storage)
-        shapes = index.layout.shapes(len(arrays["following"]), len(arrays["places"]))
+        shapes = index.layout.shapes(
+            len(arrays.get("following", ())), len(arrays.get("places", ()))
+        )
         wrong = [
-            f"{name} {arrays[name].dtype} {arrays[name].shape}"
+            name
             for name, (shape, dtype) in shapes.items()
-            if name not in ("codes", "rows", "marks", "live", "narrow", "wide", "following",
-                            "owners", "heads", "versions", "recent", "places", "header")
+            if name not in arrays
             or (arrays[name].shape, arrays[name].dtype) != (shape, np.dtype(dtype))
-        ]  # fmt: skip
+        ]
         if wrong:
             raise InputError(
-                f"VectorIndex.of: {', '.join(wrong)} do not fit the codebook and the columns; "
+                f"VectorIndex.of: {', '.join(wrong)} do not fit the codebook and the columns: "
                 "build the index anew from the log"
             )
         own = {name: arrays[name] for name in shapes}

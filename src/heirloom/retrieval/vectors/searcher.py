@@ -70,6 +70,7 @@ class Searcher:
         self._model_id, self.dim = codebook.model_id, codebook.dim
         self._learned, self._lists = codebook.learned, codebook.lists
         self._memory = memory
+        self._seen: tuple[Memory, Memory] | None = None
         self._parameters = np.array(astuple(self._settings)[:4], np.float64)
         self._form = form
         self._rooms: dict[int, list[kernel.Scratch]] = {}
@@ -112,7 +113,7 @@ class Searcher:
         out_of_time: OutOfTime | None,
     ) -> Answer:
         for _ in range(_ATTEMPTS):
-            memory = self._memory()
+            memory = self._shown(self._memory())
             wanted = min(k, int(memory.header[H_LIVE]))
             if wanted <= 0:
                 return Answer(np.zeros(0, np.int32), np.zeros(0, np.float32))
@@ -128,6 +129,16 @@ class Searcher:
                 rooms.append(scratch)
                 return Answer(slots, scores, complete, bool(exact))
         raise StoreError("find: the index grew faster than it could be read; ask again")
+
+    def _shown(self, memory: Memory) -> Memory:
+        """The arrays as read-only ones, whoever maps them: one form to compile for."""
+        seen = self._seen
+        if seen is None or seen[0] is not memory:
+            views = [array.view() for array in memory]
+            for view in views:
+                view.flags.writeable = False
+            self._seen = seen = memory, Memory(*views)
+        return seen[1]
 
     def _searched(
         self,

@@ -34,7 +34,9 @@ class Vectors:
     group_of: NDArray[np.int64]
     """[2,000] the group of each category."""
 
-    def columns(self, part: slice | NDArray[np.int32] = slice(None)) -> dict[str, NDArray[np.int64]]:
+    def columns(
+        self, part: slice | NDArray[np.int32] = slice(None)
+    ) -> dict[str, NDArray[np.int64]]:
         """The columns of some listings."""
         named = {"category": self.category, "brand": self.brand, "price_minor": self.price_minor}
         return {name: column[part] for name, column in named.items()}
@@ -46,9 +48,7 @@ class Vectors:
         total = np.cumsum(counts[order]) / len(self.category)
         groups = order[: int(np.searchsorted(total, 0.27)) + 1]
         categories = np.flatnonzero(np.isin(self.group_of, groups))
-        named = {
-            f"{share:.1%}": _random(share) for share in (0.5, 0.1, 0.01, 0.001)
-        }
+        named = {f"{share:.1%}": _random(share) for share in (0.5, 0.1, 0.01, 0.001)}
         return {**named, "category": Where(among={"category": categories + 1})}
 
 

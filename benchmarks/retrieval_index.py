@@ -326,15 +326,11 @@ def _recall_of(index: VectorIndex, world: Vectors, k: int) -> float:
     return _shares(index, world, live, k)
 
 
-def _churned_recall(
-    folder: Path, world: Vectors, shared: NDArray[np.int64], k: int
-) -> float:
+def _churned_recall(folder: Path, world: Vectors, shared: NDArray[np.int64], k: int) -> float:
     return _shares(IndexReader(folder), world, np.flatnonzero(shared[8:] == 0), k)
 
 
-def _shares(
-    index: VectorIndex | IndexReader, world: Vectors, live: NDArray[Any], k: int
-) -> float:
+def _shares(index: VectorIndex | IndexReader, world: Vectors, live: NDArray[Any], k: int) -> float:
     rows, hits = world.rows[live], []
     for query in world.queries:
         best = live[np.argpartition(-(rows @ query), k - 1)[:k]]

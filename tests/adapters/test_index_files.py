@@ -212,9 +212,7 @@ def test_killed_while_saving_it_recovers_from_snapshot_and_log(
         applied(index, world, max(n - 2, 0), 40)  # some entries twice: that changes nothing
 
     refused: list[str] = []
-    index = restored(
-        writer(home), Snapshots(kept), "m", "log-1", replay, refused.append, COLUMNS
-    )
+    index = restored(writer(home), Snapshots(kept), "m", "log-1", replay, refused.append, COLUMNS)
     assert index is not None
     assert not refused
     assert begun == [25 if SAVING.index(step) >= SAVING.index("renamed") else 11]

@@ -45,8 +45,10 @@ class MappedFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def fitted(self, layout: Layout, memory: Memory | None, chunks: int, slots: int) -> Memory:
+    def fitted(self, layout: Layout, memory: Memory | None, chunks: int, slots: int) -> Memory:  # noqa: ARG002
         """Lengthen the files by zeros and map them anew; readers keep what they have mapped.
+
+        `memory` lies in these files already.
 
         Raises:
             StoreError: the disk is full or refuses.

@@ -64,7 +64,8 @@ def rows(seed: int, size: int) -> tuple[NDArray[np.float32], dict[str, NDArray[A
 
 
 def _query(seed: int) -> NDArray[np.float32]:
-    return rows(seed, 1)[0][0]
+    query: NDArray[np.float32] = rows(seed, 1)[0][0]
+    return query
 
 
 class FilteredIndexLaws:
@@ -149,9 +150,9 @@ class FilteredIndexLaws:
 
     def test_another_models_vectors_are_refused(self) -> None:
         index, _ = self._pair(size=3)
-        with pytest.raises(InputError, match="'model-2'.*holds those of 'model-1'"):
+        with pytest.raises(InputError, match=r"'model-2'.*holds those of 'model-1'"):
             index.upsert(np.zeros(1, np.int32), np.ones((1, DIM), np.float32), model_id="model-2")
-        with pytest.raises(InputError, match="'model-2'.*holds those of 'model-1'"):
+        with pytest.raises(InputError, match=r"'model-2'.*holds those of 'model-1'"):
             index.find(_query(1), k=3, model_id="model-2")
         assert len(index.find(_query(1), k=3, model_id=MODEL).slots) == 3
 
@@ -212,7 +213,9 @@ class _Machine(RuleBasedStateMachine):
         self.index = self.make(DIM, MODEL, COLUMNS)
         self.twin = ExactVectors(DIM, MODEL, COLUMNS)
 
-    @rule(seed=st.integers(0, 1_000), size=st.sampled_from([1, 5, 70, 300]), top=st.integers(1, 400))
+    @rule(
+        seed=st.integers(0, 1_000), size=st.sampled_from([1, 5, 70, 300]), top=st.integers(1, 400)
+    )
     def upsert(self, seed: int, size: int, top: int) -> None:
         slots = np.random.default_rng(seed).integers(0, top, size).astype(np.int32)
         vectors, columns = rows(seed, size)

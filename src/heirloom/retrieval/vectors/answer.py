@@ -99,9 +99,7 @@ def checked_query(where: str, vector: NDArray[Any], dim: int, k: int) -> None:
         InputError: NaN or infinity, or a negative k.
     """
     if vector.shape != (dim,):
-        raise ShapeError(
-            f"{where}: the vector has shape {list(vector.shape)}; wanted [dim={dim}]"
-        )
+        raise ShapeError(f"{where}: the vector has shape {list(vector.shape)}; wanted [dim={dim}]")
     # A sum of squares is finite only if every number is: one pass, and no array made.
     if not np.isfinite(vector.dot(vector)) and not np.isfinite(vector).all():
         raise InputError(f"{where}: the vector holds NaN or infinity; wanted finite numbers")

@@ -53,7 +53,7 @@ class Codebook:
     @property
     def dim(self) -> int:
         """How many dimensions a vector has."""
-        return self.centroids.shape[1]
+        return int(self.centroids.shape[1])
 
     @property
     def lists(self) -> int:

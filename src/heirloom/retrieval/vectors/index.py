@@ -17,7 +17,6 @@ from heirloom.retrieval.vectors.memory import (
     H_SLOTS,
     InProcess,
     Layout,
-    Memory,
     Storage,
     refilled,
     used,

@@ -11,6 +11,7 @@ last argument's type chooses at compile time: 1 for AVX2, None for plain.
 The compiler's cache looks at the file of the kernel that is called, not at this one: after a
 change here, touch those beside it.
 """
+# ruff: noqa: ARG001  (the arguments of an intrinsic are numba's to name)
 
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
@@ -39,6 +40,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 # may be summed in any order, so that they use vector registers.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 _INLINED: dict[str, Any] = {"forceinline": True, "no_cpython_wrapper": True}
+_CALLED: dict[str, Any] = {"no_cpython_wrapper": True}
 
 
 def compiled(function: _Function) -> _Function:
@@ -53,7 +55,7 @@ def inner(function: _Function) -> _Function:
 
 def outlined(function: _Function) -> _Function:
     """A part of kernels that is called, for it is large: a kernel compiles in half the time."""
-    return cast(_Function, njit(**_OPTIONS, no_cpython_wrapper=True)(function))
+    return cast(_Function, njit(**_OPTIONS, **_CALLED)(function))
 
 
 def _at(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
@@ -191,8 +193,8 @@ def _scoring(_: Any, codes: Any, at: Any, rows: Any, tables: Any, limit: Any, su
         code = builder.bitcast(_at(context, builder, kinds[0], args[0], args[1]), vector)
         zero = ir.Constant(ir.IntType(64), 0)
         table = builder.bitcast(_at(context, builder, kinds[3], args[3], zero), vector)
-        both = cgutils.alloca_once_value(builder, _constant(_WORDS, 0))
-        odds = cgutils.alloca_once_value(builder, _constant(_WORDS, 0))
+        both = cgutils.alloca_once_value(builder, _constant(_WORDS, 0))  # type: ignore[no-untyped-call]
+        odds = cgutils.alloca_once_value(builder, _constant(_WORDS, 0))  # type: ignore[no-untyped-call]
         builder.store(_constant(_WORDS, 0), both)
         builder.store(_constant(_WORDS, 0), odds)
         eight = _constant(_WORDS, 8)
@@ -206,9 +208,7 @@ def _scoring(_: Any, codes: Any, at: Any, rows: Any, tables: Any, limit: Any, su
             builder.store(builder.add(builder.load(odds), builder.lshr(wide, eight)), odds)
         odd = builder.load(odds)
         even = builder.sub(builder.load(both), builder.shl(odd, eight))
-        out = builder.bitcast(
-            _at(context, builder, kinds[5], args[5], zero), _WORDS.as_pointer()
-        )
+        out = builder.bitcast(_at(context, builder, kinds[5], args[5], zero), _WORDS.as_pointer())
         builder.store(even, out, align=1)
         builder.store(odd, builder.gep(out, [ir.Constant(ir.IntType(64), 1)]), align=1)
         return _above(builder, even, odd, args[4])
@@ -231,9 +231,7 @@ def _ranging(_: Any, array: Any, at: Any, low: Any, high: Any) -> Any:
         undefined, zero = ir.Constant(kind, ir.Undefined), ir.IntType(32)(0)
         first = _constant(ir.VectorType(ir.IntType(32), BLOCK), 0)
         ends = [
-            builder.shuffle_vector(
-                builder.insert_element(undefined, end, zero), undefined, first
-            )
+            builder.shuffle_vector(builder.insert_element(undefined, end, zero), undefined, first)
             for end in args[2:]
         ]
         within = builder.and_(
@@ -281,7 +279,7 @@ def score_block(
     raise NotImplementedError("for compiled code")
 
 
-@overload(score_block, jit_options=_OPTIONS)
+@overload(score_block, jit_options=cast(Any, _OPTIONS))
 def _score_block(
     codes: Array, at: Any, rows: Any, tables: Array, limit: Any, sums: Array, form: Any
 ) -> Any:

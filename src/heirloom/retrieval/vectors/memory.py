@@ -94,7 +94,7 @@ class InProcess:
         """Copies into longer arrays."""
         arrays = {}
         for name, (shape, dtype) in layout.shapes(chunks, slots).items():
-            array = np.zeros(shape, dtype)
+            array: Array = np.zeros(shape, dtype)
             if memory is not None:
                 old = getattr(memory, name)
                 array[: len(old)] = old

@@ -205,7 +205,7 @@ def _within(value: Any, c: Any, clauses: Clauses) -> Any:
     table = clauses.table
     kind, start = table[c, C_KIND], table[c, C_START]
     if kind == RANGE:
-        return table[c, C_LO] <= value and value <= table[c, C_HI]
+        return table[c, C_LO] <= value <= table[c, C_HI]
     if kind == MASK:
         return value < len(clauses.mask) and clauses.mask[value] != 0
     if kind == BYTES:
@@ -322,7 +322,8 @@ def _share(clauses: Clauses, memory: Memory) -> Any:
     """Estimated share of the live places that pass, from blocks evenly spread."""
     blocks = min(BLOCKS * memory.header[H_USED], len(memory.live))
     step = max(blocks // SAMPLED, 1)
-    live, passing = np.int64(0), np.int64(0)
+    live: Any = np.int64(0)
+    passing: Any = np.int64(0)
     for block in range(step // 2, blocks, step):
         mask = _live(block, memory)
         live += popcount(mask)
@@ -383,9 +384,9 @@ def _rank_lists(learned: Learned, scratch: Scratch) -> None:
     for b in range(BUCKETS):
         buckets[b + 1] += buckets[b]
     for c in range(lists):
-        b = np.int64((high - dots[c]) * scale)
-        scratch.order[buckets[b]] = c
-        buckets[b] += 1
+        bucket = np.int64((high - dots[c]) * scale)
+        scratch.order[buckets[bucket]] = c
+        buckets[bucket] += 1
 
 
 @inner
@@ -527,7 +528,8 @@ def _fetch_row(place: Any, memory: Memory, dim: Any) -> None:
 @inner
 def _gather(blocks: Any, clauses: Clauses, memory: Memory, scratch: Scratch) -> Any:
     state, pending, dim = scratch.state, scratch.pending, scratch.query.shape[1]
-    end, number = state[S_LIST] + blocks, np.int64(0)
+    end = state[S_LIST] + blocks
+    number: Any = np.int64(0)
     while True:
         last = BLOCKS * load(memory.header, H_USED)
         if last > len(memory.live):
@@ -594,7 +596,7 @@ def _add_recent(since: Any, until: Any, number: Any, memory: Memory, scratch: Sc
         if place >= len(memory.marks):
             return np.int64(-1)
         score = product(memory.rows, place, scratch.query, 0, dim)
-        if score == score and number < len(scratch.keys):  # a row being written may be NaN
+        if not np.isnan(score) and number < len(scratch.keys):  # a row being written may be NaN
             scratch.keys[number] = _key(score, memory.marks[place] & _SLOT)
             number += 1
     return number
@@ -657,7 +659,7 @@ def _answer(k: Any, number: Any, clauses: Clauses, memory: Memory, scratch: Scra
             if found == k or spot >= 0:
                 continue
             score = _settle(slot, clauses, memory, scratch)
-            if score == score:
+            if not np.isnan(score):
                 seen[-1 - spot] = slot + 1
                 scratch.slots[found], scratch.scores[found] = slot, score
                 changed |= _key(score, slot) != keys[i]
@@ -694,7 +696,7 @@ def _finish(k: Any, clauses: Clauses, memory: Memory, scratch: Scratch) -> Any:
 def search(
     what: int, blocks: int, k: int, kept: int, settings: Array, learned: Learned,
     clauses: Clauses, memory: Memory, scratch: Scratch, form: Any,
-) -> int:  # fmt: skip
+) -> Any:  # fmt: skip
     """A step of a search, or all of it. The shared memory is only read.
 
     Args:

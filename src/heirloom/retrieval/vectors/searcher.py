@@ -152,10 +152,11 @@ class Searcher:
         kept = self._settings.kept(k)
 
         def step(what: int, blocks: int = _ALL) -> int:
-            return kernel.search(
+            status: int = kernel.search(
                 what, blocks, k, kept, self._parameters, self._learned, asked, memory, scratch,
                 self._form,
             )  # fmt: skip
+            return status
 
         if out_of_time is None:
             whole = step(kernel.BEGIN + kernel.GO_ON + kernel.FINISH)

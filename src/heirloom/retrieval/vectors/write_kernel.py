@@ -380,7 +380,9 @@ def read_rows(slots: Array, memory: Memory, out: Array) -> None:
             for k in range(dim):
                 out[i, k] = memory.rows[place, k]
             fence()
-            if load(memory.marks, place) == before and before & _SLOT == slot and not (
-                (before >> 32) & 1
+            if (
+                load(memory.marks, place) == before
+                and before & _SLOT == slot
+                and not ((before >> 32) & 1)
             ):
                 break

@@ -17,7 +17,8 @@ Floats = NDArray[np.float32]
 
 DIM = 64
 GROUPS, SUB_GROUPS = 50, 2_000
-COLUMNS = Columns(codes=("category", "brand"), numbers=("price_minor",))
+COLUMNS = Columns(codes=("category", "brand", "price_minor"), numbers=())
+"""Prices are below 2^31 here: half the bytes to look at."""
 BRANDS = 1_000
 PRICES = 1_000_000
 

@@ -86,7 +86,9 @@ def test_a_reader_sees_each_call_of_the_writer(
 def test_no_removed_or_double_listing_beside_a_writer(
     tmp_path: Path, writer: Writer, world: Vectors, codebook: Codebook, settings: Settings
 ) -> None:
-    """Half of the listings come, move and go; whatever stays is found, what is gone never.
+    """Half of the listings come, change and go; the others are written anew as they were.
+
+    What stays is always found, what is gone never.
 
     From after its removal to before its return the number of the removal stands for a listing in
     a shared array.
@@ -108,6 +110,8 @@ def test_no_removed_or_double_listing_beside_a_writer(
             gone[part[:100]] = removal
             gone[part[100:200]] = 0
             index.upsert(part[100:200], world.rows[part[100:200]], world.columns(part[100:200]))
+            same = rng.choice(np.arange(SIZE // 2, SIZE), 200, replace=False).astype(np.int32)
+            index.upsert(same, world.rows[same], world.columns(same))  # moved, and the same
             index.repack(lists=2, least=0.9)
 
     child = in_a_process(churn)
@@ -115,7 +119,9 @@ def test_no_removed_or_double_listing_beside_a_writer(
     lasting = world.rows[SIZE // 2 :]
     missed = written = 0
     try:
-        for i in range(1_500):
+        for i in count():
+            if i >= 1_500 and written:
+                break
             before = gone.copy()
             query = lasting[i % len(lasting)]
             found = reader.find(query, k=30).slots
@@ -124,11 +130,10 @@ def test_no_removed_or_double_listing_beside_a_writer(
             # Gone before the search and by the same removal after it: it was not there meanwhile.
             assert not ((before[found] != 0) & (before[found] == gone[found])).any()
             missed += SIZE // 2 + i % len(lasting) not in found
-            written += int((before != gone).sum())
+            written += int((before != gone).any())
     finally:
         stop[0] = 1
         assert ended(child) == 0
-    assert written > 0
     assert missed <= (0 if settings == Settings() else 3)
 
 

@@ -141,9 +141,11 @@ class FilteredIndexLaws:
             (Where(among={"colour": [1]}), "no column 'colour'; wanted one of brand, seller"),
             (Where(without={"x": [1]}), "no column 'x'"),
             (Where(between={"age": (1, 2)}), "no column 'age'"),
+            (Where(between={"price_minor": (1.5, None)}), "the end 1.5"),  # type: ignore[dict-item]
+            (Where(among={"brand": ["x"]}), "wanted a list of whole numbers"),  # type: ignore[list-item]
         ],
     )
-    def test_an_unknown_column_is_refused(self, where: Where, words: str) -> None:
+    def test_a_filter_that_means_nothing_is_refused(self, where: Where, words: str) -> None:
         index, _ = self._pair(size=3)
         with pytest.raises(InputError, match=words):
             index.find(_query(1), where, 3)

@@ -41,6 +41,7 @@ class Codebook:
         starts: [groups + 1] int32: where each group's centroids begin.
         levels: [dim, 16] float32, ascending.
         covariance: [dim, dim] float32, of the residuals.
+        spreads: [lists] float32, how far a list's residuals reach, 1 for the average.
     """
 
     model_id: str
@@ -49,6 +50,7 @@ class Codebook:
     starts: NDArray[np.int32]
     levels: Floats
     covariance: Floats
+    spreads: Floats
 
     @property
     def dim(self) -> int:
@@ -75,7 +77,7 @@ class Codebook:
     @property
     def learned(self) -> Learned:
         """For the readers' kernel."""
-        return Learned(self.centroids, self.levels, self.covariance)
+        return Learned(self.centroids, self.levels, self.covariance, self.spreads)
 
     @classmethod
     def untrained(cls, dim: int, model_id: str) -> "Codebook":
@@ -88,7 +90,8 @@ class Codebook:
         levels = np.tile(np.concatenate([-half[::-1], half]), (dim, 1))
         zeros = np.zeros((1, dim), np.float32)
         covariance = np.eye(dim, dtype=np.float32) / np.float32(dim)
-        return cls(model_id, zeros, zeros.copy(), np.array([0, 1], np.int32), levels, covariance)
+        starts, spreads = np.array([0, 1], np.int32), np.ones(1, np.float32)
+        return cls(model_id, zeros, zeros.copy(), starts, levels, covariance, spreads)
 
     @classmethod
     def trained(
@@ -122,19 +125,20 @@ class Codebook:
         group = _nearest(centroids, groups)
         order = np.argsort(group, kind="stable")
         starts = np.searchsorted(group[order], np.arange(len(groups) + 1)).astype(np.int32)
-        zeros = np.zeros((vectors.shape[1], LEVELS), np.float32)
-        draft = cls(model_id, centroids[order], groups, starts, zeros, np.zeros((1, 1), np.float32))
+        none = np.zeros((1, 1), np.float32)
+        draft = cls(model_id, centroids[order], groups, starts, none, none, none)
         sample = _sampled(vectors, _RESIDUALS, rng)
         assigned = np.zeros(len(sample), np.int32)
         assign(draft.coarse, sample, assigned)
         residuals = sample - draft.centroids[assigned]
         levels = np.stack([_levels(np.sort(column)) for column in residuals.T])
         covariance = (residuals.T @ residuals / np.float32(len(residuals))).astype(np.float32)
-        return cls(model_id, draft.centroids, groups, starts, levels, covariance)
+        spreads = _spreads(residuals, assigned, lists)
+        return cls(model_id, draft.centroids, groups, starts, levels, covariance, spreads)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Its arrays by name, for a snapshot."""
-        names = ("centroids", "groups", "starts", "levels", "covariance")
+        names = ("centroids", "groups", "starts", "levels", "covariance", "spreads")
         return {f"codebook.{name}": getattr(self, name) for name in names}
 
     @classmethod
@@ -195,6 +199,18 @@ def _means(vectors: Floats, number: int, rng: np.random.Generator, rounds: int =
         means = vectors[rng.integers(len(vectors), size=number)]
         means[filled] = sums / counts[filled, None].astype(np.float32)
     return np.ascontiguousarray(means, np.float32)
+
+
+def _spreads(residuals: Floats, assigned: NDArray[np.int32], lists: int) -> Floats:
+    """[lists] root mean square of each list's residuals beside that of all.
+
+    Ten residuals of average length are added to each list's: few tell little.
+    """
+    squares = (residuals**2).sum(axis=1, dtype=np.float64)
+    mean = max(float(squares.mean()), 1e-30)
+    sums = np.bincount(assigned, squares, lists) + 10 * mean
+    counts = np.bincount(assigned, minlength=lists) + 10
+    return np.sqrt(sums / counts / mean).astype(np.float32)
 
 
 def _levels(values: Floats, rounds: int = 20) -> Floats:

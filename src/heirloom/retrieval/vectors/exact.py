@@ -16,7 +16,7 @@ from heirloom.retrieval.vectors.answer import (
     checked_query,
     checked_rows,
 )
-from heirloom.retrieval.vectors.where import EVERYTHING, Columns, Where
+from heirloom.retrieval.vectors.where import EVERYTHING, Columns, Where, clauses
 
 
 class ExactVectors:
@@ -66,8 +66,7 @@ class ExactVectors:
         """The k nearest that pass. If there is no time at all, nothing, and not complete."""
         checked_model("ExactVectors.find", self.model_id, model_id)
         checked_query("ExactVectors.find", vector, self.dim, k)
-        for name in (*where.among, *where.without, *where.between):
-            self.columns.place(name)
+        clauses(where, self.columns)  # refuses what means nothing
         if out_of_time is not None and out_of_time():
             none = np.zeros(0, np.int32), np.zeros(0, np.float32)
             return Answer(*none, complete=False, exact=False)

@@ -16,7 +16,7 @@ from heirloom.retrieval.vectors.lanes import BLOCKS, CHUNK
 Array = NDArray[Any]
 
 # Places in Memory.header.
-H_WRITTEN, H_REPACKED, H_USED, H_LIVE, H_CHUNKS, H_SLOTS, H_CLOSED, H_BUSY = range(8)
+H_WRITTEN, H_REPACKED, H_USED, H_LIVE, H_CHUNKS, H_SLOTS, H_CLOSED = range(7)
 RECENT: Final = 4_096
 """Places remembered as written last: what a search in progress may have passed already."""
 
@@ -25,13 +25,13 @@ class Memory(NamedTuple):
     """The shared arrays.
 
     header: [8] int64 as the H_ names say: places written so far, lists re-packed so far, chunks
-    used, live places, chunks and slots there is room for, whether the writer has closed, whether it
-    is at work. codes: uint8, [blocks, dim / 2, 32] flat. rows: [places, dim] float32. marks:
-    [places] int64, generation << 32 | slot; an odd generation is being written. live: [blocks]
-    int32, a bit a place. narrow, wide: [chunks, columns, 128] int32 and int64. following: [chunks]
-    int32, the next chunk of the list + 1. owners: [chunks] int32, its list + 1. heads: [lists]
-    int32, the first chunk + 1. versions: [lists] int32, how often it was re-packed. recent: [4096]
-    int32, a ring of places. places: [slots] int32, place + 1.
+    used, live places, chunks and slots there is room for, whether readers are to move on. codes:
+    uint8, [blocks, dim / 2, 32] flat. rows: [places, dim] float32. marks: [places] int64,
+    generation << 32 | slot; an odd generation is being written. live: [blocks] int32, a bit a
+    place. narrow, wide: [chunks, columns, 128] int32 and int64. following: [chunks] int32, the next
+    chunk of the list + 1. owners: [chunks] int32, its list + 1. heads: [lists] int32, the first
+    chunk + 1. versions: [lists] int32, how often it was re-packed. recent: [4096] int32, a ring of
+    places. places: [slots] int32, place + 1.
     """
 
     header: Array

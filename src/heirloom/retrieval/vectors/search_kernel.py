@@ -59,8 +59,8 @@ C_KIND, C_WIDE, C_COLUMN, C_LO, C_HI, C_START, C_COUNT, C_NOT = range(8)
 (
     S_MODE, S_LIST, S_FOUND, S_WRITTEN, S_REPACKED, S_BLOCKS, S_CLAUSES, S_FIRST, S_KEPT, S_AGAIN,
 ) = range(10)  # fmt: skip
-R_THRESHOLD, R_SPREAD, R_STEP, R_LEAST, R_SHARE = range(5)
-P_Z, P_EXACT_ROWS, P_EXACT_SHARE, P_FILTER_FIRST = range(4)
+R_THRESHOLD, R_SPREAD, R_STEP, R_LEAST, R_SHARE, R_DENSITY = range(6)
+P_Z, P_Z_SPARSE, P_EXACT_ROWS, P_EXACT_SHARE, P_FILTER_FIRST = range(5)
 EXACT, COARSE = range(2)
 # What `search` is asked to do, added up, and what it gives.
 BEGIN, GO_ON, FINISH = 1, 2, 4
@@ -70,13 +70,14 @@ DONE, MORE, GROWN = range(3)
 class Learned(NamedTuple):
     """What a search needs of the codebook.
 
-    centroids: [lists, dim]; levels: [dim, 16]; covariance of the residuals: [dim, dim]; all
-    float32.
+    centroids: [lists, dim]; levels: [dim, 16]; covariance of the residuals: [dim, dim]; spreads:
+    [lists], how far a list's residuals reach beside the average; all float32.
     """
 
     centroids: Array
     levels: Array
     covariance: Array
+    spreads: Array
 
 
 class Clauses(NamedTuple):
@@ -95,8 +96,8 @@ class Clauses(NamedTuple):
 class Scratch(NamedTuple):
     """Room to work in; what stands in it means nothing after a search.
 
-    state: [10] int64. reals: [5] float64. query: [1, dim] float32. tables: [dim * 32] uint8. dots:
-    [lists] float32. order: [lists] int32. buckets: [BUCKETS + 1] int64. sums: [32] uint16. pending:
+    state: [10] int64. reals: [6] float64. query: [1, dim] float32. tables: [dim * 32] uint8. dots:
+    [lists] float32. reach: [lists] float32. order: [lists] int32. buckets: [BUCKETS + 1] int64. sums: [32] uint16. pending:
     [PENDING] int64. kept: int64, twice as many as are reranked, and RECENT more. keys: int64, as
     many. seen: int32, a power of two above 2 k. slots, scores: [k], the answer.
     """
@@ -106,6 +107,7 @@ class Scratch(NamedTuple):
     query: Array
     tables: Array
     dots: Array
+    reach: Array
     order: Array
     buckets: Array
     sums: Array
@@ -318,17 +320,25 @@ def _live(block: Any, memory: Memory) -> Any:
 
 
 @outlined
-def _share(clauses: Clauses, memory: Memory) -> Any:
-    """Estimated share of the live places that pass, from blocks evenly spread."""
+def _estimate(clauses: Clauses, memory: Memory, reals: Array) -> None:
+    """Estimate from blocks evenly spread which share of the live places passes, and how densely.
+
+    The density is the share among the neighbours of one that passes: as low as the share where the
+    filter has nothing to do with the vector, near 1 where it takes whole lists.
+    """
     blocks = min(BLOCKS * memory.header[H_USED], len(memory.live))
     step = max(blocks // SAMPLED, 1)
     live: Any = np.int64(0)
     passing: Any = np.int64(0)
+    squares: Any = np.int64(0)
     for block in range(step // 2, blocks, step):
         mask = _live(block, memory)
         live += popcount(mask)
-        passing += popcount(_passing(block, mask, clauses, memory))
-    return passing / max(live, 1)
+        number = popcount(_passing(block, mask, clauses, memory))
+        passing += number
+        squares += number * number
+    reals[R_SHARE] = passing / max(live, 1)
+    reals[R_DENSITY] = squares / max(BLOCK * passing, 1)
 
 
 # --- beginning ------------------------------------------------------------------------------------
@@ -366,31 +376,33 @@ def _spread(learned: Learned, scratch: Scratch) -> Any:
 
 @inner
 def _rank_lists(learned: Learned, scratch: Scratch) -> None:
-    """The lists by falling product with the query, to within a bucket of 1 / BUCKETS of the range.
+    """The lists by the score that their best may reach, falling, to within 1 / BUCKETS of the range.
 
     A sort of all of them would cost more than it could save.
     """
-    dots, buckets, lists = scratch.dots, scratch.buckets, len(scratch.dots)
+    dots, reach, spread = scratch.dots, scratch.reach, np.float32(scratch.reals[R_SPREAD])
+    buckets, lists = scratch.buckets, len(scratch.dots)
     dim = scratch.query.shape[1]
     low, high = np.float32(np.inf), np.float32(-np.inf)
     for c in range(lists):
         dots[c] = product(learned.centroids, c, scratch.query, 0, dim)
-        low, high = min(low, dots[c]), max(high, dots[c])
+        reach[c] = dots[c] + spread * learned.spreads[c]
+        low, high = min(low, reach[c]), max(high, reach[c])
     scale = np.float32(BUCKETS - 1) / max(high - low, np.float32(1e-30))
     for b in range(BUCKETS + 1):
         buckets[b] = 0
     for c in range(lists):
-        buckets[np.int64((high - dots[c]) * scale) + 1] += 1
+        buckets[np.int64((high - reach[c]) * scale) + 1] += 1
     for b in range(BUCKETS):
         buckets[b + 1] += buckets[b]
     for c in range(lists):
-        bucket = np.int64((high - dots[c]) * scale)
+        bucket = np.int64((high - reach[c]) * scale)
         scratch.order[buckets[bucket]] = c
         buckets[bucket] += 1
 
 
 @inner
-def _begin(k: Any, kept: Any, settings: Array, learned: Learned, clauses: Clauses, memory: Memory,
+def _begin(kept: Any, settings: Array, learned: Learned, clauses: Clauses, memory: Memory,
            scratch: Scratch) -> None:  # fmt: skip
     state, reals = scratch.state, scratch.reals
     state[S_WRITTEN] = load(memory.header, H_WRITTEN)
@@ -399,15 +411,19 @@ def _begin(k: Any, kept: Any, settings: Array, learned: Learned, clauses: Clause
     state[S_CLAUSES], state[S_KEPT] = len(clauses.table), kept
     reals[R_THRESHOLD] = -np.inf
     live = memory.header[H_LIVE]
-    share = _share(clauses, memory) if len(clauses.table) > 0 else 1.0
-    reals[R_SHARE] = share
+    reals[R_SHARE] = reals[R_DENSITY] = 1.0
+    if len(clauses.table) > 0:
+        _estimate(clauses, memory, reals)
+    share = reals[R_SHARE]
     passing = share * live
     if passing <= settings[P_EXACT_ROWS] or share <= settings[P_EXACT_SHARE] or passing <= kept:
-        state[S_MODE], state[S_KEPT] = EXACT, k
+        state[S_MODE] = EXACT
         return
     state[S_MODE], state[S_FIRST] = COARSE, np.int64(share < settings[P_FILTER_FIRST])
     _tabulate(learned, scratch)
-    reals[R_SPREAD] = settings[P_Z] * _spread(learned, scratch)
+    # Where few of a list pass, few of those it may still hold do: it may be left out sooner.
+    sparse = settings[P_Z_SPARSE] * np.log(min(max(reals[R_DENSITY], 0.03), 1.0))
+    reals[R_SPREAD] = (settings[P_Z] + sparse) * _spread(learned, scratch)
     _rank_lists(learned, scratch)
 
 
@@ -496,7 +512,7 @@ def _scan(blocks: Any, clauses: Clauses, memory: Memory, scratch: Scratch, form:
     end = state[S_BLOCKS] + blocks
     while state[S_LIST] < len(scratch.order):
         c = np.int64(scratch.order[state[S_LIST]])
-        if np.float64(scratch.dots[c]) + reals[R_SPREAD] < reals[R_THRESHOLD]:
+        if scratch.reach[c] < reals[R_THRESHOLD]:
             return DONE
         if not _scan_list(c, clauses, memory, scratch, form):
             return GROWN
@@ -559,7 +575,8 @@ def _gather(blocks: Any, clauses: Clauses, memory: Memory, scratch: Scratch) -> 
         # A list was moved, perhaps from ahead of us to behind us.
         state[S_REPACKED] = load(memory.header, H_REPACKED)
         state[S_AGAIN] += 1
-        state[S_LIST] = 0
+        state[S_LIST] = state[S_FOUND] = 0
+        scratch.reals[R_THRESHOLD] = -np.inf
 
 
 # --- finishing ------------------------------------------------------------------------------------
@@ -704,7 +721,7 @@ def search(
         blocks: go on for about so many blocks.
         k: how many are wanted, at least 1.
         kept: how many are reranked, at least k.
-        settings: [4] float64 as the P_ names say.
+        settings: [5] float64 as the P_ names say.
         learned: of the codebook.
         clauses: the filter.
         memory: the index.
@@ -717,7 +734,7 @@ def search(
         memory: begin anew with a larger one.
     """
     if what & BEGIN:
-        _begin(k, kept, settings, learned, clauses, memory, scratch)
+        _begin(kept, settings, learned, clauses, memory, scratch)
     if what & GO_ON:
         if scratch.state[S_MODE] == EXACT:
             status = _gather(blocks, clauses, memory, scratch)

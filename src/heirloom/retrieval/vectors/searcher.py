@@ -19,6 +19,8 @@ STEP_BLOCKS = 1_024
 """Between two looks at the clock: some 50 microseconds."""
 _ALL = 1 << 60
 _ATTEMPTS = 100
+_KEPT_ROOM = 1 << 14
+"""Room to work in is kept for the next search up to such a k."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Settings:
         z: a list is left out when its centroid's score and so many standard deviations of the
             residuals' scores do not reach the threshold, and with it all lists after it. Under a
             filter the threshold lies lower, so the same rule looks into more lists.
+        z_sparse: what is taken off z, times the logarithm of how many neighbours of a row that
+            passes there are to one that passes too: nothing for a filter that takes whole lists.
         exact_rows: so many passing rows are compared exactly.
         exact_share: and so large a share of all.
         filter_first: below this share the filter is looked at before the codes.
@@ -36,6 +40,7 @@ class Settings:
     """
 
     z: float = 2.75
+    z_sparse: float = 0.2
     exact_rows: float = 4_096
     exact_share: float = 0.02
     filter_first: float = 0.35
@@ -71,7 +76,7 @@ class Searcher:
         self._learned, self._lists = codebook.learned, codebook.lists
         self._memory = memory
         self._seen: tuple[Memory, Memory] | None = None
-        self._parameters = np.array(astuple(self._settings)[:4], np.float64)
+        self._parameters = np.array(astuple(self._settings)[:5], np.float64)
         self._form = form
         self._rooms: dict[int, list[kernel.Scratch]] = {}
 
@@ -126,7 +131,8 @@ class Searcher:
                 found = int(scratch.state[kernel.S_FOUND])
                 exact = complete and scratch.state[kernel.S_MODE] == kernel.EXACT
                 slots, scores = scratch.slots[:found].copy(), scratch.scores[:found].copy()
-                rooms.append(scratch)
+                if size <= _KEPT_ROOM:
+                    rooms.append(scratch)
                 return Answer(slots, scores, complete, bool(exact))
         raise StoreError("find: the index grew faster than it could be read; ask again")
 
@@ -173,10 +179,11 @@ class Searcher:
         kept = self._settings.kept(size)
         return kernel.Scratch(
             state=np.zeros(10, np.int64),
-            reals=np.zeros(5, np.float64),
+            reals=np.zeros(6, np.float64),
             query=np.zeros((1, self.dim), np.float32),
             tables=np.zeros(32 * self.dim, np.uint8),
             dots=np.zeros(self._lists, np.float32),
+            reach=np.zeros(self._lists, np.float32),
             order=np.zeros(self._lists, np.int32),
             buckets=np.zeros(kernel.BUCKETS + 1, np.int64),
             sums=np.zeros(32, np.uint16),

@@ -36,6 +36,9 @@ from heirloom.retrieval.vectors.memory import (
 )
 
 _SLOT: Final = 0xFFFFFFFF
+RESTING: Final = 64
+"""So many chunks given back lie as they were: a search in progress may still point into them, and
+reads there which slots it found."""
 PROBED: Final = 4
 """Groups of centroids looked into for the nearest one."""
 
@@ -100,7 +103,7 @@ def assign(coarse: Coarse, vectors: Array, lists: Array) -> None:
 def _chunk(owner: Any, memory: Memory, writing: Writing) -> Any:
     """A chunk for a list, empty and chained to nothing; -1 if there is no room."""
     counts, header = writing.counts, memory.header
-    if counts[0] < counts[1]:
+    if counts[0] + RESTING < counts[1]:
         chunk = np.int64(writing.spare[counts[0] % len(writing.spare)])
         counts[0] += 1
     elif header[H_USED] < header[H_CHUNKS]:
@@ -299,7 +302,8 @@ def repack(owner: int, least: float, memory: Memory, writing: Writing) -> int:
     needed = (live + CHUNK - 1) // CHUNK
     if needed >= chunks or live >= least * chunks * CHUNK:
         return 0
-    room = header[H_CHUNKS] - header[H_USED] + writing.counts[1] - writing.counts[0]
+    room = header[H_CHUNKS] - header[H_USED]
+    room += max(writing.counts[1] - writing.counts[0] - RESTING, 0)
     if room < needed:
         return -1
     first = _chain(needed, owner, memory, writing)

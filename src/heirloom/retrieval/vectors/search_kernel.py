@@ -97,9 +97,10 @@ class Scratch(NamedTuple):
     """Room to work in; what stands in it means nothing after a search.
 
     state: [10] int64. reals: [6] float64. query: [1, dim] float32. tables: [dim * 32] uint8. dots:
-    [lists] float32. reach: [lists] float32. order: [lists] int32. buckets: [BUCKETS + 1] int64. sums: [32] uint16. pending:
-    [PENDING] int64. kept: int64, twice as many as are reranked, and RECENT more. keys: int64, as
-    many. seen: int32, a power of two above 2 k. slots, scores: [k], the answer.
+    [lists] float32. reach: [lists] float32. order: [lists] int32. buckets: [BUCKETS + 1] int64.
+    sums: [32] uint16. pending: [PENDING] int64. kept: int64, twice as many as are reranked, and
+    RECENT more. keys: int64, as many. seen: int32, a power of two above 2 k. slots, scores: [k],
+    the answer.
     """
 
     state: Array
@@ -376,7 +377,7 @@ def _spread(learned: Learned, scratch: Scratch) -> Any:
 
 @inner
 def _rank_lists(learned: Learned, scratch: Scratch) -> None:
-    """The lists by the score that their best may reach, falling, to within 1 / BUCKETS of the range.
+    """The lists by the score that their best may reach, falling, to 1 / BUCKETS of the range.
 
     A sort of all of them would cost more than it could save.
     """

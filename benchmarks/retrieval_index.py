@@ -196,7 +196,8 @@ def million_rows(size: int = 1_000_000) -> list[Row]:
             unit="share", better="higher", target=0.98, note=f"1 M, top 1,000: {told}"),
         Row(id="retrieval.filter_cpu_ms_max", value=round(ours[dearest]["cpu_ms"], 3), unit="ms",
             better="lower", target=2.5,
-            note=f"CPU time with the predicate's evaluation, columns of int32; the dearest is {dearest}: {told}"),
+            note=f"CPU time with the predicate's evaluation over int32 columns; the dearest is "
+            f"{dearest}: {told}"),
         _filtered_row(named, ours, peers),
     ]  # fmt: skip
 

@@ -237,7 +237,7 @@ def snapshot_name(model_id: str) -> str:
     """Under which name a model's index is kept among the snapshots.
 
     >>> snapshot_name("Title & photo, v2")
-    'index@title---photo--v2-9c0ea2a1'
+    'index@title---photo--v2-52aff3fe'
     """
     digest = blake2b(model_id.encode(), digest_size=4).hexdigest()
     return f"index@{re.sub(r'[^a-z0-9.]', '-', model_id.lower())[:60]}-{digest}"

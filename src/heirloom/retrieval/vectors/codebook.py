@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError, ShapeError
+from heirloom.retrieval.vectors.lanes import given
 from heirloom.retrieval.vectors.search_kernel import Learned
 from heirloom.retrieval.vectors.write_kernel import Coarse, assign
 
@@ -72,12 +73,17 @@ class Codebook:
     def coarse(self) -> Coarse:
         """For the writer's kernel."""
         halves = [(c * c).sum(axis=1) / np.float32(2) for c in (self.centroids, self.groups)]
-        return Coarse(self.centroids, halves[0], self.groups, halves[1], self.starts)
+        return Coarse(
+            given(self.centroids, np.float32), given(halves[0], np.float32),
+            given(self.groups, np.float32), given(halves[1], np.float32),
+            given(self.starts, np.int32),
+        )  # fmt: skip
 
     @property
     def learned(self) -> Learned:
         """For the readers' kernel."""
-        return Learned(self.centroids, self.levels, self.covariance, self.spreads)
+        own = (self.centroids, self.levels, self.covariance, self.spreads)
+        return Learned(*(given(array, np.float32) for array in own))
 
     @classmethod
     def untrained(cls, dim: int, model_id: str) -> "Codebook":
@@ -100,7 +106,7 @@ class Codebook:
         """Learn from the vectors that are to be indexed, or a fair sample of them.
 
         Args:
-            vectors: [n, dim] float32.
+            vectors: [slots, dim] float32.
             model_id: which model made them.
             lists: how many; the power of two nearest to the root of n if not said.
             seed: the same vectors and seed give the same codebook.
@@ -129,7 +135,7 @@ class Codebook:
         draft = cls(model_id, centroids[order], groups, starts, none, none, none)
         sample = _sampled(vectors, _RESIDUALS, rng)
         assigned = np.zeros(len(sample), np.int32)
-        assign(draft.coarse, sample, assigned)
+        assign(draft.coarse, given(sample, np.float32), assigned)
         residuals = sample - draft.centroids[assigned]
         levels = np.stack([_levels(np.sort(column)) for column in residuals.T])
         covariance = (residuals.T @ residuals / np.float32(len(residuals))).astype(np.float32)
@@ -176,7 +182,7 @@ def _sampled(vectors: Floats, size: int, rng: np.random.Generator) -> Floats:
     """At most so many rows, in their order, contiguous."""
     if size >= len(vectors):
         return np.ascontiguousarray(vectors, np.float32)
-    return vectors[np.sort(rng.choice(len(vectors), size, replace=False))].astype(np.float32)
+    return np.asarray(vectors[np.sort(rng.choice(len(vectors), size, replace=False))], np.float32)
 
 
 def _nearest(vectors: Floats, centroids: Floats, rows: int = 4_096) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from heirloom.core.errors import InputError
 from heirloom.retrieval.vectors import write_kernel as kernel
 from heirloom.retrieval.vectors.answer import checked_columns, checked_model, checked_rows
 from heirloom.retrieval.vectors.codebook import Codebook, checked_dim
-from heirloom.retrieval.vectors.lanes import CHUNK, FORM
+from heirloom.retrieval.vectors.lanes import CHUNK, FORM, given
 from heirloom.retrieval.vectors.memory import (
     H_CHUNKS,
     H_LIVE,
@@ -56,7 +56,7 @@ class VectorIndex:
             codebook.dim, codebook.lists, len(self.columns.codes), len(self.columns.numbers)
         )
         self._storage = storage or InProcess()
-        self._coarse, self._bounds = codebook.coarse, codebook.bounds
+        self._coarse, self._bounds = codebook.coarse, given(codebook.bounds, np.float32)
         self._memory = self._storage.fitted(self.layout, None, 1, 1)
         self._writing = self._recovered()
         self._next_list = 0
@@ -88,7 +88,7 @@ class VectorIndex:
         codes, numbers = checked_columns(_UPSERT, columns or {}, self.columns, len(slots))
         if not len(slots):
             return
-        rows = np.ascontiguousarray(vectors, np.float32)
+        rows = given(vectors, np.float32)
         lists = np.zeros(len(slots), np.int32)
         kernel.assign(self._coarse, rows, lists)
         order = _last_of_each(slots)
@@ -98,7 +98,7 @@ class VectorIndex:
             slots, rows, lists = slots[order], rows[order], lists[order]
             codes, numbers = codes[order], numbers[order]
         self._reach(int(slots.max()) + 1)
-        self._write(slots.astype(np.int32, copy=False), rows, lists, codes, numbers)
+        self._write(slots, rows, lists, codes, numbers)
 
     def _write(
         self,
@@ -111,20 +111,22 @@ class VectorIndex:
         done = 0
         while done < len(slots):
             done += kernel.upsert(
-                slots[done:], rows[done:], lists[done:], codes[done:], numbers[done:],
-                self._coarse, self._bounds, self._memory, self._writing,
+                given(slots[done:], np.int32), given(rows[done:], np.float32),
+                given(lists[done:], np.int32), given(codes[done:], np.int32),
+                given(numbers[done:], np.int64), self._coarse, self._bounds, self._memory,
+                self._writing,
             )  # fmt: skip
             if done < len(slots):
                 self._grow((len(slots) - done) // CHUNK + 1)
 
     def remove(self, slots: NDArray[np.int32]) -> None:
         """As FilteredIndex.remove."""
-        kernel.remove(np.asarray(slots, np.int32), self._memory, self._writing)
+        kernel.remove(given(slots, np.int32), self._memory, self._writing)
 
     def vectors(self, slots: NDArray[np.int32]) -> NDArray[np.float32]:
         """[slots, dim] float32; zeros for slots that are not there."""
         out = np.zeros((len(slots), self.dim), np.float32)
-        kernel.read_rows(slots, self._memory, out)
+        kernel.read_rows(given(slots, np.int32), self._memory, out)
         return out
 
     def repack(self, lists: int | None = None, least: float = 0.75) -> int:

@@ -58,6 +58,19 @@ def outlined(function: _Function) -> _Function:
     return cast(_Function, njit(**_OPTIONS, **_CALLED)(function))
 
 
+def given(array: Any, dtype: Any) -> Array:
+    """An array as a kernel is given it: contiguous and read-only, so that there is one form of it.
+
+    A kernel is compiled anew for each form, which takes seconds.
+
+    >>> given([1, 2], np.int32).flags.writeable
+    False
+    """
+    same = np.ascontiguousarray(array, dtype).view()
+    same.flags.writeable = False
+    return same
+
+
 def _at(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
     return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
 

@@ -11,7 +11,7 @@ from heirloom.retrieval.index import Found
 from heirloom.retrieval.vectors import search_kernel as kernel
 from heirloom.retrieval.vectors.answer import Answer, OutOfTime, checked_model, checked_query
 from heirloom.retrieval.vectors.codebook import Codebook
-from heirloom.retrieval.vectors.lanes import FORM
+from heirloom.retrieval.vectors.lanes import FORM, given
 from heirloom.retrieval.vectors.memory import H_LIVE, RECENT, Memory
 from heirloom.retrieval.vectors.where import EVERYTHING, Columns, Where, clauses
 
@@ -140,10 +140,7 @@ class Searcher:
         """The arrays as read-only ones, whoever maps them: one form to compile for."""
         seen = self._seen
         if seen is None or seen[0] is not memory:
-            views = [array.view() for array in memory]
-            for view in views:
-                view.flags.writeable = False
-            self._seen = seen = memory, Memory(*views)
+            self._seen = seen = memory, Memory(*(given(array, array.dtype) for array in memory))
         return seen[1]
 
     def _searched(

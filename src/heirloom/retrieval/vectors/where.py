@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
+from heirloom.retrieval.vectors.lanes import given
 from heirloom.retrieval.vectors.search_kernel import BYTES, MASK, RANGE, VALUES, Clauses
 
 CODES = ("category", "brand", "size", "colour", "condition", "country", "seller")
@@ -68,7 +69,7 @@ class Where:
     def passing(
         self, slots: NDArray[np.int32], columns: Mapping[str, NDArray[Any]]
     ) -> NDArray[np.bool_]:
-        """[n] bool: which rows of columns [n] pass. The definition; indices have it compiled.
+        """[slots] bool: which of columns [slots] pass. The definition; indices have it compiled.
 
         >>> Where(between={"price_minor": (None, 5)}, without={"seller": [7]}).passing(
         ...     np.arange(3, dtype=np.int32),
@@ -91,7 +92,8 @@ class Where:
 
 EVERYTHING = Where()
 NO_CLAUSES = Clauses(
-    np.zeros((0, 8), np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.uint8)
+    given(np.zeros((0, 8)), np.int64),
+    *(given([], dtype) for dtype in (np.int64, np.uint8, np.uint8)),
 )
 
 
@@ -134,10 +136,10 @@ def clauses(where: Where, columns: Columns) -> Clauses:
         table.append([MASK, 0, 0, 0, 0, 0, 0, 0])
         mask = np.ascontiguousarray(where.allowed, np.bool_).view(np.uint8)
     return Clauses(
-        np.array(table, np.int64),
-        np.concatenate([*values, np.zeros(0, np.int64)]),
-        np.concatenate([*spreads, np.zeros(0, np.uint8)]),
-        mask,
+        given(table, np.int64),
+        given(np.concatenate([*values, np.zeros(0, np.int64)]), np.int64),
+        given(np.concatenate([*spreads, np.zeros(0, np.uint8)]), np.uint8),
+        given(mask, np.uint8),
     )
 
 
@@ -152,7 +154,7 @@ def _whole_number(name: str, end: int) -> int:
 
 
 def _whole(name: str, codes: Codes) -> NDArray[np.int64]:
-    """[values] int64, ascending, each once."""
+    """The codes as int64, ascending, each once."""
     array = np.asarray(codes)
     if array.ndim != 1 or (len(array) and array.dtype.kind not in "iu"):
         raise InputError(

@@ -73,7 +73,7 @@ class Writing(NamedTuple):
 
 @compiled
 def assign(coarse: Coarse, vectors: Array, lists: Array) -> None:
-    """Write for each vector [n, dim] the list of the nearest centroid found, into lists [n] int32.
+    """Write for each of vectors [slots, dim] the list of the nearest centroid found, into lists [slots] int32.
 
     Nearest by Euclidean distance: the highest product less half the centroid's squared length.
     The PROBED best groups are looked into.
@@ -190,11 +190,11 @@ def upsert(
     """Write vectors; gives how many: fewer than came where there is no more room for chunks.
 
     Args:
-        slots: [n] int32.
-        vectors: [n, dim] float32.
-        lists: [n] int32.
-        narrow: [n, columns] int32.
-        wide: [n, columns] int64.
+        slots: [slots] int32.
+        vectors: [slots, dim] float32.
+        lists: [slots] int32.
+        narrow: [slots, columns] int32.
+        wide: [slots, columns] int64.
         coarse: the centroids.
         bounds: [dim, 15] float32, ascending.
         memory: written to.
@@ -230,7 +230,7 @@ def upsert(
 
 @compiled
 def remove(slots: Array, memory: Memory, writing: Writing) -> int:
-    """Forget slots [n] int32; gives how many were known."""
+    """Forget slots [slots] int32; gives how many were known."""
     known = 0
     for i in range(len(slots)):
         slot = np.int64(slots[i])
@@ -370,7 +370,7 @@ def recover(memory: Memory, writing: Writing) -> None:
 
 @compiled
 def read_rows(slots: Array, memory: Memory, out: Array) -> None:
-    """Copy the vectors of slots [n] into out [n, dim]; zeros for those not there."""
+    """Copy the vectors of slots into out [slots, dim]; zeros for those not there."""
     dim = out.shape[1]
     for i in range(len(slots)):
         slot = np.int64(slots[i])

@@ -73,7 +73,7 @@ class Writing(NamedTuple):
 
 @compiled
 def assign(coarse: Coarse, vectors: Array, lists: Array) -> None:
-    """Write for each of vectors [slots, dim] the list of the nearest centroid found, into lists [slots] int32.
+    """Write the list of the nearest centroid found for each of vectors [slots, dim] into lists.
 
     Nearest by Euclidean distance: the highest product less half the centroid's squared length.
     The PROBED best groups are looked into.

@@ -136,6 +136,49 @@ def test_more_time_finds_more(
     np.testing.assert_array_equal(answer.slots, whole.slots)
 
 
+@pytest.mark.parametrize("settings", [BY_CODES, Settings(exact_rows=1e9)])
+@pytest.mark.parametrize("steps", [0, 1, 3, 6])
+@pytest.mark.parametrize("grows", [False, True])
+def test_what_is_written_during_a_search_is_seen(
+    world: Vectors, codebook: Codebook, settings: Settings, steps: int, grows: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Between two steps of a search things go, come, and move to where it has looked already."""
+    monkeypatch.setattr("heirloom.retrieval.vectors.searcher.STEP_BLOCKS", 8)
+    index, twin = filled(world, codebook, settings=settings), ExactVectors(64, "m", COLUMNS)
+    slots = np.arange(SIZE, dtype=np.int32)
+    twin.upsert(slots, world.rows, world.columns())
+    query = world.queries[2]
+    top = twin.find(query, k=K).slots
+    others = np.setdiff1d(slots, top)[::3].astype(np.int32)
+    if not grows:  # there is room among the places of each list
+        index.remove(others)
+        twin.remove(others)
+    gone, moved = top[:10], top[10:40]
+    new = np.arange(SIZE - 5, SIZE, dtype=np.int32) if not grows else slots[-1:] + 1
+    ticks = iter(range(1_000))
+
+    def meanwhile() -> bool:
+        if next(ticks) == steps:
+            for one in (index, twin):
+                one.remove(gone)
+                one.upsert(moved, world.rows[moved], world.columns(moved))
+                one.upsert(new, np.tile(query, (len(new), 1)))
+            index.repack(least=1.0)
+        return False
+
+    answer = index.find(query, k=K, out_of_time=meanwhile)
+    if next(ticks) <= steps + 1:
+        pytest.skip("the search was done before")
+    expected = twin.find(query, k=K).slots
+    assert len(answer.slots) == len(set(answer.slots.tolist())) == K
+    assert not set(gone.tolist()) & set(answer.slots.tolist())
+    assert set(moved.tolist()) | set(new.tolist()) <= set(answer.slots.tolist())
+    if answer.exact:
+        np.testing.assert_array_equal(answer.slots, expected)
+    assert len(np.intersect1d(answer.slots, expected)) >= 0.9 * K
+
+
 def test_what_is_narrow_is_exact(world: Vectors, codebook: Codebook, twin: ExactVectors) -> None:
     index = filled(world, codebook)
     query = world.queries[1]

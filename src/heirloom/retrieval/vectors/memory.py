@@ -24,7 +24,7 @@ RECENT: Final = 4_096
 class Memory(NamedTuple):
     """The shared arrays.
 
-    header: [8] int64 as the H_ names say: places written so far, lists re-packed so far, chunks
+    header: [8] int64 as the H_ names say: places written so far, chunks given back so far, chunks
     used, live places, chunks and slots there is room for, whether readers are to move on. codes:
     uint8, [blocks, dim / 2, 32] flat. rows: [places, dim] float32. marks: [places] int64,
     generation << 32 | slot; an odd generation is being written. live: [blocks] int32, a bit a

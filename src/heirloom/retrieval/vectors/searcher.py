@@ -12,13 +12,15 @@ from heirloom.retrieval.vectors import search_kernel as kernel
 from heirloom.retrieval.vectors.answer import Answer, OutOfTime, checked_model, checked_query
 from heirloom.retrieval.vectors.codebook import Codebook
 from heirloom.retrieval.vectors.lanes import FORM, given
-from heirloom.retrieval.vectors.memory import H_LIVE, RECENT, Memory
+from heirloom.retrieval.vectors.memory import H_LIVE, H_REPACKED, H_WRITTEN, RECENT, Memory
 from heirloom.retrieval.vectors.where import EVERYTHING, Columns, Where, clauses
+from heirloom.retrieval.vectors.write_kernel import RESTING
 
 STEP_BLOCKS = 1_024
 """Between two looks at the clock: some 50 microseconds."""
 _ALL = 1 << 60
 _ATTEMPTS = 100
+_REPEATS = 3
 _KEPT_ROOM = 1 << 14
 """Room to work in is kept for the next search up to such a k."""
 
@@ -117,8 +119,9 @@ class Searcher:
         k: int,
         out_of_time: OutOfTime | None,
     ) -> Answer:
-        for _ in range(_ATTEMPTS):
-            memory = self._shown(self._memory())
+        for attempt in range(_ATTEMPTS):
+            own = self._memory()
+            memory = self._shown(own)
             wanted = min(k, int(memory.header[H_LIVE]))
             if wanted <= 0:
                 return Answer(np.zeros(0, np.int32), np.zeros(0, np.float32))
@@ -127,7 +130,12 @@ class Searcher:
             scratch = rooms.pop() if rooms else self._scratch(size)
             scratch.query[0] = vector
             complete = self._searched(asked, wanted, memory, scratch, out_of_time)
-            if complete is not None:
+            # A memory that grew by copying is not the index any more: search the new one.
+            if (
+                complete is not None
+                and self._memory() is own
+                and not self._overtaken(memory, scratch, attempt)
+            ):
                 found = int(scratch.state[kernel.S_FOUND])
                 exact = complete and scratch.state[kernel.S_MODE] == kernel.EXACT
                 slots, scores = scratch.slots[:found].copy(), scratch.scores[:found].copy()
@@ -135,6 +143,12 @@ class Searcher:
                     rooms.append(scratch)
                 return Answer(slots, scores, complete, bool(exact))
         raise StoreError("find: the index grew faster than it could be read; ask again")
+
+    def _overtaken(self, memory: Memory, scratch: kernel.Scratch, attempt: int) -> bool:
+        """Whether so much was written meanwhile that something may have been missed."""
+        written = memory.header[H_WRITTEN] - scratch.state[kernel.S_WRITTEN]
+        given_back = memory.header[H_REPACKED] - scratch.state[kernel.S_REPACKED]
+        return attempt < _REPEATS and bool(written > RECENT or given_back > RESTING)
 
     def _shown(self, memory: Memory) -> Memory:
         """The arrays as read-only ones, whoever maps them: one form to compile for."""

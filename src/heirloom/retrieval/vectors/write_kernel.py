@@ -319,7 +319,7 @@ def repack(owner: int, least: float, memory: Memory, writing: Writing) -> int:
         chunk = np.int64(memory.following[chunk]) - 1
     store(memory.heads, owner, np.int32(first))
     store(memory.versions, owner, np.int32(memory.versions[owner] + 1))
-    store(header, 1, np.int64(header[H_REPACKED] + 1))  # H_REPACKED
+    store(header, 1, np.int64(header[H_REPACKED] + chunks))  # H_REPACKED
     _moved(first - 1, memory)
     writing.free[owner] = 0
     if done > 0:

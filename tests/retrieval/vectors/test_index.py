@@ -138,10 +138,10 @@ def test_more_time_finds_more(
 
 @pytest.mark.parametrize("settings", [BY_CODES, Settings(exact_rows=1e9)])
 @pytest.mark.parametrize("steps", [0, 1, 3, 6])
-@pytest.mark.parametrize("grows", [False, True])
+@pytest.mark.parametrize(("grows", "repacked"), [(False, 0), (False, 4), (False, 64), (True, 0)])
 def test_what_is_written_during_a_search_is_seen(
     world: Vectors, codebook: Codebook, settings: Settings, steps: int, grows: bool,
-    monkeypatch: pytest.MonkeyPatch,
+    repacked: int,     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Between two steps of a search things go, come, and move to where it has looked already."""
     monkeypatch.setattr("heirloom.retrieval.vectors.searcher.STEP_BLOCKS", 8)
@@ -164,7 +164,7 @@ def test_what_is_written_during_a_search_is_seen(
                 one.remove(gone)
                 one.upsert(moved, world.rows[moved], world.columns(moved))
                 one.upsert(new, np.tile(query, (len(new), 1)))
-            index.repack(least=1.0)
+            index.repack(lists=repacked, least=1.0)
         return False
 
     answer = index.find(query, k=K, out_of_time=meanwhile)

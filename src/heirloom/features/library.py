@@ -49,6 +49,7 @@ def marketplace_view() -> FeatureView:
     return FeatureView(
         "marketplace",
         (*_listing(), *_supply(), *_person(), *_taste(), *_asked(), *_price(), *_context()),
+        owner="ranking",
     )
 
 
@@ -303,7 +304,8 @@ def rental_view(
             "rental_view", [f"{len(declared)} declared attributes; at most {MAX_DECLARED}"]
         )
     taken = tuple(str(kind) for kind in kinds)
-    return FeatureView("rental", (*_demand(taken), *_fit(declared, taken), *_wardrobe(taken)))
+    features = (*_demand(taken), *_fit(declared, taken), *_wardrobe(taken))
+    return FeatureView("rental", features, owner="ranking")
 
 
 def _demand(kinds: tuple[str, ...]) -> tuple[Definition, ...]:

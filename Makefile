@@ -43,10 +43,11 @@ export UV_SYSTEM_CERTS ?= 1
 endif
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test lint format types contract check lock docs bench-spine bench-features feast clean
+.PHONY: help setup demo test lint format types contract check lock docs clean
+.PHONY: bench-spine bench-features bench-retrieval bench-models feast peers rectools
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY) ## install the locked versions into .venv (the other commands do it themselves)
 
@@ -93,6 +94,24 @@ bench-features: $(READY) ## measure the feature store's rows of docs/benchmarks.
 	$(PY) -m benchmarks.features $(ARGS)
 	$(PY) -m benchmarks.table
 
+peers: var/peers/.ready ## install faiss, hnswlib and usearch into var/peers, for bench-retrieval
+
+bench-retrieval: export OMP_NUM_THREADS = 1
+bench-retrieval: export NUMBA_NUM_THREADS = 1
+bench-retrieval: export POLARS_MAX_THREADS = 1
+bench-retrieval: $(READY) ## measure the vector index's rows beside its peers (ARGS="--part flat": one part)
+	$(PY) -m benchmarks.retrieval $(ARGS)
+	$(PY) -m benchmarks.table
+
+rectools: var/rectools/.ready ## install RecTools, a peer, into var/rectools, for bench-models
+
+bench-models: export OMP_NUM_THREADS = 1
+bench-models: export NUMBA_NUM_THREADS = 1
+bench-models: export POLARS_MAX_THREADS = 1
+bench-models: $(TORCH) ## measure the models' rows on public data (DATA=folder of the public sets; ARGS="--part gowalla": one part)
+	$(PY) -m benchmarks.models --data "$(DATA)" $(ARGS)
+	$(PY) -m benchmarks.table
+
 lock: $(UV) ## resolve requirements.lock anew from pyproject.toml
 	$(UV) pip compile --universal --python-version 3.11 --group dev --all-extras pyproject.toml \
 	    -o requirements.lock --no-header --no-annotate --no-emit-find-links $(ARGS)
@@ -122,7 +141,19 @@ $(TORCH): $(READY)
 	@$(UV) pip install --quiet --python $(PY) --no-deps "torch==2.13.0" $(if $(TORCH_WHEEL),,--torch-backend cpu)
 	@touch $@
 
-# Feast wants older libraries than ours: an environment of its own.
+# Peers want other libraries than ours: environments of their own.
+var/peers/.ready: benchmarks/peers/requirements.txt $(UV)
+	@echo "heirloom: installing peers of the vector index into var/peers"
+	@$(UV) venv --quiet --clear --python $(PY) var/peers
+	@$(UV) pip install --quiet --python var/peers/bin/python -r benchmarks/peers/requirements.txt
+	@touch $@
+
+var/rectools/.ready: benchmarks/peers/rectools_requirements.txt $(UV)
+	@echo "heirloom: installing RecTools into var/rectools"
+	@$(UV) venv --quiet --clear --python $(PY) var/rectools
+	@$(UV) pip install --quiet --python var/rectools/bin/python $(if $(TORCH_WHEEL),,--torch-backend cpu) -r benchmarks/peers/rectools_requirements.txt
+	@touch $@
+
 var/feast/.ready: benchmarks/feast/requirements.txt $(UV)
 	@echo "heirloom: installing Feast into var/feast"
 	@$(UV) venv --quiet --clear --python $(PY) var/feast

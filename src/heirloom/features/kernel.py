@@ -57,8 +57,8 @@ T_CELL, T_LEVEL, T_WEIGHTS, T_WHAT = range(4)
 # Places in Memory.meta.
 (
     M_EVENT, M_MENTION, M_KEYS, M_USED, M_LISTINGS, M_LATE, M_SATURATED, M_NEWEST, M_CAPACITY,
-    M_EVICTED, M_SWEPT,
-) = range(11)  # fmt: skip
+    M_EVICTED, M_SWEPT, M_KEPT,
+) = range(12)  # fmt: skip
 META = 12
 # Columns of Memory.slots, and of its halves in Memory.slots32.
 S_PRICE, S_OPENED, S_ROWS = 4, 5, 6
@@ -93,7 +93,7 @@ _PACKED_EPOCH = (1 << PACKED_EPOCH_BITS) - 1
 _PACKED_FULL = sum(256 << PACKED_COUNT_BITS * bucket for bucket in range(5))
 """A count of 256 and more: there is room for all that one CHUNK may still add."""
 
-CHUNK = 32
+CHUNK = 16
 """Mentions folded in one go."""
 BLOCK = 512
 """Candidates read in one go."""
@@ -629,30 +629,24 @@ def _row(f: Any, slot: Any, t: Any, codes: Array, tables: Tables, memory: Memory
 
 
 @_compiled
-def largest_code(mentions: Mentions) -> Any:
-    """The largest vocabulary code in a part of the log; 2^31 if one is negative."""
+def survey(mentions: Mentions) -> Any:
+    """The bits that any vocabulary code of a part of the log has, and its largest slot (-1: none).
+
+    Two codes are looked at at once, as 64-bit words: this is paid for every batch.
+    """
     events, listings = mentions.events, mentions.listings
-    largest: Any = np.int64(0)
+    pairs, largest = np.int64(0), np.int64(-1)
     for e in range(len(mentions.starts) - 1):
         at = e * EVENT_BYTES
-        largest = max(largest, _load32(events, at + E_PERSON) & 0xFFFFFFFF)
-        largest = max(largest, _load32(events, at + E_SELLER) & 0xFFFFFFFF)
-        largest = max(largest, _load32(events, at + E_QUERY) & 0xFFFFFFFF)
-        for i in range(DECLARED):
-            largest = max(largest, _load32(events, at + E_DECLARED + 4 * i) & 0xFFFFFFFF)
+        pairs |= _load64(events, at + E_PERSON) | (_load32(events, at + E_QUERY) & 0xFFFFFFFF)
+        for i in range(0, 4 * DECLARED, 8):
+            pairs |= _load64(events, at + E_DECLARED + i)
     for m in range(len(listings) // LISTING_BYTES):
-        for c in range(1, LISTING_CODES):
-            largest = max(largest, _load32(listings, m * LISTING_BYTES + 4 * c) & 0xFFFFFFFF)
-    return largest
-
-
-@_compiled
-def largest_slot(mentions: Mentions) -> Any:
-    """The largest slot that a part of the log names; -1 for none."""
-    largest: Any = np.int64(-1)
-    for m in range(len(mentions.listings) // LISTING_BYTES):
-        largest = max(largest, _load32(mentions.listings, m * LISTING_BYTES + L_SLOT))
-    return largest
+        at = m * LISTING_BYTES
+        largest = max(largest, _load32(listings, at + L_SLOT))
+        for c in range(4, 4 * LISTING_CODES, 8):
+            pairs |= _load64(listings, at + c)
+    return (pairs | (pairs >> 32)) & 0xFFFFFFFF, largest
 
 
 @_inner

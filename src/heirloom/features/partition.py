@@ -32,7 +32,8 @@ from heirloom.features import kernel
 from heirloom.features.algebra import Static
 from heirloom.features.asof import NONE, last_rows
 from heirloom.features.kernel import EVENT_BYTES, Memory, Mentions, Scratch, Tables
-from heirloom.features.replay import KERNEL_STAMP, Rows, mentions_of
+from heirloom.features.replay import KERNEL_STAMP, Rows
+from heirloom.features.state import surveyed
 from heirloom.features.view import FeatureView
 
 Array = NDArray[Any]
@@ -311,7 +312,7 @@ def _written(asked: NDArray[Any], kind: int) -> NDArray[Any]:
 def _log_of(part: NDArray[Any]) -> Mentions:
     starts = np.concatenate([[0], np.cumsum(part["named"])]).astype(np.int64)
     events = np.ascontiguousarray(part["event"])
-    return mentions_of(Facts(events, part["listing"][part["named"]], starts))
+    return surveyed(Facts(events, part["listing"][part["named"]], starts))[0]
 
 
 def _pass(

@@ -23,7 +23,7 @@ from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
 from heirloom.features import kernel
 from heirloom.features.division import Share, divided
 from heirloom.features.kernel import EVENT_BYTES, Memory, Mentions, Scratch, Tables
-from heirloom.features.state import FeatureState, _bytes, _read_only
+from heirloom.features.state import FeatureState, surveyed
 from heirloom.features.view import FeatureView
 
 Array = NDArray[Any]
@@ -261,6 +261,7 @@ class _Answerer:
     def answer(
         self,
         mentions: Mentions,
+        slots: int,
         stop: int,
         ends: NDArray[np.int64],
         groups: _Groups,
@@ -273,7 +274,7 @@ class _Answerer:
         for j, name in enumerate(names):
             if name in groups.given:
                 given[j] = groups.given[name]
-        state._grow_slots(kernel.largest_slot(mentions) + 1)
+        state._grow_slots(slots)
         widest = int(np.diff(groups.begins).max(initial=0))
         width = len(self.share.columns)
         room = np.empty(widest * width, np.float32)
@@ -302,31 +303,13 @@ def _answer(
     groups: _Groups,
     values: NDArray[np.float32],
 ) -> None:
-    mentions = mentions_of(part)
+    mentions, slots = surveyed(part)
     ends = np.searchsorted(part.events["seq"][:stop], groups.offsets)
-    tasks = [pool.submit(each.answer, mentions, stop, ends, groups, values) for each in answerers]
+    tasks = [
+        pool.submit(each.answer, mentions, slots, stop, ends, groups, values) for each in answerers
+    ]
     for task in tasks:
         task.result()
-
-
-def mentions_of(facts: Facts) -> Mentions:
-    """A part of the log as the kernel reads it.
-
-    Raises:
-        InputError: if a code is beyond what a packed key holds.
-    """
-    mentions = Mentions(
-        _bytes(facts.events, EVENT_ROW),
-        _bytes(facts.listings, LISTING_ROW),
-        _read_only(facts.starts),
-    )
-    largest = kernel.largest_code(mentions)
-    if largest >= kernel.CODE_LIMIT:
-        raise InputError(
-            f"replay: a vocabulary code is {largest}; packed keys hold codes below "
-            f"{kernel.CODE_LIMIT}; split the system by market"
-        )
-    return mentions
 
 
 def _driver(stamp: int) -> Callable[..., bool]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,18 +161,8 @@ class FeatureState:
                 f"FeatureState.apply: entry {first} came again, {self.n} are applied; "
                 f"hand over the log from offset {self.n}"
             )
-        mentions = Mentions(
-            _bytes(facts.events, EVENT_ROW),
-            _bytes(facts.listings, LISTING_ROW),
-            _read_only(facts.starts),
-        )
-        largest = kernel.largest_code(mentions)
-        if largest >= kernel.CODE_LIMIT:
-            raise InputError(
-                f"FeatureState.apply: a vocabulary code is {largest}; packed keys hold codes below "
-                f"{kernel.CODE_LIMIT}; split the system by market"
-            )
-        self._grow_slots(kernel.largest_slot(mentions) + 1)
+        mentions, slots = surveyed(facts)
+        self._grow_slots(slots)
         plan, scratch = self._plan, self._scratch
         while kernel.fold(plan.tables, self._memory, mentions, scratch, plan.room) != kernel.DONE:
             self._make_room()
@@ -243,11 +233,14 @@ class FeatureState:
         """Evict what no value can show any more; grow what is still nearly full.
 
         It is called where the log, not the batch, fills the map or the arena, and evicts when a
-        day of the log has passed since it last did. A ninth is free afterwards, so that many
-        mentions share the cost, and few bytes wait for what may never come.
+        day of the log has passed since it last did, and a quarter was added to what stayed then.
+        A ninth is free afterwards, so that many mentions share the cost, and few bytes wait for
+        what may never come.
         """
         memory, meta = self._memory, self._memory.meta
-        if int(meta[kernel.M_NEWEST]) >= int(meta[kernel.M_SWEPT]) + kernel.SWEEP_EVERY_MS:
+        day_over = int(meta[kernel.M_NEWEST]) >= int(meta[kernel.M_SWEPT]) + kernel.SWEEP_EVERY_MS
+        held = int(meta[kernel.M_USED]) + 2 * int(meta[kernel.M_KEYS])
+        if day_over and 4 * held >= 5 * int(meta[kernel.M_KEPT]):
             self._sweep()
             return
         places, rows = memory.places, memory.rows
@@ -255,7 +248,7 @@ class FeatureState:
         if capacity > len(places):
             places = np.zeros((capacity, 2), np.int64)
             kernel.rehash(self._plan.tables, memory.places, places)
-        rows = _grown(rows, self._words_for(int(meta[kernel.M_USED])))
+        rows = _extended(rows, self._words_for(int(meta[kernel.M_USED])))
         meta[kernel.M_CAPACITY] = len(rows)
         self._memory = _memory(places, rows, memory.slots, meta)
 
@@ -269,6 +262,7 @@ class FeatureState:
         kernel.move(tables, memory, places, rows)
         meta[kernel.M_EVICTED] += gone
         meta[kernel.M_SWEPT] = meta[kernel.M_NEWEST]
+        meta[kernel.M_KEPT] = words + 2 * keys
         meta[kernel.M_CAPACITY] = len(rows)
         self._memory = _memory(places, rows, memory.slots, meta)
 
@@ -335,9 +329,29 @@ def _check(arrays: Mapping[str, NDArray[Any]], like: Memory, n: int) -> None:
         )
 
 
+def surveyed(facts: Facts) -> tuple[Mentions, int]:
+    """A part of the log as the kernel reads it, and how many slots it reaches.
+
+    Raises:
+        InputError: if a code is beyond what a packed key holds.
+    """
+    mentions = Mentions(
+        _bytes(facts.events, EVENT_ROW),
+        _bytes(facts.listings, LISTING_ROW),
+        _read_only(facts.starts),
+    )
+    bits, slot = kernel.survey(mentions)
+    if bits >= kernel.CODE_LIMIT:
+        raise InputError(
+            "FeatureState: a vocabulary code is negative or too large; packed keys hold codes "
+            f"below {kernel.CODE_LIMIT}; split the system by market"
+        )
+    return mentions, slot + 1
+
+
 def _bytes(rows: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.uint8]:
     """Rows of the log as flat bytes, as they lie; a copy only where they do not lie together."""
-    if rows.dtype != dtype:
+    if rows.dtype is not dtype and rows.dtype != dtype:  # comparing field by field takes a while
         raise ShapeError(f"FeatureState.apply: rows of {rows.dtype}; wanted {dtype}")
     return _read_only(np.ascontiguousarray(rows).view(np.uint8).reshape(-1))
 
@@ -347,6 +361,18 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     array = array[:]
     array.flags.writeable = False
     return array
+
+
+def _extended(rows: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """The arena with room for `size` words, zeros behind. It moves only when it has doubled.
+
+    What lies beyond is address space without memory: the system gives a page when it is written.
+    """
+    whole: NDArray[np.int64] = rows if rows.base is None else cast(NDArray[np.int64], rows.base)
+    if size > len(whole):
+        whole = np.zeros(2 * size, np.int64)
+        whole[: len(rows)] = rows
+    return whole[:size]
 
 
 def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:

@@ -68,7 +68,7 @@ def gap_buckets(t: NDArray[np.int64]) -> NDArray[np.int64]:
     A time that runs backwards counts as no time at all.
 
     >>> gap_buckets(np.array([0, 500, 2_500, 602_500])).tolist()
-    [0, 1, 3, 11]
+    [0, 1, 2, 10]
     >>> gap_buckets(np.zeros(0, np.int64)).tolist()
     []
     """

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from heirloom.encoders.tokens import NUMBERS, PARTS
+from heirloom.encoders.training.listing import ListingTower
 from heirloom.encoders.training.person import PersonModel
 from heirloom.encoders.training.transformer import Layer
 
@@ -164,3 +166,31 @@ def _attention(graph: Graph, layer: Layer, asking: str, stream: str, seen: str) 
     mixed = graph.op("Transpose", mixed, perm=[0, 2, 1, 3])
     joined = graph.op("Reshape", mixed, graph.weight([0, 0, dim]))
     return graph.linear(joined, layer.attention_out)
+
+
+def listing_graph(tower: ListingTower) -> bytes:
+    """A listing tower as ONNX.
+
+    Inputs: tokens [listings, tokens] int64; weights [listings, PARTS, tokens] float32, rows of a
+    part's tokens summing to 1; numbers [listings, NUMBERS] float32.
+    Output: vectors [listings, dim] float32 of unit length.
+    """
+    graph, parts = Graph(), len(PARTS)
+    found = graph.op("Gather", graph.weight(tower.table), "tokens")
+    means = graph.op("MatMul", "weights", found)
+    weighed = graph.op("Mul", means, graph.weight(tower.weights.unsqueeze(-1)))
+    priced = graph.linear("numbers", tower.numbers)
+    flat = graph.op("Reshape", weighed, graph.weight([0, parts * tower.dim]))
+    wide = graph.linear(graph.op("Concat", flat, priced, axis=1), tower.wide)
+    half = graph.op("Mul", wide, graph.weight(0.5))
+    bent = graph.op("Erf", graph.op("Mul", wide, graph.weight(0.5**0.5)))
+    gelu = graph.op("Mul", half, graph.op("Add", bent, graph.weight(1.0)))
+    deep = graph.linear(gelu, tower.narrow)
+    summed = graph.op("ReduceSum", weighed, graph.weight([1]), keepdims=0)
+    whole = graph.op("Add", graph.op("Add", summed, priced), deep)
+    inputs: list[tuple[str, int, list[str | int]]] = [
+        ("tokens", TensorProto.INT64, ["listings", "tokens"]),
+        ("weights", TensorProto.FLOAT, ["listings", parts, "tokens"]),
+        ("numbers", TensorProto.FLOAT, ["listings", len(NUMBERS)]),
+    ]
+    return graph.bytes("listing", inputs, graph.unit(whole), ["listings", tower.dim])

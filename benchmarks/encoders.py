@@ -43,11 +43,11 @@ JUDGED = 6_000
 """People, drawn once, whose validation items choose the epoch."""
 SEEDS = (0, 1, 2)
 WITH_IDS = Recipe(
-    rows=128, epochs=40, patience=3, learning_rate=1.5e-3, average=0.998,
+    rows=128, epochs=40, patience=3, learning_rate=2e-3, average=0.995, reverse=0.33,
     sampling=Sampling(uniform=1024, ahead=3, fade=0.7),
 )  # fmt: skip
 CONTENT = Recipe(
-    rows=128, epochs=40, patience=3, learning_rate=4e-3, average=0.998,
+    rows=128, epochs=40, patience=3, learning_rate=4e-3, average=0.995, reverse=0.33,
     sampling=Sampling(uniform=512, ahead=3, fade=0.7),
 )  # fmt: skip
 

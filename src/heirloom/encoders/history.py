@@ -61,6 +61,25 @@ class Histories:
         codes = np.zeros(len(items), np.int8)
         return cls(starts, items, codes, codes, np.zeros(len(items), np.int64))
 
+    def taken(self, events: NDArray[np.int64], sizes: NDArray[np.int64]) -> "Histories":
+        """Histories [sizes] made of these events, one person's after the other's.
+
+        >>> one = Histories.of_items([np.array([5, 6, 7])])
+        >>> one.taken(np.array([0, 2]), np.array([1, 1])).items
+        array([5, 7])
+        """
+        return Histories(
+            np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            self.items[events],
+            self.kinds[events],
+            self.surfaces[events],
+            self.t[events],
+        )
+
+    def owners(self) -> NDArray[np.int64]:
+        """[events] int64, whose each event is."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
 
 def gap_buckets(t: NDArray[np.int64]) -> NDArray[np.int64]:
     """[events] int64, log2 of the seconds since the event before, 1 … GAPS - 1; 0 for the first.

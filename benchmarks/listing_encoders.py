@@ -4,8 +4,8 @@
 
 FOLDER is a system's, filled by `heirloom simulate`. The latest fifth of the actions are to be
 foretold: each from what the person had done before, among all listings live at that moment.
-Listings written in that fifth are cold: no encoder has learned from them, and no one from any action
-in it. Said for `Hashed` with the taste of `retrieval.content` (vectors of the three heaviest
+Listings written in that fifth are cold: no encoder has learned from them, nor from any action in
+it. Said for `Hashed` with the taste of `retrieval.content` (vectors of the three heaviest
 categories), for the trained listing encoder with the same taste, and for both encoders.
 """
 

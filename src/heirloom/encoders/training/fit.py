@@ -169,6 +169,7 @@ def optimiser(module: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
         ],
         lr=recipe.learning_rate,
         betas=(0.9, 0.98),
+        fused=True,
     )
 
 

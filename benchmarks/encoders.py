@@ -15,6 +15,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -260,8 +261,13 @@ def throughput_rows(data: Path, epochs: int = 2) -> list[Row]:
 def rectools(data: Path, epochs: int) -> dict[str, Any]:
     """What `benchmarks/peers/rectools_sasrec.py` says of the same file."""
     script = record.ROOT / "benchmarks" / "peers" / "rectools_sasrec.py"
-    command = [str(RECTOOLS), str(script), str(data / "amazon_beauty"), "--epochs", str(epochs)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = pl.read_parquet(data / "amazon_beauty" / "sequences.parquet")
+    with tempfile.TemporaryDirectory() as name:
+        # RecTools' environment reads no Parquet.
+        file = Path(name) / "sequences.npz"
+        np.savez(file, **{column: rows[column].to_numpy() for column in rows.columns})
+        command = [str(RECTOOLS), str(script), str(file), "--epochs", str(epochs)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 

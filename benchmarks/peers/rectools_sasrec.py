@@ -1,8 +1,8 @@
 """SASRec of RecTools on leave-one-out sequences: sequences learned from in a CPU-second, and NDCG.
 
-python benchmarks/peers/rectools_sasrec.py FOLDER [--epochs 2] [--negatives 256]
+python benchmarks/peers/rectools_sasrec.py FILE [--epochs 2] [--negatives 256]
 
-FOLDER holds sequences.parquet (user_id, item_id, position). Run in RecTools' own environment
+FILE is an .npz of user_id, item_id and position, [events] each. Run in RecTools' own environment
 (rectools_requirements.txt). Settings are those of the eSASRec paper for Amazon Beauty: 64
 dimensions, one block, one head, dropout 0.2, the last 50 events, sampled softmax. One JSON line on
 stdout; what RecTools prints goes to stderr.
@@ -51,11 +51,12 @@ def quality(model: SASRecModel, rows: pd.DataFrame, target: int) -> tuple[float,
     return len(hits) / users, float((1 / np.log2(hits + 1)).sum()) / users
 
 
-def main(folder: Path, epochs: int, negatives: int, seed: int) -> dict[str, float | int | str]:
+def main(file: Path, epochs: int, negatives: int, seed: int) -> dict[str, float | int | str]:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     seed_everything(seed)
-    rows = pd.read_parquet(folder / "sequences.parquet").sort_values(["user_id", "position"])
+    with np.load(file, allow_pickle=False) as columns:
+        rows = pd.DataFrame(dict(columns.items())).sort_values(["user_id", "position"])
     rows["from_last"] = rows.groupby("user_id").cumcount(ascending=False)
     train = dataset(rows, 2)
     model = SASRecModel(
@@ -79,11 +80,11 @@ def main(folder: Path, epochs: int, negatives: int, seed: int) -> dict[str, floa
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    options.add_argument("folder", type=Path)
+    options.add_argument("file", type=Path)
     options.add_argument("--epochs", type=int, default=2)
     options.add_argument("--negatives", type=int, default=256)
     options.add_argument("--seed", type=int, default=0)
     chosen = options.parse_args()
     with contextlib.redirect_stdout(sys.stderr):
-        found = main(chosen.folder, chosen.epochs, chosen.negatives, chosen.seed)
+        found = main(chosen.file, chosen.epochs, chosen.negatives, chosen.seed)
     print(json.dumps(found))

@@ -122,10 +122,8 @@ def restore(file: Path, state: State, signature: str) -> None:
             kept.update({name: t.to(device) for name, t in parts.get(part, {}).items()})
         for name, parameter in state.module.named_parameters():
             if name in parts.get("step", {}):
-                state.optimiser.state[parameter] = {
-                    "step": parts["step"][name],
-                    **{key: parts[key][name].to(device) for key in _MOMENTS[1:]},
-                }
+                moments = {key: parts[key][name].to(device) for key in _MOMENTS}
+                state.optimiser.state[parameter] = moments
         state.updates, state.epochs = progress["updates"], progress["epochs"]
     except (KeyError, RuntimeError, msgspec.MsgspecError) as error:
         raise BundleError(f"{file.name} is no checkpoint of this run: {error}") from error

@@ -80,9 +80,10 @@ class AttributeBag(nn.Module):
 
 
 def vectors_of(tower: Tower, *, at_once: int = 8_192) -> Tensor:
-    """[rows, dim] float32 of all items, without gradients."""
+    """[rows, dim] float32 of all items, without gradients, where the tower is."""
     with torch.no_grad():
-        rows = torch.arange(tower.rows)
+        device = next(module_of(tower).parameters()).device
+        rows = torch.arange(tower.rows, device=device)
         begins = range(0, tower.rows, at_once)
         return torch.cat([tower(rows[begin : begin + at_once]) for begin in begins])
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +162,12 @@ def test_vectors_that_do_not_fit_are_refused() -> None:
     vectors[4, 3] = np.nan
     with pytest.raises(InputError, match="event 4"):
         encoder.encode(histories, vectors)
+
+
+def test_serving_needs_neither_torch_nor_onnx() -> None:
+    code = (
+        "import sys, heirloom.encoders.person, heirloom.encoders.listing;"
+        "print({'torch', 'onnx'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

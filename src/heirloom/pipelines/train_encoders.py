@@ -42,6 +42,7 @@ ACTION_WEIGHTS = tuple(
     for kind in Kind
 )
 """Worth of an action as what is foretold, by code of its kind."""
+LEAST_COLD = 50
 FOREVER = np.iinfo(np.int64).max
 
 
@@ -257,9 +258,9 @@ def train_encoders(
         progress: told after each epoch.
 
     Returns:
-        The encoders as they serve, and what was told of each epoch. Validation is recall@10 of
-        the held-out actions on listings that came after those learned from; of all held-out
-        actions, where none was on such.
+        The encoders as they serve, and what was told of each epoch. Validation is NDCG without a
+        cut of the held-out actions on listings that came after those learned from; of all
+        held-out actions, where fewer than LEAST_COLD were on such.
 
     Raises:
         InputError: if too little was done before `until_t`.
@@ -277,14 +278,14 @@ def train_encoders(
     model = PersonModel(shape, dropout=recipe.dropout)
     held_out = captured.actions(split_t, until_t, recipe.judged)
     cold = captured.begin[held_out.targets] >= split_t
-    judged = held_out.only(cold) if cold.any() else held_out
+    judged = held_out.only(cold) if cold.sum() >= LEAST_COLD else held_out
 
     def validate() -> float:
         person = PersonEncoder(person_graph(model), _about(shape, "validated"))
         vectors = vectors_of(tower).numpy()
         people = person.encode(judged.histories, vectors[judged.histories.items])
         places = captured.places(judged, people, vectors)
-        return float((places <= 10).mean()) if len(places) else 0.0
+        return float((1 / np.log2(places + 1)).mean()) if len(places) else 0.0
 
     epochs = fit(
         model,

@@ -49,7 +49,7 @@ WITH_IDS = Recipe(
 )  # fmt: skip
 CONTENT = Recipe(
     rows=128, epochs=40, patience=3, learning_rate=4e-3, average=0.998,
-    sampling=Sampling(uniform=512, ahead=1, fade=0.3),
+    sampling=Sampling(uniform=512),
 )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ class Beauty:
         codes = np.unique(pairs["attribute_id"].to_numpy(), return_inverse=True)[1]
         return cls(people, starts, codes.astype(np.int64))
 
-    def with_pairs(self, least: int = 5) -> "Beauty":
+    def with_pairs(self, least: int = 3) -> "Beauty":
         """The pairs of attributes that at least so many items have, as attributes of their own.
 
         A brand's shampoo is more than a brand and a shampoo; no pair tells an item from all others.
@@ -177,7 +177,7 @@ def learn(
     torch.manual_seed(recipe.seed)
     dim = 128 if ids else 64
     tower = AttributeBag(beauty.starts, beauty.attributes, dim, ids=ids, scale=0.02 if ids else 0.2)
-    model = PersonModel(Shape(dim=dim), dropout=0.5 if ids else 0.2)
+    model = PersonModel(Shape(dim=dim), dropout=0.5 if ids else 0.3)
     judged = np.sort(np.random.default_rng(0).permutation(len(beauty.people))[:JUDGED])
     part = replace(beauty, people=[beauty.people[i] for i in judged])
     asked, target = part.without(2), part.target(1)

@@ -1,0 +1,196 @@
+"""Graph: fitted modules as ONNX, node by node.
+
+Written by hand and not traced: the served graph may then do less than the trained one (the last
+layer asks for the last event alone), and no exporter's version changes a model's bytes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from heirloom.encoders.tokens import NUMBERS, PARTS
+from heirloom.encoders.training.listing import ListingTower
+from heirloom.encoders.training.person import PersonModel
+from heirloom.encoders.training.transformer import Layer
+
+OPSET = 17
+IR_VERSION = 8
+"""Old enough for every onnxruntime of the last years."""
+
+
+class Graph:
+    """Nodes and weights as they are added; each call gives the name of what it computes."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._weights: dict[str, onnx.TensorProto] = {}
+
+    def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
+        """Add a node; the name of its first output, the others being NAME_1 and on."""
+        name = f"{kind.lower()}{len(self._nodes)}"
+        names = [name, *(f"{name}_{i}" for i in range(1, outputs))]
+        self._nodes.append(helper.make_node(kind, list(inputs), names, name=name, **attributes))
+        return name
+
+    def weight(self, value: Tensor | NDArray[Any] | Sequence[int] | float) -> str:
+        """Add a constant: weights float32, indices int64."""
+        if isinstance(value, Tensor):
+            value = value.detach().cpu().numpy()
+        array = np.asarray(value)
+        array = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+        name = f"weight{len(self._weights)}"
+        self._weights[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        return name
+
+    def linear(self, x: str, part: nn.Linear) -> str:
+        """The product with the weights, and the bias."""
+        product = self.op("MatMul", x, self.weight(part.weight.T))
+        return self.op("Add", product, self.weight(part.bias))
+
+    def norm(self, x: str, part: nn.LayerNorm) -> str:
+        """Layer norm over the last dimension."""
+        scale, shift = self.weight(part.weight), self.weight(part.bias)
+        return self.op("LayerNormalization", x, scale, shift, axis=-1, epsilon=part.eps)
+
+    def unit(self, x: str) -> str:
+        """Rows brought to unit length; zeros stay zeros."""
+        length = self.op("ReduceL2", x, axes=[-1], keepdims=1)
+        return self.op("Div", x, self.op("Max", length, self.weight(1e-12)))
+
+    def bytes(
+        self,
+        name: str,
+        inputs: Sequence[tuple[str, int, list[str | int]]],
+        output: str,
+        shape: Sequence[str | int],
+    ) -> bytes:
+        """The checked model; inputs as (name, TensorProto type, shape)."""
+        graph = helper.make_graph(
+            [*self._nodes, helper.make_node("Identity", [output], ["vectors"])],
+            name,
+            [helper.make_tensor_value_info(name, type_, of) for name, type_, of in inputs],
+            [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, shape)],
+            initializer=list(self._weights.values()),
+        )
+        opsets = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+        onnx.checker.check_model(model, full_check=True)
+        encoded: bytes = model.SerializeToString(deterministic=True)
+        return encoded
+
+
+def person_graph(model: PersonModel) -> bytes:
+    """A person encoder as ONNX.
+
+    Inputs: items [people, events, dim] float32; kinds, gaps, surfaces [people, events] int64, right
+    of a person's last event anything; last [people] int64, the index of that event.
+    Output: vectors [people, vectors, dim] float32.
+    """
+    shape, graph = model.shape, Graph()
+    events = graph.op("Slice", graph.op("Shape", "items"), *map(graph.weight, ([1], [2])))
+    zero, one = graph.weight([0]), graph.weight([1])
+    stream = graph.op("Mul", "items", graph.weight(float(shape.dim) ** 0.5))
+    places = graph.op("Slice", graph.weight(model.places), zero, events)
+    stream = graph.op("Add", stream, places)
+    for name in ("kinds", "gaps", "surfaces"):
+        added = graph.op("Gather", graph.weight(getattr(model, name)), name)
+        stream = graph.op("Add", stream, added)
+    scalars = [graph.op("Squeeze", of, zero) for of in (zero, events, one)]
+    steps = graph.op("Range", *scalars)
+    column = graph.op("Unsqueeze", steps, one)
+    causal = graph.op("LessOrEqual", steps, column)
+    *earlier, last_layer = model.layers
+    for layer in earlier:
+        stream = _layer(graph, layer, stream, stream, causal)
+    index = graph.op("Unsqueeze", "last", one)
+    asking = graph.op("Unsqueeze", graph.op("GatherND", stream, index, batch_dims=1), one)
+    reached = graph.op("LessOrEqual", steps, index)
+    seen = graph.op("Unsqueeze", reached, graph.weight([1, 2]))
+    out = _layer(graph, last_layer, asking, stream, seen)
+    out = graph.norm(out, model.norm)
+    if model.heads is not None:
+        spread = graph.linear(out, model.heads)
+        split = graph.op("Reshape", spread, graph.weight([0, shape.vectors, shape.dim]))
+        out = graph.op("Add", out, split)
+    if shape.unit:
+        out = graph.unit(out)
+    inputs: list[tuple[str, int, list[str | int]]] = [
+        ("items", TensorProto.FLOAT, ["people", "events", shape.dim])
+    ]
+    inputs += [(name, TensorProto.INT64, ["people", "events"]) for name in _CODES]
+    inputs.append(("last", TensorProto.INT64, ["people"]))
+    return graph.bytes("person", inputs, out, ["people", shape.vectors, shape.dim])
+
+
+_CODES = ("kinds", "gaps", "surfaces")
+
+
+def _layer(graph: Graph, layer: nn.Module, asking: str, stream: str, seen: str) -> str:
+    """One LiGR layer for the places that ask, over all the stream as far as it is seen."""
+    if not isinstance(layer, Layer):
+        raise TypeError(f"person_graph: a layer is {type(layer).__name__}; wanted Layer")
+    attended = _attention(graph, layer, asking, stream, seen)
+    gate = graph.op("Sigmoid", graph.linear(asking, layer.attention_gate))
+    asking = graph.op("Add", asking, graph.op("Mul", gate, attended))
+    fed = graph.linear(graph.norm(asking, layer.forward_norm), layer.forward_in)
+    left = graph.op("Split", fed, outputs=2, axis=-1)
+    swish = graph.op("Mul", left, graph.op("Sigmoid", left))
+    fed = graph.linear(graph.op("Mul", swish, f"{left}_1"), layer.forward_out)
+    gate = graph.op("Sigmoid", graph.linear(asking, layer.forward_gate))
+    return graph.op("Add", asking, graph.op("Mul", gate, fed))
+
+
+def _attention(graph: Graph, layer: Layer, asking: str, stream: str, seen: str) -> str:
+    weight, bias = layer.query_key_value.weight, layer.query_key_value.bias
+    dim = weight.shape[1]
+    width = dim // layer.heads
+    asking, stream = (graph.norm(x, layer.attention_norm) for x in (asking, stream))
+
+    def part(x: str, which: int, order: Sequence[int]) -> str:
+        rows = slice(which * dim, (which + 1) * dim)
+        made = graph.op("MatMul", x, graph.weight(weight[rows].T))
+        made = graph.op("Add", made, graph.weight(bias[rows]))
+        split = graph.op("Reshape", made, graph.weight([0, 0, layer.heads, width]))
+        return graph.op("Transpose", split, perm=list(order))
+
+    query, key = part(asking, 0, (0, 2, 1, 3)), part(stream, 1, (0, 2, 3, 1))
+    value = part(stream, 2, (0, 2, 1, 3))
+    logits = graph.op("Mul", graph.op("MatMul", query, key), graph.weight(width**-0.5))
+    logits = graph.op("Where", seen, logits, graph.weight(-1e9))
+    mixed = graph.op("MatMul", graph.op("Softmax", logits, axis=-1), value)
+    mixed = graph.op("Transpose", mixed, perm=[0, 2, 1, 3])
+    joined = graph.op("Reshape", mixed, graph.weight([0, 0, dim]))
+    return graph.linear(joined, layer.attention_out)
+
+
+def listing_graph(tower: ListingTower) -> bytes:
+    """A listing tower as ONNX.
+
+    Inputs: tokens [listings, tokens] int64; weights [listings, PARTS, tokens] float32, rows of a
+    part's tokens summing to 1; numbers [listings, NUMBERS] float32.
+    Output: vectors [listings, dim] float32 of unit length.
+    """
+    graph, parts = Graph(), len(PARTS)
+    found = graph.op("Gather", graph.weight(tower.table), "tokens")
+    means = graph.op("MatMul", "weights", found)
+    weighed = graph.op("Mul", means, graph.weight(tower.weights.unsqueeze(-1)))
+    priced = graph.linear("numbers", tower.numbers)
+    flat = graph.op("Reshape", weighed, graph.weight([0, parts * tower.dim]))
+    wide = graph.linear(graph.op("Concat", flat, priced, axis=1), tower.wide)
+    half = graph.op("Mul", wide, graph.weight(0.5))
+    bent = graph.op("Erf", graph.op("Mul", wide, graph.weight(0.5**0.5)))
+    gelu = graph.op("Mul", half, graph.op("Add", bent, graph.weight(1.0)))
+    deep = graph.linear(gelu, tower.narrow)
+    summed = graph.op("ReduceSum", weighed, graph.weight([1]), keepdims=0)
+    whole = graph.op("Add", graph.op("Add", summed, priced), deep)
+    inputs: list[tuple[str, int, list[str | int]]] = [
+        ("tokens", TensorProto.INT64, ["listings", "tokens"]),
+        ("weights", TensorProto.FLOAT, ["listings", parts, "tokens"]),
+        ("numbers", TensorProto.FLOAT, ["listings", len(NUMBERS)]),
+    ]
+    return graph.bytes("listing", inputs, graph.unit(whole), ["listings", tower.dim])

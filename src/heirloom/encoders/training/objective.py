@@ -1,0 +1,219 @@
+"""Objective: a batch of windows into one loss, with its negatives drawn.
+
+Negatives are the same for all rows of a batch, so each item's vector is computed once. Uniform ones
+are the ground; the batch's own targets, a queue of earlier ones and mined ones are added by
+`Sampling`. Where listings come and go, one that was not live when a row's next event happened does
+not count against it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from heirloom.core.errors import ConfigError, ShapeError
+from heirloom.encoders.history import Histories
+from heirloom.encoders.training.losses import (
+    accidental_hits,
+    best_logits,
+    corrected_logq_softmax,
+    mixture_log_q,
+    sampled_softmax,
+)
+from heirloom.encoders.training.negatives import Queue, hardest
+from heirloom.encoders.training.person import PersonModel
+from heirloom.encoders.training.towers import Tower
+from heirloom.encoders.training.windows import Batch
+
+_POOL = 8
+"""Mined negatives are the likeliest of so many times their number, drawn evenly."""
+_USUAL_TARGETS = 512
+"""Targets in a batch, about: how much of the negatives' mixture comes from the batch itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which items a positive is set against.
+
+    Attributes:
+        uniform: so many drawn evenly from all items.
+        in_batch: the other targets of the batch too, with the corrected logQ.
+        queue: so many targets of earlier batches too, as the vectors they had then, after the
+            first epoch; needs `in_batch`.
+        mined: so many too that the model takes for likely, after the second epoch.
+        ahead: besides the next event so many after it are positives, the k-th with weight
+            `fade`^k. Where order within a day is chance, the next but one is as good a witness.
+        fade: see `ahead`.
+        weights: worth of a positive by code of its kind; none given: all 1. At 0 it is no label.
+    """
+
+    uniform: int = 1024
+    in_batch: bool = False
+    queue: int = 0
+    mined: int = 0
+    ahead: int = 0
+    fade: float = 0.5
+    weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        counts = {name: getattr(self, name) for name in ("uniform", "queue", "mined", "ahead")}
+        problems = [f"{name} is {n}; wanted at least 0" for name, n in counts.items() if n < 0]
+        if self.uniform < 1:
+            problems.append(f"uniform is {self.uniform}; wanted at least 1, as the ground")
+        if self.queue and not self.in_batch:
+            problems.append("queue is set without in_batch; it holds the batches' targets")
+        if not 0 <= self.fade <= 1:
+            problems.append(f"fade is {self.fade}; wanted 0 … 1")
+        if problems:
+            raise ConfigError("sampling", problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """When each item could be found: from `begin` on, before `end`; [rows] int64, ms."""
+
+    begin: NDArray[np.int64]
+    end: NDArray[np.int64]
+
+
+class Objective:
+    """The loss of a batch under a model and a tower.
+
+    Args:
+        model, tower: as they are fitted.
+        histories: what the batches are cut from.
+        sampling: which negatives.
+        lifetimes: when items were live; None: always.
+
+    Raises:
+        ShapeError: if lifetimes are not one for each row of the tower.
+    """
+
+    def __init__(
+        self,
+        model: PersonModel,
+        tower: Tower,
+        histories: Histories,
+        sampling: Sampling,
+        lifetimes: Lifetimes | None = None,
+    ) -> None:
+        if lifetimes is not None and len(lifetimes.begin) != tower.rows:
+            raise ShapeError(f"lifetimes of {len(lifetimes.begin)} items; wanted {tower.rows}")
+        self._model, self._tower, self._sampling = model, tower, sampling
+        self._t = torch.from_numpy(histories.t)
+        self._kinds = torch.from_numpy(histories.kinds.astype(np.int64))
+        self._lifetimes: tuple[Tensor, Tensor] | None = None
+        if lifetimes is not None:
+            begin, end = torch.from_numpy(lifetimes.begin), torch.from_numpy(lifetimes.end)
+            self._lifetimes = begin, end
+        counts = np.bincount(histories.items, minlength=tower.rows)
+        share = torch.from_numpy(counts / max(len(histories.items), 1)).float()
+        drawn_again = sampling.queue + _USUAL_TARGETS if sampling.in_batch else 0
+        self._log_q = mixture_log_q(share.log(), drawn_again, sampling.uniform, tower.rows - 1)
+        self._queue = Queue(sampling.queue)
+
+    def begin(self) -> None:
+        """Forget earlier batches, before an epoch: it is then the same after an interruption."""
+        self._queue.clear()
+
+    def __call__(self, batch: Batch, rng: np.random.Generator, epoch: int) -> tuple[Tensor, int]:
+        """The mean loss of the batch's labels, and how many there are.
+
+        Args:
+            batch: on the CPU; it is moved to where the model is.
+            rng: draws the negatives.
+            epoch: from 1; queue and mining wait for their own.
+        """
+        device = self._model.places.device
+        events, targets = batch.events.to(device), batch.targets.to(device)
+        uniform = self._draw(rng, self._sampling.uniform).to(device)
+        every = torch.cat([events.items.flatten(), targets.flatten(), uniform])
+        rows, places = torch.unique(every, return_inverse=True)
+        vectors = functional.embedding(places, self._tower(rows))
+        read, after, drawn = torch.split(
+            vectors, [events.items.numel(), targets.numel(), len(uniform)]
+        )
+        people = self._model(read.reshape(*events.items.shape, -1), events)
+        there = targets > 0
+        people, label = people[there], batch.foretold.to(device)[there]
+        positives, positive_vectors = self._positives(targets, after, there)
+        negatives = [(uniform, drawn)]
+        if self._sampling.in_batch:
+            negatives.append((positives[0], positive_vectors[0]))
+            negatives += self._queue.items_and_vectors(device) if epoch > 1 else []
+            self._queue.put(positives[0], positive_vectors[0])
+        if self._sampling.mined and epoch > 2:
+            negatives.append(self._mined(people, rng))
+        loss = self._loss(
+            people, label, positives, positive_vectors,
+            torch.cat([items for items, _ in negatives]),
+            torch.cat([of for _, of in negatives]),
+        )  # fmt: skip
+        return loss, len(label)
+
+    def _draw(self, rng: np.random.Generator, items: int) -> Tensor:
+        return torch.from_numpy(rng.integers(1, self._tower.rows, items))
+
+    def _positives(self, targets: Tensor, vectors: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+        """[1 + ahead, labels] items, 0 where the window has ended, and [..., dim] their vectors."""
+        vectors = vectors.reshape(*targets.shape, -1)
+        items, those = [targets[there]], [vectors[there]]
+        for steps in range(1, self._sampling.ahead + 1):
+            later = functional.pad(targets[:, steps:], (0, min(steps, targets.shape[1])))
+            items.append(later[there])
+            moved = functional.pad(vectors[:, steps:], (0, 0, 0, min(steps, targets.shape[1])))
+            those.append(moved[there])
+        return torch.stack(items), torch.stack(those)
+
+    def _mined(self, people: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """The likeliest of a pool drawn evenly, with their vectors, to be learned through."""
+        pool = torch.unique(self._draw(rng, _POOL * self._sampling.mined)).to(people.device)
+        with torch.no_grad():
+            logits = best_logits(people, self._tower(pool))
+        items = pool[hardest(logits, self._sampling.mined)]
+        return items, self._tower(items)
+
+    def _loss(
+        self,
+        people: Tensor,
+        label: Tensor,
+        positives: Tensor,
+        positive_vectors: Tensor,
+        negatives: Tensor,
+        negative_vectors: Tensor,
+    ) -> Tensor:
+        scale = self._model.scale()
+        positive = scale * (people * positive_vectors.unsqueeze(-2)).sum(-1).amax(-1)
+        negative = scale * best_logits(people, negative_vectors)
+        mask = self._live(negatives, label)
+        for items in positives:
+            mask = mask & accidental_hits(negatives, items)
+        if self._sampling.in_batch:
+            log_q = self._log_q.to(people.device)
+            losses = corrected_logq_softmax(
+                positive, negative, mask, log_q[negatives], log_q[positives]
+            )
+        else:
+            losses = sampled_softmax(positive, negative, mask)
+        weights = self._weights(positives, label)
+        return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
+
+    def _live(self, negatives: Tensor, label: Tensor) -> Tensor:
+        """[labels, negatives] bool, whether each could be found when the label happened."""
+        if self._lifetimes is None:
+            return torch.ones(1, 1, dtype=torch.bool, device=negatives.device)
+        begin, end = (moments.to(negatives.device)[negatives] for moments in self._lifetimes)
+        t = self._t.to(label.device)[label].unsqueeze(1)
+        return (begin <= t) & (t < end)
+
+    def _weights(self, positives: Tensor, label: Tensor) -> Tensor:
+        """[1 + ahead, labels], worth of each positive; 0 where there is none."""
+        steps = torch.arange(len(positives), device=positives.device).unsqueeze(1)
+        weights = self._sampling.fade**steps * (positives > 0)
+        if self._sampling.weights:
+            worth = torch.tensor(self._sampling.weights, device=positives.device)
+            weights = weights * worth[self._kinds.to(label.device)[label]]
+        return weights

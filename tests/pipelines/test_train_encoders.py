@@ -1,0 +1,152 @@
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from heirloom.core.errors import InputError
+from heirloom.core.event import KIND_CODE, Event, Kind
+from heirloom.core.listing import Listing
+from heirloom.core.log import Entry
+from heirloom.encoders.training.fit import Recipe
+from heirloom.encoders.training.objective import Sampling
+from heirloom.pipelines.train_encoders import FOREVER, EncoderRecipe, capture, train_encoders
+
+HOUR = 3_600_000
+START = 1_735_689_600_000
+BRANDS = ("alba", "boreas", "cos", "dune", "elm", "fir")
+
+
+def entries(events: list[Event]) -> Iterator[Entry]:
+    for seq, event in enumerate(events):
+        yield Entry(event=event, ingested_at=event.t, event_row=b"", listing_rows=b"", seq=seq)
+
+
+def event(kind: Kind, hours: float, **fields: object) -> Event:
+    t = START + int(hours * HOUR)
+    return Event(event_id=f"{kind}{hours}{fields}", kind=kind, t=t, **fields)  # type: ignore[arg-type]
+
+
+def written(name: str, **fields: object) -> Listing:
+    return Listing(**{"listing_id": name, "seller": "s", "title": name, **fields})  # type: ignore[arg-type]
+
+
+def test_a_listing_stands_as_it_was_written_when_it_was_acted_on() -> None:
+    old, new = written("a", title="old"), written("a", title="new")
+    other = written("b", price_minor=500)
+    captured = capture(
+        entries(
+            [
+                event(Kind.LISTED, 0, data=old),
+                event(Kind.LISTED, 1, data=other),
+                event(Kind.CLICK, 2, user="p", listing="a", surface="home"),
+                event(Kind.CLICK, 2.5, user="p", listing="unknown"),
+                event(Kind.HIDE, 2.6, user="p", listing="b"),
+                event(Kind.EDITED, 3, data=new),
+                event(Kind.SAVE, 4, user="p", listing="a"),
+                event(Kind.CLICK, 4, listing="a"),
+                event(Kind.CLICK, 5, session="q", listing="b"),
+                event(Kind.PRICE_CHANGED, 6, listing="b", price_minor=300),
+                event(Kind.SOLD, 7, listing="a"),
+            ]
+        )
+    )
+    assert [(one.title, one.price_minor) for one in captured.listings] == [
+        ("old", 0), ("b", 500), ("new", 0), ("b", 300),
+    ]  # fmt: skip
+    hours = [(b - START) / HOUR for b in captured.begin[1:].tolist()]
+    assert hours == [0, 1, 3, 6]
+    ends = captured.end[1:].tolist()
+    assert [(e - START) / HOUR for e in ends[:3]] == [3, 6, 7]
+    assert ends[3] == FOREVER
+    assert captured.people == ("p", "session:q")
+    assert captured.histories.items.tolist() == [1, 3, 2]
+    assert captured.histories.kinds.tolist() == [
+        KIND_CODE[Kind.CLICK], KIND_CODE[Kind.SAVE], KIND_CODE[Kind.CLICK]
+    ]  # fmt: skip
+    assert captured.histories.surfaces.tolist() == [1, 0, 0]
+
+
+def test_a_log_without_actions_is_refused() -> None:
+    with pytest.raises(InputError, match="written 1 times, and nobody acted"):
+        capture(entries([event(Kind.LISTED, 0, data=written("a"))]))
+
+
+def test_what_is_asked_knows_the_past_alone() -> None:
+    captured = capture(
+        entries(
+            [event(Kind.LISTED, 0, data=written(name)) for name in "abcd"]
+            + [
+                event(Kind.CLICK, 1, user="p", listing="a"),
+                event(Kind.CLICK, 2, user="p", listing="b"),
+                event(Kind.CLICK, 2, user="p", listing="c"),
+                event(Kind.CLICK, 3, user="p", listing="a"),
+                event(Kind.CLICK, 4, user="q", listing="d"),
+            ]
+        )
+    )
+    asked = captured.actions(START, START + 9 * HOUR, 100)
+    # b and c happened at one moment: neither is the other's past. a is not new; q has no past.
+    assert asked.targets.tolist() == [2, 3]
+    assert np.diff(asked.histories.starts).tolist() == [1, 1]
+    assert asked.histories.items.tolist() == [1, 1]
+    assert captured.before(START + 2 * HOUR).items.tolist() == [1]
+    only = asked.only(np.array([False, True]))
+    assert (only.targets.tolist(), only.histories.items.tolist()) == ([3], [1])
+
+
+def test_places_are_among_the_live() -> None:
+    captured = capture(
+        entries(
+            [event(Kind.LISTED, 0, data=written(name)) for name in "abc"]
+            + [
+                event(Kind.CLICK, 1, user="p", listing="a"),
+                event(Kind.SOLD, 2, listing="b"),
+                event(Kind.CLICK, 3, user="p", listing="c"),
+            ]
+        )
+    )
+    asked = captured.actions(START, START + 9 * HOUR, 100)
+    vectors = np.array([[0, 0], [1, 0], [1, 0], [0, 1]], np.float32)
+    towards_ab = np.array([[[1, 0.5]]], np.float32)
+    assert captured.places(asked, towards_ab, vectors).tolist() == [2]  # b is sold; a is above c
+
+
+def fashion(seed: int) -> list[Event]:
+    """Each person keeps to one brand; new listings come all the time."""
+    rng = np.random.default_rng(seed)
+    events = []
+    names: list[list[str]] = [[] for _ in BRANDS]
+    for hour in range(240):
+        for brand, name in enumerate(BRANDS):
+            data = written(f"{name}{hour}", title="worn", brand=name, price_minor=1_000)
+            events.append(event(Kind.LISTED, hour, data=data))
+            names[brand].append(f"{name}{hour}")
+        for person in rng.permutation(60)[:12].tolist():
+            brand = person % len(BRANDS)
+            listing = names[brand][-1 - int(rng.integers(min(hour + 1, 20)))]
+            events.append(event(Kind.CLICK, hour + 0.5, user=str(person), listing=listing))
+    return events
+
+
+def test_listings_unseen_in_training_are_found_by_what_is_written() -> None:
+    torch.set_num_threads(1)
+    captured = capture(entries(fashion(0)))
+    cut = START + 200 * HOUR
+    recipe = EncoderRecipe(
+        dim=16, buckets=1 << 10, judged=100,
+        fit=Recipe(rows=32, epochs=4, learning_rate=0.01, sampling=Sampling(uniform=128)),
+    )  # fmt: skip
+    listings, person, epochs = train_encoders(captured, cut, recipe)
+    person.meets(listings.model_id)
+    asked = captured.actions(cut, START + 300 * HOUR, 200)
+    asked = asked.only(captured.begin[asked.targets] >= cut)
+    vectors = np.zeros((len(captured.listings) + 1, 16), np.float32)
+    vectors[1:] = listings.listings(captured.listings)
+    people = person.encode(asked.histories, vectors[asked.histories.items])
+    share = (captured.places(asked, people, vectors) / len(captured.listings)).mean()
+    # Of six brands one is liked: within it no order can be learned, so 1/12 is the best there is.
+    assert share < 0.15
+    assert [epoch.number for epoch in epochs] == list(range(1, len(epochs) + 1))
+    again, _, _ = train_encoders(captured, cut, recipe)
+    assert again.model_id == listings.model_id

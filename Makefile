@@ -43,8 +43,7 @@ export UV_SYSTEM_CERTS ?= 1
 endif
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test lint format types contract check lock docs clean
-.PHONY: bench-spine bench-features bench-retrieval bench-models feast peers rectools
+.PHONY: help setup demo test lint format types contract check lock docs bench-spine bench-features bench-retrieval bench-models feast peers rectools clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

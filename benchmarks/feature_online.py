@@ -138,7 +138,7 @@ def _deques(facts: Facts) -> float:
     return len(facts) / (time.process_time() - start)
 
 
-def fold_rows(events: int = 2_000_000, keys: int = 100_000, runs: int = 3) -> list[Row]:
+def fold_rows(events: int = 2_000_000, keys: int = 100_000, runs: int = 7) -> list[Row]:
     """The rows of part `fold`."""
     view, facts = _counted(events, keys)
     listed, rest = facts[:keys], facts[keys:]

@@ -218,12 +218,26 @@ def test_an_entry_is_not_applied_twice():
         state.apply(log[9:])
 
 
-def test_a_code_beyond_the_key_is_refused_before_anything_is_folded():
+@pytest.mark.parametrize("code", [1 << 28, -1])
+@pytest.mark.parametrize(
+    "field",
+    ["person", "seller", "query", "declared", "brand", "category", "size", "colour", "condition"],
+)
+def test_a_code_beyond_the_key_is_refused_before_anything_is_folded(field: str, code: int):
     state, log = marketplace_view().state(), random_log(0, 20)
-    log.events["person"][7] = 1 << 28
-    with pytest.raises(InputError, match="268435456"):
+    rows = log.events if field in log.events.dtype.names else log.listings
+    column = rows[field]
+    column[(-1, -1)[: column.ndim]] = code
+    with pytest.raises(InputError, match=rf"the code of a {field} is {code};"):
         state.apply(log)
     assert (state.n, state.keys) == (0, 0)
+
+
+def test_the_largest_code_that_a_key_holds_is_folded():
+    state, log = marketplace_view().state(), random_log(0, 20)
+    log.events["person"][7] = (1 << 28) - 1
+    state.apply(log)
+    assert state.n == len(log)
 
 
 def test_a_wrong_view_is_refused_with_all_that_is_wrong():

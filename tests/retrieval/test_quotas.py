@@ -31,7 +31,7 @@ def test_quotas_stay_in_the_pool_and_miss_little(rows: list[list[int]], pool: in
         for cut in itertools.product(range(pool + 1), repeat=places.shape[1])
         if sum(cut) <= pool
     )
-    assert answered(places, quotas) >= 0.39 * best
+    assert answered(places, quotas) >= best / 2
 
 
 def test_a_dear_source_that_answers_all_is_not_missed_for_a_cheap_one() -> None:

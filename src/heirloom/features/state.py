@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -248,7 +248,7 @@ class FeatureState:
         if capacity > len(places):
             places = np.zeros((capacity, 2), np.int64)
             kernel.rehash(self._plan.tables, memory.places, places)
-        rows = _extended(rows, self._words_for(int(meta[kernel.M_USED])))
+        rows = _grown(rows, self._words_for(int(meta[kernel.M_USED])))
         meta[kernel.M_CAPACITY] = len(rows)
         self._memory = _memory(places, rows, memory.slots, meta)
 
@@ -342,11 +342,24 @@ def surveyed(facts: Facts) -> tuple[Mentions, int]:
     )
     bits, slot = kernel.survey(mentions)
     if bits >= kernel.CODE_LIMIT:
+        name, code = _beyond(facts)
         raise InputError(
-            "FeatureState: a vocabulary code is negative or too large; packed keys hold codes "
-            f"below {kernel.CODE_LIMIT}; split the system by market"
+            f"FeatureState: the code of a {name} is {code}; packed keys hold codes from 0 to "
+            f"{kernel.CODE_LIMIT - 1}; split the system by market"
         )
     return mentions, slot + 1
+
+
+def _beyond(facts: Facts) -> tuple[str, int]:
+    """The field and the code that no packed key can hold."""
+    fields = [(facts.events, name) for name in ("person", "seller", "query", "declared")]
+    attributes = tuple(LISTING_ROW.fields or ())[1 : kernel.LISTING_CODES]
+    fields += [(facts.listings, name) for name in attributes]
+    for rows, name in fields:
+        for code in rows[name].ravel().tolist():
+            if not 0 <= code < kernel.CODE_LIMIT:
+                return name, code
+    return "field", -1
 
 
 def _bytes(rows: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.uint8]:
@@ -361,18 +374,6 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     array = array[:]
     array.flags.writeable = False
     return array
-
-
-def _extended(rows: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """The arena with room for `size` words, zeros behind. It moves only when it has doubled.
-
-    What lies beyond is address space without memory: the system gives a page when it is written.
-    """
-    whole: NDArray[np.int64] = rows if rows.base is None else cast(NDArray[np.int64], rows.base)
-    if size > len(whole):
-        whole = np.zeros(2 * size, np.int64)
-        whole[: len(rows)] = rows
-    return whole[:size]
 
 
 def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:

@@ -20,6 +20,7 @@ from heirloom.adapters.slate_records import ParquetRecords
 from heirloom.adapters.snapshots import Snapshots
 from heirloom.adapters.sqlite import SqliteLog
 from heirloom.adapters.write_behind import WriteBehind
+from heirloom.apps.deadline import within
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.row_stores import FoldedLog, check_reader, row_store
 from heirloom.apps.settings import Settings
@@ -224,7 +225,8 @@ class System:
         """
         with self._lock:
             self._catch_up()
-            slate = recommend(query, self.policy, self.live)
+            over = within(self.settings.policy.retrieve_ms)
+            slate = recommend(query, self.policy, self.live, out_of_time=over)
             if self._ingest.failure is not None:
                 reason = f"ahead of the log, a write failed: {self._ingest.failure}; start again"
                 degraded = (*slate.degraded, Degraded(AHEAD_OF_LOG, reason))

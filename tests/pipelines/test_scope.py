@@ -5,12 +5,14 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import heirloom.pipelines.live as live_module
 from heirloom.core.event import Event, Kind, Surface
 from heirloom.core.listing import Listing
 from heirloom.core.query import Filters, Query
 from heirloom.encoders.hashed import Hashed
+from heirloom.pipelines.live import Live
 from heirloom.pipelines.scope import Scope, coded
 from heirloom.pipelines.serve import Policy, recommend
 from heirloom.retrieval.content import ContentIndex
@@ -123,8 +125,7 @@ def test_the_index_follows_from_the_log_however_it_was_cut() -> None:
     entries = list(market.log.read())
     folded = []
     for cut in (1, 37, len(entries)):
-        live = empty_live(market.log)
-        live.content = ContentIndex(Hashed(16), trained_from=60)
+        live = _with_content(market, Hashed(16))
         trained = []
         for start in range(0, len(entries), cut):
             live.replay(entries[start : start + cut])
@@ -150,6 +151,52 @@ def test_the_index_follows_from_the_log_however_it_was_cut() -> None:
         for text in ("red boho dress", "retro"):
             found = [live.content.nearest(live.content.text(text), k=30) for live in (first, other)]
             np.testing.assert_array_equal(found[0].slots, found[1].slots)
+
+
+@pytest.mark.usefixtures("often")
+def test_restored_vectors_are_those_of_a_whole_fold() -> None:
+    """Kept at any offset, and folded on in parts that lie across it: the same in every byte."""
+    market = Market(seed=9)
+    market.run(40)
+    entries = list(market.log.read())
+    whole = _with_content(market, Hashed(16))
+    kept = {}
+    for entry in entries:
+        whole.replay([entry])
+        kept[whole.n] = whole.content.arrays() if whole.n % 97 == 0 or whole.n == 256 else None
+    kept = {n: arrays for n, arrays in kept.items() if arrays}
+    assert any("codebook.levels" in arrays for arrays in kept.values())
+    slots = np.arange(len(whole.catalogue), dtype=np.int32)
+    for n, arrays in kept.items():
+        encoder = Counted(16)
+        live = _with_content(market, encoder)
+        live.content.restore(n, arrays)
+        for start in range(0, len(entries), 60):
+            live.replay(entries[start : start + 60])
+        told = [e.seq for e in entries if e.event.kind in (Kind.LISTED, Kind.EDITED)]
+        assert encoder.count <= sum(seq >= n for seq in told)
+        ours, twin = live.content, whole.content
+        assert ours.vectors.tobytes() == twin.vectors.tobytes()
+        assert ours.index.codebook.levels.tobytes() == twin.index.codebook.levels.tobytes()
+        found = [each.index.vectors(slots).tobytes() for each in (ours, twin)]
+        assert found[0] == found[1]
+        assert len(ours.index) == len(twin.index)
+
+
+class Counted(Hashed):
+    """Counts what it encodes."""
+
+    count = 0
+
+    def listings(self, listings: Sequence[Listing]) -> NDArray[np.float32]:
+        self.count += len(listings)
+        return super().listings(listings)
+
+
+def _with_content(market: Market, encoder: Hashed) -> Live:
+    live = empty_live(market.log)
+    live.content = ContentIndex(encoder, trained_from=60)
+    return live
 
 
 def _same_columns(ours: Offers, theirs: Offers) -> None:

@@ -7,18 +7,19 @@ rests on it. The index holds those on offer alone.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heirloom.core.errors import ShapeError
+from heirloom.core.errors import InputError, ShapeError
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import Facts
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.retrieval.diction import Diction
 from heirloom.retrieval.offers import Offers
+from heirloom.retrieval.shelf import EDITED, LISTED, mentions
 from heirloom.retrieval.top import best, fitted
 from heirloom.retrieval.vectors.answer import Answer, OutOfTime
 from heirloom.retrieval.vectors.codebook import Codebook
@@ -45,6 +46,7 @@ TRAINED_FROM = 50_000
 """From so many listings on offer the index learns a codebook; below it compares every row."""
 _EVERY_ROW = Settings(exact_rows=np.inf)
 NO_SLOTS = np.zeros(0, np.int32)
+_TOLD = np.isin(np.arange(len(Kind)), (LISTED, EDITED))
 _WORDS_SHARE = 0.8
 _WEIGHT_UNIT = 1 << 20
 _KIND_WEIGHT = np.zeros(len(Kind), np.int64)
@@ -96,6 +98,7 @@ class ContentIndex:
         self._codes = np.zeros((0, encoder.dim), np.int8)
         self._trained_from = trained_from
         self._train_at = 0  # when so many were listed, the index is trained anew
+        self._restored_to = 0  # vectors are of this offset until the log is folded up to it
 
     @property
     def model_id(self) -> str:
@@ -125,18 +128,31 @@ class ContentIndex:
         Raises:
             ShapeError: the encoder's vectors are not [listings, dim]; nothing was folded.
         """
-        vectors = self._encoded(listings) if listings else None
+        new = self._to_encode(facts, listings)
+        vectors = self._encoded(new) if new else None
         touched = self.offers.apply(facts, listings)
         if vectors is not None:
-            slots = np.fromiter(listings, np.int32, len(listings))
+            slots = np.fromiter(new, np.int32, len(new))
             self._put(slots, vectors)
-            for slot, listing in listings.items():
-                self.words.put(slot, weighted_words(listing))
-            self.diction.put(listings)
             touched = np.union1d(touched, slots)
+        for slot, listing in listings.items():
+            self.words.put(slot, weighted_words(listing))
+        self.diction.put(listings)
+        if self._restored_to:
+            if int(facts.events["seq"].max(initial=-1)) + 1 < self._restored_to:
+                return
+            touched, self._restored_to = np.flatnonzero(self.offers.live).astype(np.int32), 0
         live = self.offers.live[touched]
         self.index.remove(touched[~live])
         self._enter(self.index, touched[live])
+
+    def _to_encode(self, facts: Facts, listings: Mapping[int, Listing]) -> Mapping[int, Listing]:
+        """Those of the listings whose vector was not restored."""
+        if not self._restored_to or not listings:
+            return listings
+        since = facts.events["seq"] >= self._restored_to
+        _, rows = mentions(facts, since & _TOLD[facts.events["kind"]])
+        return {slot: listings[slot] for slot in np.unique(rows["slot"]).tolist()}
 
     def _encoded(self, listings: Mapping[int, Listing]) -> NDArray[np.float32]:
         """[listings, dim]; zeros, as for no content, where the encoder gives no numbers."""
@@ -174,6 +190,8 @@ class ContentIndex:
         then half of the stock or more is new to it.
         """
         self.diction.refit()
+        if self._restored_to:
+            return
         live = np.flatnonzero(self.offers.live[: self._size]).astype(np.int32)
         if len(live) < self._trained_from or self.offers.listed < self._train_at:
             self.index.repack()
@@ -182,6 +200,35 @@ class ContentIndex:
         index = VectorIndex(Codebook.trained(self._vectors[live], self.model_id))
         self._enter(index, live)
         self.index = index
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Copies, for a snapshot, of what cannot be folded again without the encoder."""
+        trained = self.index.codebook.arrays() if self._train_at else {}
+        return {
+            "vectors": self.vectors.copy(),
+            "train_at": np.array([self._train_at], np.int64),
+            **trained,
+        }
+
+    def restore(self, n: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `arrays` gave at log offset n; only before the log is folded.
+
+        What the log's first n entries list is not encoded again. Until they are folded, nothing is
+        found.
+
+        Raises:
+            InputError: they are not the arrays of this model's content.
+        """
+        if self._size or self.offers.listed:
+            raise ValueError("content: vectors are restored before the log is folded")
+        vectors, train_at = arrays.get("vectors"), arrays.get("train_at")
+        if vectors is None or train_at is None or vectors.shape[1:] != (self.encoder.dim,):
+            raise InputError(f"content: no vectors [slots, dim={self.encoder.dim}] in a snapshot")
+        if train_at[0]:
+            self.index = VectorIndex(Codebook.of(self.model_id, arrays))
+        self._train_at, self._restored_to = int(train_at[0]), n
+        if len(vectors):
+            self._put(np.arange(len(vectors), dtype=np.int32), vectors)
 
     def nearest(
         self,

@@ -19,7 +19,8 @@ from heirloom.pipelines.ingest import Ingest
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.recovery import Snapshot, fitting
 from heirloom.pipelines.serve import Policy, recommend, record
-from heirloom.retrieval.content import ContentIndex, Similar, Taste
+from heirloom.retrieval.content import ContentIndex
+from heirloom.retrieval.neighbours import Similar, Taste
 from heirloom.retrieval.recent import Recent
 from heirloom.retrieval.search import Search
 from heirloom.testing.memory import MemoryAnteroom, MemoryLog

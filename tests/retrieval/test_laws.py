@@ -12,9 +12,10 @@ from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
 from heirloom.encoders.hashed import Hashed
-from heirloom.retrieval.content import ContentIndex, Similar, Taste
+from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.followed import Followed
 from heirloom.retrieval.lexical_search import LexicalSearch
+from heirloom.retrieval.neighbours import Similar, Taste
 from heirloom.retrieval.popular import Popular
 from heirloom.retrieval.recent import Recent
 from heirloom.retrieval.retriever import Retriever

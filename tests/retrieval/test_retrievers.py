@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from heirloom.core.event import Kind, Surface
 from heirloom.core.query import Request
 from heirloom.encoders.hashed import Hashed
-from heirloom.retrieval.content import ContentIndex, Similar, Taste
+from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.followed import Followed
+from heirloom.retrieval.neighbours import Similar, Taste
 from heirloom.retrieval.popular import Popular
 from heirloom.retrieval.recent import Recent
 from heirloom.retrieval.retriever import Retriever

@@ -17,9 +17,10 @@ from heirloom.adapters import published as publications
 from heirloom.adapters.anteroom import SqliteAnteroom
 from heirloom.adapters.lake import ParquetLake
 from heirloom.adapters.slate_records import ParquetRecords
-from heirloom.adapters.snapshots import Snapshots
 from heirloom.adapters.sqlite import SqliteLog
 from heirloom.adapters.write_behind import WriteBehind
+from heirloom.apps.deadline import within
+from heirloom.apps.kept import Kept
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.row_stores import FoldedLog, check_reader, row_store
 from heirloom.apps.settings import Settings
@@ -36,7 +37,6 @@ from heirloom.features.view import FeatureView
 from heirloom.pipelines import recovery
 from heirloom.pipelines.ingest import Ingest, Report
 from heirloom.pipelines.live import Live
-from heirloom.pipelines.recovery import Folded
 from heirloom.pipelines.serve import Policy, recommend, record, retrieve
 from heirloom.pipelines.stored import StoredFeatures
 from heirloom.pipelines.train import Progress, Recipe, Trained, evaluate, held_out, train
@@ -100,28 +100,16 @@ class System:
         self.store = row_store(settings, view_of(settings, self.registry))
         self.log = open_log(self.folder, read_only=reader)
         self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
-        self._snapshots = Snapshots(self.folder / "snapshots")
+        self._kept = Kept(self.folder, self.log)
         self.live = self.empty_live()
-        found = (
-            None
-            if reader
-            else recovery.fitting(
-                self.live.view,
-                self.log,
-                self._snapshots.latest(recovery.name_of(self.live.view), logger.warning),
-                logger.warning,
-            )
-        )
-        self.restored_to = found.n if found else 0
-        if found:
-            self.live.restore(found.features, found.people)
+        self.restored_to = 0 if reader else self._kept.restore(self.live)
         self._snapshot_due = self.restored_to + settings.system.snapshot_every
         try:
             self._begin()
             self.policy = self._published() if answering else self._policy_of(None, "")
             self.policy.check(self.live, self.published)
         except HeirloomError:
-            self._snapshots.close()
+            self._kept.close()
             self.log.close()
             self.anteroom.close()
             raise
@@ -143,6 +131,7 @@ class System:
         """Fold the log: to its end; a reader, to where the store of features stands."""
         if self.store is not None and self.reader:
             self.live.read_features_from(StoredFeatures(self.live.view, self.store), self._follow)
+            self._kept.restore_vectors(self.live, self.store.mark().n)
             self._catch_up()
             return
         self.live.replay(self.log.read())
@@ -224,7 +213,8 @@ class System:
         """
         with self._lock:
             self._catch_up()
-            slate = recommend(query, self.policy, self.live)
+            over = within(self.settings.policy.retrieve_ms)
+            slate = recommend(query, self.policy, self.live, out_of_time=over)
             if self._ingest.failure is not None:
                 reason = f"ahead of the log, a write failed: {self._ingest.failure}; start again"
                 degraded = (*slate.degraded, Degraded(AHEAD_OF_LOG, reason))
@@ -341,7 +331,7 @@ class System:
         return examples
 
     def snapshot(self) -> int:
-        """Keep what is folded of features and people, for a quicker start; gives its offset.
+        """Keep features, people and vectors as they are, for a quicker start; gives the offset.
 
         Raises:
             StoreError: the disk refuses, or the state may be ahead of the log.
@@ -352,13 +342,11 @@ class System:
                     f"snapshot: a write to the log failed ({self._ingest.failure}), so the state "
                     "may be ahead of it; start again"
                 )
-            folded = Folded(self.live.features, self.live.people)
-            n, arrays = folded.n, folded.arrays()
-            self._snapshot_due = n + self.settings.system.snapshot_every
-        if n:
-            mark = recovery.mark_of(self.log, n)
-            self._snapshots.write(recovery.name_of(self.live.view), n, mark, arrays)
-        return n
+            copies = self._kept.copies(self.live)
+            self._snapshot_due = copies.n + self.settings.system.snapshot_every
+        if copies.n:
+            self._kept.write(copies)
+        return copies.n
 
     def _snapshot_if_due(self) -> None:
         """In a thread of its own: requests and events go on while the disk writes."""
@@ -378,7 +366,7 @@ class System:
         """Write what is waiting to be written, and let the files go."""
         if self._writing:
             self._writing.join()
-        self._snapshots.close()
+        self._kept.close()
         if self.write_behind:
             self.write_behind.close()
         if self.store:

@@ -22,9 +22,9 @@ from heirloom.ranking.catboost import CatBoostListwise
 from heirloom.ranking.expected import CatBoostExpected
 from heirloom.ranking.linear import Linear
 from heirloom.ranking.ranker import Ranker
-from heirloom.retrieval.content import Similar, Taste
 from heirloom.retrieval.followed import Followed
 from heirloom.retrieval.lexical_search import LexicalSearch
+from heirloom.retrieval.neighbours import Similar, Taste
 from heirloom.retrieval.popular import Popular
 from heirloom.retrieval.recent import Recent
 from heirloom.retrieval.retriever import Retriever

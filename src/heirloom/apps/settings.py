@@ -40,6 +40,8 @@ class PolicyPart(_Part):
     ranker: str = "catboost"
     pool: PositiveInt = 300
     seller_cap: PositiveInt = 3
+    retrieve_ms: PositiveInt | None = None
+    """So long candidates are sought for a request; then the best found so far are ranked."""
     quotas: dict[Surface, dict[str, PositiveInt]]
     """For each surface, how many candidates each retriever may give."""
 

@@ -22,12 +22,14 @@ class Candidates:
         scores: [candidates] float32; comparable within one retriever only.
         sources: [candidates] uint32, bit i set if `names[i]` proposed it.
         names: the retrievers' names.
+        unfinished: names of those that ran out of time: theirs are the best found so far.
     """
 
     slots: NDArray[np.int32]
     scores: NDArray[np.float32]
     sources: NDArray[np.uint32]
     names: tuple[str, ...]
+    unfinished: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.slots) == len(self.scores) == len(self.sources):
@@ -37,21 +39,31 @@ class Candidates:
             )
 
     @classmethod
-    def of(cls, name: str, slots: NDArray[np.int32], scores: NDArray[np.float32]) -> "Candidates":
-        """From one retriever."""
-        return cls(slots, scores, np.ones(len(slots), dtype=np.uint32), (name,))
+    def of(
+        cls,
+        name: str,
+        slots: NDArray[np.int32],
+        scores: NDArray[np.float32],
+        *,
+        complete: bool = True,
+    ) -> "Candidates":
+        """From one retriever; not `complete` where it ran out of time."""
+        unfinished = () if complete else (name,)
+        return cls(slots, scores, np.ones(len(slots), dtype=np.uint32), (name,), unfinished)
 
     @classmethod
-    def none(cls, name: str) -> "Candidates":
+    def none(cls, name: str, *, complete: bool = True) -> "Candidates":
         """Nothing found."""
-        return cls.of(name, np.zeros(0, np.int32), np.zeros(0, np.float32))
+        return cls.of(name, np.zeros(0, np.int32), np.zeros(0, np.float32), complete=complete)
 
     def __len__(self) -> int:
         return len(self.slots)
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "Candidates":
         """The candidates at these rows, in their order."""
-        return Candidates(self.slots[rows], self.scores[rows], self.sources[rows], self.names)
+        return Candidates(
+            self.slots[rows], self.scores[rows], self.sources[rows], self.names, self.unfinished
+        )
 
     def sources_of(self, row: int) -> tuple[str, ...]:
         """Names of the retrievers that proposed a row."""

@@ -6,6 +6,7 @@ log. It is the same object in each case, so what was served can be replayed.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -257,10 +258,14 @@ class Live:
 
 
 def _listings_by_slot(entries: Sequence[Entry]) -> dict[int, Listing]:
-    listings = {}
+    listings: dict[int, Listing] = {}
     for entry in entries:
         if entry.event.kind in (Kind.LISTED, Kind.EDITED) and entry.event.data is not None:
             slot = int(np.frombuffer(entry.listing_rows, LISTING_ROW)["slot"][0])
-            if slot >= 0:  # an edit may come after the listing gave up its slot
-                listings[slot] = entry.event.data
+            if slot < 0:  # an edit may come after the listing gave up its slot
+                continue
+            told, before = entry.event.data, listings.get(slot)
+            if entry.event.kind == Kind.EDITED and before is not None:
+                told = msgspec.structs.replace(told, listed_at=before.listed_at)
+            listings[slot] = told
     return listings

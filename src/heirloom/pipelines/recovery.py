@@ -1,8 +1,9 @@
 """Recovery: folded state kept beside the log, so that a restart folds less of it.
 
-A snapshot covers the view's FeatureState and People. Everything else that `Live` holds (the
-catalogue, content, retrievers, preferences) is folded from the log's beginning as before: what a
-restart saves is the folding of features and people, not the reading of the log.
+One snapshot covers the view's FeatureState and People, another the vectors of a model. Everything
+else that `Live` holds (the catalogue, words, retrievers, preferences) is folded from the log's
+beginning as before: what a restart saves is the folding of features and people and the encoding of
+listings, not the reading of the log.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from heirloom.core.log import EventLog
 from heirloom.features.people import People
 from heirloom.features.state import FeatureState
 from heirloom.features.view import FeatureView
+from heirloom.retrieval.content import ContentIndex
 
 
 class Snapshot(Protocol):
@@ -58,6 +60,12 @@ def name_of(view: FeatureView) -> str:
     return f"{view.name}@{view.version}"
 
 
+def name_of_content(content: ContentIndex) -> str:
+    """Under which name the vectors of a model are kept."""
+    digest = hashlib.blake2b(content.model_id.encode(), digest_size=8).hexdigest()
+    return f"content@{content.encoder.dim}-{digest}"
+
+
 def mark_of(log: EventLog, n: int) -> str:
     """What tells a log's first n entries from another's: a hash of the last one as stamped."""
     last = log.facts(n - 1, n)
@@ -89,6 +97,39 @@ def fitting(
         except InputError as error:
             refuse(f"{at}: {error}")
     return None
+
+
+def restore_content(
+    content: ContentIndex,
+    log: EventLog,
+    snapshots: Iterable[Snapshot],
+    refuse: Callable[[str], None],
+    end: int,
+) -> int:
+    """Give content that has folded nothing the first of its model's snapshots that fits the log.
+
+    Args:
+        content: until the log is folded to the offset that is given, search it for nothing.
+        log: what it is to be folded from.
+        snapshots: of this model, as `ContentIndex.arrays` gave them.
+        refuse: hears why others are not taken.
+        end: later ones are not for this log, or not for a reader that stands here.
+
+    Returns:
+        Its offset; 0 if none fits: every listing is encoded anew.
+    """
+    for snapshot in snapshots:
+        at = f"vectors of {content.model_id!r} at offset {snapshot.n}"
+        if not 0 < snapshot.n <= end or mark_of(log, snapshot.n) != snapshot.mark:
+            refuse(f"{at}: of another log, or of one that was longer; wanted up to {end}")
+            continue
+        try:
+            content.restore(snapshot.n, snapshot.arrays)
+        except InputError as error:
+            refuse(f"{at}: {error}; every listing is encoded anew")
+            continue
+        return snapshot.n
+    return 0
 
 
 def _part(name: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

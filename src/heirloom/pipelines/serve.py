@@ -26,10 +26,12 @@ from heirloom.core.slate import (
 )
 from heirloom.features.published import Published, difference
 from heirloom.pipelines.live import Live
+from heirloom.pipelines.scope import Scope
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.fusion import fuse
+from heirloom.retrieval.retriever import Selective
+from heirloom.retrieval.vectors.answer import OutOfTime
 from heirloom.slates.compose import compose
-from heirloom.slates.filters import permitted
 from heirloom.slates.reasons import reasons
 
 RECORDED = 48
@@ -94,15 +96,28 @@ class Policy:
             raise ConfigError(f"policy {self.name!r}", problems)
 
 
-def recommend(query: Query, policy: Policy, live: Live) -> Slate:
-    """The slate for a query, as of the query's time and the state's offset."""
+def recommend(
+    query: Query, policy: Policy, live: Live, *, out_of_time: OutOfTime | None = None
+) -> Slate:
+    """The slate for a query, as of the query's time and the state's offset.
+
+    Args:
+        query: who asks.
+        policy: what decides.
+        live: what is known.
+        out_of_time: asked now and then while candidates are sought; True: go on with the best
+            found so far, and say so in `degraded`.
+    """
     watch = _Watch()
     request = live.request(query)
-    candidates = retrieve(request, policy, live)
+    candidates = retrieve(request, policy, live, out_of_time)
     watch.lap("retrieve")
     batch = live.look_up(request, candidates.slots)
     watch.lap("features")
     scores, degraded = _score(batch, candidates, policy)
+    if candidates.unfinished:
+        reason = f"out of time: {', '.join(candidates.unfinished)} gave what was found so far"
+        degraded = (Degraded("retrieve", reason), *degraded)
     watch.lap("score")
     rows = compose(
         scores,
@@ -130,33 +145,33 @@ def recommend(query: Query, policy: Policy, live: Live) -> Slate:
     )
 
 
-def retrieve(request: Request, policy: Policy, live: Live) -> Candidates:
+def retrieve(
+    request: Request, policy: Policy, live: Live, out_of_time: OutOfTime | None = None
+) -> Candidates:
     """Candidates of all sources, fused; live, as the filters ask, and fit for this person.
 
-    In a search every source chooses among the listings that have the words, if any has.
+    In a search every source chooses among the listings that have the words, if any has. Out of
+    time, sources that were not asked are left out once there is anything to show.
     """
     quotas = policy.quotas[request.query.surface]
-    allowed = allow(request, live)
+    scope = Scope(request, live)
     if request.query.text:
-        having = live.matcher(quotas).matching(request.query.text, allowed)
-        allowed = having if having.any() else allowed
-    found = [
-        live.retrievers[name].retrieve(request, allowed, quota) for name, quota in quotas.items()
-    ]
+        having = live.matcher(quotas).matching(request.query.text, scope.mask)
+        scope.narrow(having)
+    found: list[Candidates] = []
+    for name, quota in quotas.items():
+        retriever = live.retrievers[name]
+        if out_of_time is not None and any(map(len, found)) and out_of_time():
+            found.append(Candidates.none(name, complete=False))
+        elif isinstance(retriever, Selective):
+            found.append(
+                retriever.select(
+                    request, scope.where, quota, without=scope.without, out_of_time=out_of_time
+                )
+            )
+        else:
+            found.append(retriever.retrieve(request, scope.mask, quota))
     return fuse(found, policy.pool)
-
-
-def allow(request: Request, live: Live) -> NDArray[np.bool_]:
-    """[slots] bool: live, as the filters ask, not own, hidden, blocked or shown before."""
-    catalogue, query = live.catalogue, request.query
-    return permitted(
-        catalogue.mask(query.filters),
-        catalogue.column("seller"),
-        own=live.vocabulary.find("seller", query.user),
-        blocked=live.people.blocked(request.person),
-        hidden=live.people.hidden(request.person),
-        excluded=[*catalogue.slots_of(query.exclude).tolist(), request.anchor],
-    )
 
 
 def record(slate: Slate, query: Query) -> SlateRecord:

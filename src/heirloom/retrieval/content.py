@@ -1,25 +1,34 @@
-"""Content: listings as vectors by slot, and the retrievers that look at their neighbours.
+"""Content: listings as vectors by slot, and what is near to what.
 
 Sold listings keep their vector until their slot is reused: the taste of those who bought them
-rests on it. What may be shown is the mask's business.
+rests on it. The index holds those on offer alone.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.core.errors import InputError, ShapeError
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import Facts
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
-from heirloom.core.slate import Candidates
 from heirloom.retrieval.diction import Diction
-from heirloom.retrieval.index import ExactIndex
-from heirloom.retrieval.shelf import Shelf
+from heirloom.retrieval.offers import Offers
+from heirloom.retrieval.shelf import EDITED, LISTED, mentions
 from heirloom.retrieval.top import best, fitted
+from heirloom.retrieval.vectors.answer import Answer, OutOfTime
+from heirloom.retrieval.vectors.codebook import Codebook
+from heirloom.retrieval.vectors.index import VectorIndex
+from heirloom.retrieval.vectors.searcher import Settings
+from heirloom.retrieval.vectors.where import EVERYTHING, Where
 from heirloom.retrieval.words import Words, weighted_words
+
+logger = logging.getLogger(__name__)
 
 DAY_MS = 86_400_000
 INTEREST = {
@@ -33,6 +42,11 @@ INTEREST = {
 HALF_LIFE_MS = 7 * DAY_MS
 MAX_INTERESTS = 3
 MATCHING = 0.75
+TRAINED_FROM = 50_000
+"""From so many listings on offer the index learns a codebook; below it compares every row."""
+_EVERY_ROW = Settings(exact_rows=np.inf)
+NO_SLOTS = np.zeros(0, np.int32)
+_TOLD = np.isin(np.arange(len(Kind)), (LISTED, EDITED))
 _WORDS_SHARE = 0.8
 _WEIGHT_UNIT = 1 << 20
 _KIND_WEIGHT = np.zeros(len(Kind), np.int64)
@@ -54,15 +68,37 @@ class Encoder(Protocol):
 
 
 class ContentIndex:
-    """Each listing's vector by slot, in an exact index, and as int8 codes for features."""
+    """Each listing's vector by slot, those on offer in an index that filters, and int8 codes.
 
-    def __init__(self, encoder: Encoder) -> None:
+    The same log gives the same vectors, columns and codebook, however it was cut into calls of
+    `apply`, with `refit` at the same offsets. Up to `trained_from` listings on offer a search
+    compares every row, so its answer follows from the log too; beyond, where it is not exact, it
+    may differ at its far end with the order in which rows lie.
+
+    Args:
+        encoder: makes the vectors; an even number of dimensions up to 256.
+        trained_from: with so many listings on offer, `refit` trains the index.
+
+    Attributes:
+        index: the present one; `refit` may put another in its place.
+        offers: columns and what is on offer, by slot.
+
+    Raises:
+        ShapeError: an index cannot hold vectors of the encoder's dimension.
+    """
+
+    def __init__(self, encoder: Encoder, *, trained_from: int = TRAINED_FROM) -> None:
         self.encoder = encoder
-        self.index = ExactIndex(encoder.dim)
-        self.shelf = Shelf()
+        self.index = _untrained(encoder)
+        self.offers = Offers()
         self.words = Words()
         self.diction = Diction()
+        self._size = 0
+        self._vectors = np.zeros((0, encoder.dim), np.float32)
         self._codes = np.zeros((0, encoder.dim), np.int8)
+        self._trained_from = trained_from
+        self._train_at = 0  # when so many were listed, the index is trained anew
+        self._restored_to = 0  # vectors are of this offset until the log is folded up to it
 
     @property
     def model_id(self) -> str:
@@ -72,34 +108,160 @@ class ContentIndex:
     @property
     def vectors(self) -> NDArray[np.float32]:
         """[slots, dim] float32 of unit length; zeros for a slot that holds nothing yet."""
-        return self.index.vectors
+        return self._vectors[: self._size]
 
     @property
     def codes(self) -> NDArray[np.int8]:
         """[slots, dim] int8, 127 for 1.0."""
-        return self._codes[: len(self.vectors)]
+        return self._codes[: self._size]
 
     def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:
-        """Encode the listings that are new or edited; a reused slot gets the newcomer's vector."""
-        self.shelf.apply(facts)
-        if not listings:
-            return
-        slots = np.fromiter(listings, np.int32, len(listings))
-        vectors = self.encoder.listings(list(listings.values()))
-        self.index.upsert(slots, vectors)
-        self._codes = fitted(self._codes, int(slots.max()) + 1)
-        self._codes[slots] = quantised(vectors)
+        """Fold stock events; listings that are new or edited are encoded.
+
+        A reused slot gets the newcomer's vector. What is sold, reserved or removed is in no later
+        search; what is released is again.
+
+        Args:
+            facts: the next part of the log.
+            listings: by slot, as the last `listed` or `edited` event in that part tells them.
+
+        Raises:
+            ShapeError: the encoder's vectors are not [listings, dim]; nothing was folded.
+        """
+        new = self._to_encode(facts, listings)
+        vectors = self._encoded(new) if new else None
+        touched = self.offers.apply(facts, listings)
+        if vectors is not None:
+            slots = np.fromiter(new, np.int32, len(new))
+            self._put(slots, vectors)
+            touched = np.union1d(touched, slots)
         for slot, listing in listings.items():
             self.words.put(slot, weighted_words(listing))
         self.diction.put(listings)
+        if self._restored_to:
+            if int(facts.events["seq"].max(initial=-1)) + 1 < self._restored_to:
+                return
+            touched, self._restored_to = np.flatnonzero(self.offers.live).astype(np.int32), 0
+        live = self.offers.live[touched]
+        self.index.remove(touched[~live])
+        self._enter(self.index, touched[live])
+
+    def _to_encode(self, facts: Facts, listings: Mapping[int, Listing]) -> Mapping[int, Listing]:
+        """Those of the listings whose vector was not restored."""
+        if not self._restored_to or not listings:
+            return listings
+        since = facts.events["seq"] >= self._restored_to
+        _, rows = mentions(facts, since & _TOLD[facts.events["kind"]])
+        return {slot: listings[slot] for slot in np.unique(rows["slot"]).tolist()}
+
+    def _encoded(self, listings: Mapping[int, Listing]) -> NDArray[np.float32]:
+        """[listings, dim]; zeros, as for no content, where the encoder gives no numbers."""
+        vectors = np.asarray(self.encoder.listings(list(listings.values())), np.float32)
+        if vectors.shape != (len(listings), self.encoder.dim):
+            raise ShapeError(
+                f"encoder {self.model_id!r} gave vectors of shape {list(vectors.shape)}; wanted "
+                f"[listings={len(listings)}, dim={self.encoder.dim}]"
+            )
+        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(broken):
+            ids = [each.listing_id for each in listings.values()]
+            logger.warning(
+                "encoder %r gave NaN or infinity for %d listings, %r first: they are found by "
+                "words and facts, not by likeness", self.model_id, len(broken), ids[broken[0]],
+            )  # fmt: skip
+            vectors = vectors.copy()
+            vectors[broken] = 0
+        return vectors
+
+    def _put(self, slots: NDArray[np.int32], vectors: NDArray[np.float32]) -> None:
+        size = int(slots.max()) + 1
+        self._vectors, self._codes = fitted(self._vectors, size), fitted(self._codes, size)
+        self._vectors[slots], self._codes[slots] = vectors, quantised(vectors)
+        self._size = max(self._size, size)
+
+    def _enter(self, index: VectorIndex, slots: NDArray[np.int32]) -> None:
+        slots = slots[slots < self._size]
+        index.upsert(slots, self._vectors[slots], self.offers.columns(slots))
 
     def refit(self) -> None:
-        """Fit to the listings there are what is fitted to them: at log offsets fixed in advance."""
+        """Fit to the listings there are what is fitted to them: at log offsets fixed in advance.
+
+        The index is trained when there are enough, and anew when as many were listed again: by
+        then half of the stock or more is new to it.
+        """
         self.diction.refit()
+        if self._restored_to:
+            return
+        live = np.flatnonzero(self.offers.live[: self._size]).astype(np.int32)
+        if len(live) < self._trained_from or self.offers.listed < self._train_at:
+            self.index.repack()
+            return
+        self._train_at = self.offers.listed + len(live)
+        index = VectorIndex(Codebook.trained(self._vectors[live], self.model_id))
+        self._enter(index, live)
+        self.index = index
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Copies, for a snapshot, of what cannot be folded again without the encoder."""
+        trained = self.index.codebook.arrays() if self._train_at else {}
+        return {
+            "vectors": self.vectors.copy(),
+            "train_at": np.array([self._train_at], np.int64),
+            **trained,
+        }
+
+    def restore(self, n: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `arrays` gave at log offset n; only before the log is folded.
+
+        What the log's first n entries list is not encoded again. Until they are folded, nothing is
+        found.
+
+        Raises:
+            InputError: they are not the arrays of this model's content.
+        """
+        if self._size or self.offers.listed:
+            raise ValueError("content: vectors are restored before the log is folded")
+        vectors, train_at = arrays.get("vectors"), arrays.get("train_at")
+        if vectors is None or train_at is None or vectors.shape[1:] != (self.encoder.dim,):
+            raise InputError(f"content: no vectors [slots, dim={self.encoder.dim}] in a snapshot")
+        if train_at[0]:
+            self.index = VectorIndex(Codebook.of(self.model_id, arrays))
+        self._train_at, self._restored_to = int(train_at[0]), n
+        if len(vectors):
+            self._put(np.arange(len(vectors), dtype=np.int32), vectors)
+
+    def nearest(
+        self,
+        vector: NDArray[np.float32],
+        where: Where = EVERYTHING,
+        k: int = 100,
+        *,
+        without: NDArray[np.int32] = NO_SLOTS,
+        out_of_time: OutOfTime | None = None,
+    ) -> Answer:
+        """The k nearest on offer that pass a filter, by dot product with a vector [dim].
+
+        Args:
+            vector: of this model.
+            where: the filter.
+            k: at most so many.
+            without: [slots] int32, left out one by one; few.
+            out_of_time: asked now and then; True: answer with what was found so far.
+
+        Raises:
+            ShapeError, InputError: as FilteredIndex.find.
+        """
+        more = k + len(without) if k > 0 else k
+        answer = self.index.find(vector, where, more, out_of_time=out_of_time)
+        if not len(without):
+            return answer
+        kept = np.flatnonzero(~np.isin(answer.slots, without))[: max(k, 0)]
+        return replace(answer, slots=answer.slots[kept], scores=answer.scores[kept])
 
     def text(self, text: str) -> NDArray[np.float32]:
-        """[dim] float32 of a query's words; zeros for none."""
-        return self.encoder.text(text)
+        """[dim] float32 of a query's words; zeros for none, and where the encoder gives NaN."""
+        vector = self.encoder.text(text)
+        return vector if np.isfinite(vector).all() else np.zeros_like(vector)
 
     def given(self, request: Request, slots: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
         """How candidates [candidates] match the query's text, its anchor and the person's taste.
@@ -176,7 +338,7 @@ class ContentIndex:
         weights = decay * _KIND_WEIGHT[request.recent_kinds[known]]
         if not weights.sum():
             return none
-        categories, member = np.unique(self.shelf.column("category")[slots], return_inverse=True)
+        categories, member = np.unique(self.offers.column("category")[slots], return_inverse=True)
         # int64 sums in float64 hold: 2^20 · 6 · 127 · events is far below 2^53.
         totals = np.zeros((len(categories), self.encoder.dim))
         np.add.at(totals, member, weights[:, None] * self.codes[slots].astype(np.int64))
@@ -188,50 +350,9 @@ class ContentIndex:
         return vectors, (shares[top] / shares.sum()).astype(np.float32)
 
 
-class Similar:
-    """The nearest neighbours of the anchor; nothing without one."""
-
-    def __init__(self, content: ContentIndex, name: str = "similar") -> None:
-        self.name = name
-        self._content = content
-
-    def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:
-        """Nothing to fold: the ContentIndex does."""
-
-    def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
-        """At most k neighbours by cosine, the anchor itself left out."""
-        if not 0 <= request.anchor < len(self._content.vectors):
-            return Candidates.none(self.name)
-        vector = self._content.vectors[request.anchor]
-        slots, scores = self._content.index.search(vector, allowed, k + 1)
-        other = slots != request.anchor
-        return Candidates.of(self.name, slots[other][:k], scores[other][:k])
-
-
-class Taste:
-    """Neighbours of each of the person's interests, taken in turn by the interests' shares."""
-
-    def __init__(self, content: ContentIndex, name: str = "taste") -> None:
-        self.name = name
-        self._content = content
-
-    def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:
-        """Nothing to fold: the ContentIndex does."""
-
-    def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
-        """At most k; the score is share of the interest / rank within it, so 1/rank for one."""
-        vectors, shares = self._content.interests(request)
-        slots = [np.zeros(0, np.int32)]
-        scores = [np.zeros(0, np.float32)]
-        interests = self._content.index.search_many(vectors, allowed, k)
-        for (found, _), share in zip(interests, shares, strict=True):
-            slots.append(found)
-            scores.append((share / np.arange(1, len(found) + 1)).astype(np.float32))
-        every, score = np.concatenate(slots), np.concatenate(scores)
-        order = np.lexsort((every, -score))
-        _, first = np.unique(every[order], return_index=True)
-        rows = order[np.sort(first)][:k]
-        return Candidates.of(self.name, every[rows], score[rows])
+def _untrained(encoder: Encoder) -> VectorIndex:
+    """An index that compares every row that passes."""
+    return VectorIndex(Codebook.untrained(encoder.dim, encoder.model_id), settings=_EVERY_ROW)
 
 
 def relevance(matched: NDArray[np.float64], cosines: NDArray[np.float32]) -> NDArray[np.float32]:

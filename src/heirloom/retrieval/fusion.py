@@ -58,7 +58,9 @@ def fuse(
     sources = np.zeros(len(distinct), np.uint32)
     np.bitwise_or.at(sources, inverse, np.concatenate(bits))
     rows = best(scores, pool)
-    return Candidates(distinct[rows], scores[rows].astype(np.float32), sources[rows], names)
+    unfinished = tuple(name for candidates in ordered for name in candidates.unfinished)
+    fused = scores[rows].astype(np.float32)
+    return Candidates(distinct[rows], fused, sources[rows], names, unfinished)
 
 
 def _check(names: tuple[str, ...], found: Sequence[Candidates]) -> None:

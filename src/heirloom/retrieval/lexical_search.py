@@ -15,6 +15,7 @@ from heirloom.retrieval.index import Found
 from heirloom.retrieval.lexical import LexicalIndex, fields_of
 from heirloom.retrieval.shelf import LISTED, mentions
 from heirloom.retrieval.top import best, fitted
+from heirloom.retrieval.vectors.where import Where
 
 _ENDED = (KIND_CODE[Kind.SOLD], KIND_CODE[Kind.REMOVED])
 _WHOLE = 2.0
@@ -64,7 +65,8 @@ class LexicalSearch:
         if not len(slots):
             if not request.text_vector.any():
                 return Candidates.none(self.name)
-            return Candidates.of(self.name, *content.index.search(request.text_vector, allowed, k))
+            near = content.nearest(request.text_vector, Where(allowed=allowed), k)
+            return Candidates.of(self.name, near.slots, near.scores)
         cosines = content.vectors[slots] @ request.text_vector
         scores = relevance(matched.astype(np.float64) / _WHOLE, cosines)
         order = np.argsort(slots)

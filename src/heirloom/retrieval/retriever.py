@@ -10,6 +10,8 @@ from heirloom.core.facts import Facts
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
+from heirloom.retrieval.vectors.answer import OutOfTime
+from heirloom.retrieval.vectors.where import Where
 
 
 class Retriever(Protocol):
@@ -32,6 +34,31 @@ class Retriever(Protocol):
             allowed: [slots] bool, True where a listing is live and passes the filters. It may
                 be longer than what was folded so far.
             k: how many are wanted.
+        """
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A Retriever that takes the filter itself, so that no mask of the whole stock is needed."""
+
+    def select(
+        self,
+        request: Request,
+        where: Where,
+        k: int,
+        *,
+        without: NDArray[np.int32],
+        out_of_time: OutOfTime | None,
+    ) -> Candidates:
+        """At most k candidates, best first, of those on offer that pass.
+
+        Args:
+            request: who asks, as of when.
+            where: what they must be. Where it is a mask alone, that says who is on offer too.
+            k: how many are wanted.
+            without: [slots] int32, left out besides; few.
+            out_of_time: asked now and then; True: give the best found so far, and say so by
+                `Candidates.unfinished`.
         """
 
 

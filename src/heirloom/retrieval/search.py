@@ -11,6 +11,7 @@ from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
 from heirloom.retrieval.content import ContentIndex, relevance
 from heirloom.retrieval.top import best
+from heirloom.retrieval.vectors.where import Where
 
 
 class Search:
@@ -35,8 +36,9 @@ class Search:
         matched = content.words.match(request.query.text, size)
         slots = np.flatnonzero((matched > 0) & allowed[:size]).astype(np.int32)
         if not len(slots):
-            return Candidates.of(self.name, *content.index.search(request.text_vector, allowed, k))
-        cosines = content.vectors[:size] @ request.text_vector
-        scores = relevance(matched[slots], cosines[slots])
+            near = content.nearest(request.text_vector, Where(allowed=allowed), k)
+            return Candidates.of(self.name, near.slots, near.scores)
+        cosines = content.vectors[slots] @ request.text_vector
+        scores = relevance(matched[slots], cosines)
         rows = best(scores, k)
         return Candidates.of(self.name, slots[rows], scores[rows])

@@ -149,10 +149,17 @@ class Codebook:
 
     @classmethod
     def of(cls, model_id: str, arrays: Mapping[str, NDArray[Any]]) -> "Codebook":
-        """From what `arrays` gave."""
+        """From what `arrays` gave.
+
+        Raises:
+            InputError: not all of it is there.
+        """
         prefix = "codebook."
         own = {k.removeprefix(prefix): np.array(v) for k, v in arrays.items() if prefix in k}
-        return cls(model_id, **own)
+        try:
+            return cls(model_id, **own)
+        except TypeError as error:
+            raise InputError(f"Codebook.of: {error}; learn it anew from the vectors") from None
 
 
 def checked_dim(dim: int) -> int:

@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.bundle import FORMAT, MANIFEST_FILE, DataWindow, Manifest, ModelBundle
-from heirloom.core.errors import BundleError
+from heirloom.core.errors import BundleError, ConfigError
 from heirloom.core.slate import FeatureBatch
+from heirloom.encoders.pair import HASHED, Encoders
 from heirloom.ranking.ranker import Ranker
 
 WEIGHTS_FOLDER = "weights"
+ENCODERS_FOLDER = "encoders"
 GOLDEN_VALUES = "golden_values.npy"
 GOLDEN_SCORES = "golden_scores.npy"
 GOLDEN_RTOL = 1e-6
@@ -41,6 +43,7 @@ def write(
     seed: int,
     code_version: str,
     golden: FeatureBatch,
+    encoders: Encoders = HASHED,
     settings: Mapping[str, str | int | float | bool] | None = None,
 ) -> ModelBundle[Ranker]:
     """Write a bundle into a folder that does not exist yet; it appears whole.
@@ -60,6 +63,9 @@ def write(
         weights = draft / WEIGHTS_FOLDER
         weights.mkdir()
         ranker.save(weights)
+        if encoders.model_id != HASHED.model_id:
+            (draft / ENCODERS_FOLDER).mkdir()
+            encoders.save(draft / ENCODERS_FOLDER)
         batch = FeatureBatch(golden.values[:MAX_GOLDEN_ROWS], golden.columns, golden.n)
         np.save(draft / GOLDEN_VALUES, batch.values, allow_pickle=False)
         np.save(draft / GOLDEN_SCORES, ranker.score(batch), allow_pickle=False)
@@ -72,6 +78,7 @@ def write(
             metrics=dict(sorted(metrics.items())),
             slices={key: dict(sorted(slices[key].items())) for key in sorted(slices)},
             negatives=negatives,
+            encoders=encoders.model_id,
             seed=seed,
             settings=dict(sorted((settings or {}).items())),
             code_version=code_version,
@@ -109,6 +116,31 @@ def load(folder: Path, loaders: Mapping[str, type[Ranker]]) -> ModelBundle[Ranke
         raise BundleError(f"{where}: the weights are of other columns or actions than the manifest")
     _check_golden(folder, manifest, ranker, where)
     return ModelBundle(bundle_id, manifest, ranker)
+
+
+def encoders_of(folder: Path) -> Encoders:
+    """The encoders that a bundle's ranker was trained with.
+
+    Args:
+        folder: as `write` made it.
+
+    Raises:
+        BundleError: if a file is not as it was written, or the golden vectors do not come out.
+    """
+    where = f"bundle {folder.name}"
+    manifest, _ = _manifest(folder, where)
+    if manifest.encoders in ("", HASHED.model_id):
+        return HASHED
+    _check_files(folder, manifest, where)
+    try:
+        encoders = Encoders.load(folder / ENCODERS_FOLDER)
+    except (BundleError, ConfigError) as error:
+        raise BundleError(f"{where}: {error}") from error
+    if encoders.model_id != manifest.encoders:
+        raise BundleError(
+            f"{where}: its encoders are {encoders.model_id}; the manifest says {manifest.encoders}"
+        )
+    return encoders
 
 
 def _manifest(folder: Path, where: str) -> tuple[Manifest, str]:

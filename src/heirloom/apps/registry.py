@@ -24,7 +24,7 @@ from heirloom.ranking.linear import Linear
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.followed import Followed
 from heirloom.retrieval.lexical_search import LexicalSearch
-from heirloom.retrieval.neighbours import Similar, Taste
+from heirloom.retrieval.neighbours import Personal, Similar, Taste
 from heirloom.retrieval.popular import Popular
 from heirloom.retrieval.recent import Recent
 from heirloom.retrieval.retriever import Retriever
@@ -40,6 +40,7 @@ OWN_RETRIEVERS: dict[str, MakeRetriever] = {
     "popular": lambda _: Popular(),
     "similar": lambda live: Similar(live.content),
     "taste": lambda live: Taste(live.content),
+    "personal": lambda live: Personal(live.content),
     "search": lambda live: Search(live.content),
     "lexical": lambda live: LexicalSearch(WordIndex(live.synonyms), live.content, "lexical"),
     "tantivy": lambda live: LexicalSearch(TantivyIndex(live.synonyms), live.content, "tantivy"),

@@ -39,6 +39,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Metrics by slice: slice → metric → value."""
     negatives: str
     """The rule by which rows without an action came in: shown and passed over, or drawn how."""
+    encoders: str = ""
+    """model_id of the encoders whose vectors the features rest on; they lie in the bundle, unless
+    they are the hashed ones that every system has. Empty in bundles written before these."""
     seed: int
     settings: dict[str, str | int | float | bool]
     """What the ranker was fitted with."""

@@ -1,6 +1,6 @@
 """Query: who asks, on which surface, with which text, anchor and filters, as of when."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -62,6 +62,8 @@ class Request:
         text_vector: [dim] float32 of unit length, from the query's text; zeros for none.
         text: vocabulary code of the query's words (`core.words.query_key`); 0 for none and for
             words that nobody used before.
+        person_vectors: [vectors, dim] float32 of unit length, what the person encoder makes of
+            the person's recent events; none without an encoder or without events.
     """
 
     query: Query
@@ -74,3 +76,6 @@ class Request:
     recent_t: NDArray[np.int64]
     text_vector: NDArray[np.float32]
     text: int = 0
+    person_vectors: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros((0, 0), np.float32)
+    )

@@ -33,6 +33,7 @@ SOLD = (Kind.SOLD.value,)
 ACTED = (*CLICKED, *WANTED, Kind.PURCHASE.value)
 
 TEXT_MATCH, TASTE_MATCH, ANCHOR_MATCH = "text_match", "taste_match", "anchor_match"
+PERSON_MATCH = "person_match"
 """Names of the similarities that the pipeline hands over."""
 
 
@@ -246,6 +247,10 @@ def _context() -> tuple[Definition, ...]:
     return (
         Given(TEXT_MATCH, "Similarity of the query's text and the listing.", "cosine"),
         Given(TASTE_MATCH, "Similarity of the person's recent listings and this one.", "cosine"),
+        Given(
+            PERSON_MATCH, "Similarity of the listing and what the person encoder foretells.",
+            "cosine",
+        ),
         Given(ANCHOR_MATCH, "Similarity of the anchor and the listing.", "cosine"),
         *(
             Given(f"asked_{field}", f"1 if the {field} is one that the text names, else 0.", "0, 1")

@@ -23,7 +23,7 @@ _ANCHOR = "the anchor's row of the catalogue"
 _STATED = "what the person stated: preferences, declared attributes"
 _ASKED = "the words of the query, by the lexicon"
 ORIGINS: dict[str, str] = {
-    **dict.fromkeys(("text_match", "taste_match", "anchor_match"), _CONTENT),
+    **dict.fromkeys(("text_match", "taste_match", "person_match", "anchor_match"), _CONTENT),
     **dict.fromkeys(("style_match", "anchor_style"), _CONTENT),
     **dict.fromkeys((f"asked_{field}" for field in FIELDS), _ASKED),
     **dict.fromkeys(("photos", "price_drop"), "the listing's row of the catalogue"),

@@ -4,7 +4,7 @@ Serving folds entries as they are acknowledged; training and a restart fold them
 log. It is the same object in each case, so what was served can be replayed.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -27,6 +27,9 @@ from heirloom.core.query import Query, Request
 from heirloom.core.slate import FeatureBatch
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.core.words import query_key
+from heirloom.encoders.history import Histories
+from heirloom.encoders.pair import Encoders
+from heirloom.encoders.person import PersonEncoder
 from heirloom.features.people import People
 from heirloom.features.state import FeatureState
 from heirloom.features.view import FeatureView
@@ -67,6 +70,7 @@ class Live:
         catalogue: Catalogue,
         view: FeatureView,
         content: ContentIndex,
+        person_encoder: PersonEncoder | None = None,
         declared: tuple[str, ...] = (),
         synonyms: Synonyms = NO_SYNONYMS,
     ) -> None:
@@ -77,6 +81,7 @@ class Live:
         self.preferences = Preferences(catalogue.vocabulary)
         self.lexicon = Lexicon(catalogue.vocabulary)
         self.content = content
+        self.person_encoder = person_encoder
         self.retrievers: dict[str, Retriever] = {}
         self.declared = declared
         self.applied: Callable[[Facts], None] = lambda _: None
@@ -131,13 +136,8 @@ class Live:
 
     def replay(self, entries: Iterable[Entry]) -> None:
         """Take over entries from the log: the catalogue first, then all state."""
-        batch: list[Entry] = []
-        for entry in entries:
-            batch.append(entry)
-            if len(batch) == FOLD_BATCH:
-                self._take(batch)
-                batch = []
-        self._take(batch)
+        for batch in batched(entries, FOLD_BATCH):
+            self._take(batch)
 
     def _take(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -174,6 +174,18 @@ class Live:
             retriever.apply(facts, listings)
         self.n = entries[-1].seq + 1
 
+    def change_encoders(self, encoders: Encoders, entries: Iterable[Entry]) -> None:
+        """Know listings and people by other vectors from now on.
+
+        Args:
+            encoders: what makes them.
+            entries: the log from its beginning up to `n`.
+        """
+        content = ContentIndex(encoders.listings)
+        fold_content(content, entries)
+        self.content.take_over(content)
+        self.person_encoder = encoders.people
+
     def _know(self, facts: Facts) -> None:
         """In a replay, know the codes stamped on events; listings' come with the catalogue."""
         if not self.vocabulary.rewinding or not len(facts):
@@ -187,7 +199,7 @@ class Live:
         """The query with its strings as codes and the person's recent events beside it."""
         find = self.vocabulary.find
         person = find("person", person_key(query.user, query.session))
-        slots, kinds, times = self.people.recent(person)
+        slots, kinds, times = recent = self.people.recent(person)
         return Request(
             query=query,
             person=person,
@@ -199,7 +211,27 @@ class Live:
             recent_t=times,
             text_vector=self.content.text(query.text),
             text=find("query", query_key(query.text)),
+            person_vectors=self._person_vectors(*recent),
         )
+
+    def _person_vectors(
+        self, slots: NDArray[np.int32], kinds: NDArray[np.int8], t: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """[vectors, dim] float32 of a person's recent events [events], newest first."""
+        dim = self.content.encoder.dim
+        known = np.flatnonzero(slots < len(self.content.vectors))[::-1]
+        if self.person_encoder is None or not len(known):
+            return np.zeros((0, dim), np.float32)
+        items = slots[known].astype(np.int64) + 1
+        history = Histories(
+            starts=np.array([0, len(known)], np.int64),
+            items=items,
+            kinds=kinds[known],
+            surfaces=np.zeros(len(known), np.int8),
+            t=t[known],
+        )
+        vectors = self.person_encoder.encode(history, self.content.vectors[slots[known]])[0]
+        return vectors[vectors.any(axis=1)]
 
     def _declared(
         self, person: int, attributes: Mapping[str, Scalar | list[str]]
@@ -255,6 +287,31 @@ class Live:
             **anchor_match(request, slots, self.catalogue),
         }
         return {name: given[name] for name in wanted}
+
+
+def fold_content(content: ContentIndex, entries: Iterable[Entry]) -> None:
+    """What `Live.fold` does to its content, for one that stands alone: the same vectors."""
+    for ahead in batched(entries, FOLD_BATCH):
+        rest: Sequence[Entry] = ahead
+        while rest:
+            cut = REFIT_EVERY - rest[0].seq % REFIT_EVERY
+            part, rest = rest[:cut], rest[cut:]
+            facts = Facts.unpack([e.event_row for e in part], [e.listing_rows for e in part])
+            content.apply(facts, _listings_by_slot(part))
+            if (part[-1].seq + 1) % REFIT_EVERY == 0:
+                content.refit()
+
+
+def batched(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
+    """Consecutive entries in lists of at most `size`."""
+    batch: list[Entry] = []
+    for entry in entries:
+        batch.append(entry)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _listings_by_slot(entries: Sequence[Entry]) -> dict[int, Listing]:

@@ -201,6 +201,13 @@ class ContentIndex:
         self._enter(index, live)
         self.index = index
 
+    def take_over(self, other: "ContentIndex") -> None:
+        """Be what another is, of another encoder perhaps; the other is not to be used again.
+
+        Retrievers hold on to this object, so it is changed in place.
+        """
+        vars(self).update(vars(other))
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Copies, for a snapshot, of what cannot be folded again without the encoder."""
         trained = self.index.codebook.arrays() if self._train_at else {}
@@ -266,13 +273,20 @@ class ContentIndex:
     def given(self, request: Request, slots: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
         """How candidates [candidates] match the query's text, its anchor and the person's taste.
 
-        `anchor_match` and `taste_match` are cosines, the latter with the person's nearest
-        interest; `text_match` is the relevance, 0 … 1; `style_match` and `anchor_style` are those
+        `anchor_match`, `taste_match` and `person_match` are cosines, the second with the person's
+        nearest interest, the last with the nearest of their vectors; `text_match` is the relevance, 0 … 1; `style_match` and `anchor_style` are those
         of Diction. Each value depends on its own candidate alone. NaN throughout where there is
         no text, anchor or taste.
         """
         given = dict.fromkeys(
-            ("text_match", "taste_match", "style_match", "anchor_match", "anchor_style"),
+            (
+                "text_match",
+                "taste_match",
+                "person_match",
+                "style_match",
+                "anchor_match",
+                "anchor_style",
+            ),
             np.full(len(slots), np.nan, np.float32),
         )
         if request.text_vector.any():
@@ -284,6 +298,8 @@ class ContentIndex:
         interests, _ = self.interests(request)
         if len(interests):
             given["taste_match"] = self._cosines(slots, interests).max(axis=1)
+        if len(request.person_vectors):
+            given["person_match"] = self._cosines(slots, request.person_vectors).max(axis=1)
         if 0 <= request.anchor < len(self.vectors):
             anchor = self.vectors[request.anchor][None]
             given["anchor_match"] = self._cosines(slots, anchor)[:, 0]

@@ -73,18 +73,59 @@ class Taste:
     ) -> Candidates:
         """At most k; the score is share of the interest / rank within it, so 1/rank for one."""
         vectors, shares = self._content.interests(request)
-        slots = [np.zeros(0, np.int32)]
-        scores = [np.zeros(0, np.float32)]
-        complete = True
-        for vector, share in zip(vectors, shares, strict=True):
-            found = self._content.nearest(
-                vector, where, k, without=without, out_of_time=out_of_time
-            )
-            slots.append(found.slots)
-            scores.append((share / np.arange(1, len(found.slots) + 1)).astype(np.float32))
-            complete &= found.complete
-        every, score = np.concatenate(slots), np.concatenate(scores)
-        order = np.lexsort((every, -score))
-        _, first = np.unique(every[order], return_index=True)
-        rows = order[np.sort(first)][:k]
-        return Candidates.of(self.name, every[rows], score[rows], complete=complete)
+        return _nearest(self.name, self._content, vectors, shares, where, k, without, out_of_time)
+
+
+class Personal:
+    """Neighbours of the vectors that the person encoder gives a person, taken in turn."""
+
+    def __init__(self, content: ContentIndex, name: str = "personal") -> None:
+        self.name = name
+        self._content = content
+
+    def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:
+        """Nothing to fold: the ContentIndex does."""
+
+    def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
+        """As `select`, by a mask."""
+        return self.select(request, Where(allowed=allowed), k)
+
+    def select(
+        self,
+        request: Request,
+        where: Where,
+        k: int,
+        *,
+        without: NDArray[np.int32] = NO_SLOTS,
+        out_of_time: OutOfTime | None = None,
+    ) -> Candidates:
+        """At most k; the score is 1 / rank by the nearest of the vectors. None without vectors."""
+        vectors = request.person_vectors
+        shares = np.ones(len(vectors), np.float32)
+        return _nearest(self.name, self._content, vectors, shares, where, k, without, out_of_time)
+
+
+def _nearest(
+    name: str,
+    content: ContentIndex,
+    vectors: NDArray[np.float32],
+    shares: NDArray[np.float32],
+    where: Where,
+    k: int,
+    without: NDArray[np.int32],
+    out_of_time: OutOfTime | None,
+) -> Candidates:
+    """Neighbours of several vectors, each once; the score is share / rank, the best of them."""
+    slots = [np.zeros(0, np.int32)]
+    scores = [np.zeros(0, np.float32)]
+    complete = True
+    for vector, share in zip(vectors, shares, strict=True):
+        found = content.nearest(vector, where, k, without=without, out_of_time=out_of_time)
+        slots.append(found.slots)
+        scores.append((share / np.arange(1, len(found.slots) + 1)).astype(np.float32))
+        complete &= found.complete
+    every, score = np.concatenate(slots), np.concatenate(scores)
+    order = np.lexsort((every, -score))
+    _, first = np.unique(every[order], return_index=True)
+    rows = order[np.sort(first)][:k]
+    return Candidates.of(name, every[rows], score[rows], complete=complete)

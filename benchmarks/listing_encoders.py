@@ -60,9 +60,9 @@ def taste(captured: Captured, asked: Asked, vectors: NDArray[np.float32]) -> NDA
 
 
 def encoded(encoder: Encoder, captured: Captured) -> NDArray[np.float32]:
-    """[rows, dim]; row 0 is nothing."""
+    """[rows, dim] of all that was written; row 0 is nothing."""
     none = np.zeros((1, encoder.dim), np.float32)
-    return np.concatenate([none, encoder.listings(captured.listings)])
+    return np.concatenate([none, encoder.listings(captured.written)])
 
 
 def main() -> None:

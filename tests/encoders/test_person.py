@@ -9,14 +9,18 @@ import torch
 from heirloom.core.errors import BundleError, ConfigError, InputError, ShapeError
 from heirloom.encoders.history import Histories, gap_buckets
 from heirloom.encoders.person import About, PersonEncoder
+from heirloom.encoders.question import ASKED, Questions
 from heirloom.encoders.training.graph import person_graph
-from heirloom.encoders.training.person import Events, PersonModel, Shape
+from heirloom.encoders.training.person import Events, PersonModel, Question, Shape
 
 LENGTHS = (3, 0, 50, 80, 1)
 SHAPES = (
     Shape(dim=16, heads=2),
     Shape(dim=32, layers=3, heads=4, vectors=4, unit=True, events=20),
+    Shape(dim=16, heads=2, questions=True, events=20),
+    Shape(dim=32, layers=2, heads=4, vectors=4, unit=True, questions=True),
 )
+ASKING = SHAPES[2:]
 
 
 def fitted(shape: Shape) -> PersonModel:
@@ -30,7 +34,10 @@ def fitted(shape: Shape) -> PersonModel:
 
 def served(model: PersonModel) -> PersonEncoder:
     shape = model.shape
-    about = About(dim=shape.dim, vectors=shape.vectors, events=shape.events, listings="listing-x")
+    about = About(
+        dim=shape.dim, vectors=shape.vectors, events=shape.events, listings="listing-x",
+        questions=shape.questions,
+    )  # fmt: skip
     return PersonEncoder(person_graph(model), about)
 
 
@@ -47,16 +54,35 @@ def people(lengths: tuple[int, ...], dim: int) -> tuple[Histories, np.ndarray]:
     return histories, rng.normal(size=(n, dim)).astype(np.float32) * 0.2
 
 
+def asked(people: int, dim: int) -> Questions:
+    """Different questions; the second asks nothing."""
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(people, len(ASKED), dim)).astype(np.float32) * 0.2
+    vectors[1:2] = 0
+    return Questions((np.arange(people) % 4).astype(np.int8), vectors)
+
+
 def by_torch(
-    model: PersonModel, histories: Histories, vectors: np.ndarray, person: int
+    model: PersonModel,
+    histories: Histories,
+    vectors: np.ndarray,
+    person: int,
+    questions: Questions | None = None,
 ) -> np.ndarray:
     begin, end = histories.starts[person : person + 2]
     kept = slice(max(begin, end - model.shape.events), end)
     gaps = gap_buckets(histories.t[begin:end])[kept.start - begin :]
     columns = (histories.items[kept], histories.kinds[kept], gaps, histories.surfaces[kept])
     events = Events(*(torch.from_numpy(column.astype(np.int64))[None] for column in columns))
+    question = None
+    if questions is not None:
+        # The question is one and the same at each place; the last place answers.
+        places = 1 + kept.stop - kept.start
+        surfaces = torch.full((1, places), int(questions.surfaces[person]))
+        of = torch.from_numpy(questions.vectors[person])
+        question = Question(surfaces, of.expand(1, places, *of.shape))
     with torch.no_grad():
-        return model(torch.from_numpy(vectors[kept])[None], events)[0, -1].numpy()
+        return model(torch.from_numpy(vectors[kept])[None], events, question)[0, -1].numpy()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -71,6 +97,67 @@ def test_served_is_trained(shape: Shape) -> None:
             np.testing.assert_allclose(came[person], wanted, atol=1e-5)
         else:
             assert not came[person].any()
+
+
+@pytest.mark.parametrize("shape", ASKING)
+def test_what_is_asked_is_served_as_trained(shape: Shape) -> None:
+    model = fitted(shape)
+    histories, vectors = people(LENGTHS, shape.dim)
+    questions = asked(len(LENGTHS), shape.dim)
+    came = served(model).encode(histories, vectors, questions)
+    for person in range(len(LENGTHS)):
+        if person == 1:  # no events, and nothing asked
+            assert not came[person].any()
+        else:
+            wanted = by_torch(model, histories, vectors, person, questions)
+            np.testing.assert_allclose(came[person], wanted, atol=1e-5)
+
+
+def test_a_newcomer_is_known_by_what_is_asked() -> None:
+    encoder = served(fitted(ASKING[0]))
+    nobody, none = people((0, 0, 0), 16)
+    came = encoder.encode(nobody, none, asked(3, 16))
+    assert np.abs(came[0] - came[2]).max() > 1e-3
+    assert came[0].any()
+    assert not came[1].any()
+    assert not encoder.encode(nobody, none).any()
+
+
+@pytest.mark.parametrize("part", range(len(ASKED)))
+def test_each_part_of_a_question_matters(part: int) -> None:
+    encoder = served(fitted(ASKING[0]))
+    histories, vectors = people((5,), 16)
+    questions = asked(1, 16)
+    without = questions.vectors.copy()
+    without[:, part] = 0
+    came = encoder.encode(histories, vectors, questions)
+    other = encoder.encode(histories, vectors, Questions(questions.surfaces, without))
+    assert np.abs(other - came).max() > 1e-3
+    elsewhere = Questions(np.array([3], np.int8), questions.vectors)
+    assert np.abs(encoder.encode(histories, vectors, elsewhere) - came).max() > 1e-3
+
+
+def test_without_questions_they_are_left_aside() -> None:
+    encoder = served(fitted(SHAPES[0]))
+    histories, vectors = people(LENGTHS, 16)
+    np.testing.assert_array_equal(
+        encoder.encode(histories, vectors, asked(len(LENGTHS), 16)),
+        encoder.encode(histories, vectors),
+    )
+
+
+def test_questions_of_others_are_refused() -> None:
+    encoder = served(fitted(ASKING[0]))
+    histories, vectors = people((3, 2), 16)
+    for questions in (asked(3, 16), asked(2, 8)):
+        with pytest.raises(ShapeError, match="of 2 people; wanted one each, of dim 16"):
+            encoder.encode(histories, vectors, questions)
+
+
+def test_an_encoder_without_questions_is_no_encoder_with() -> None:
+    about = About(dim=16, vectors=1, events=50, listings="x", questions=True)
+    with pytest.raises(BundleError, match="asked_surface"):
+        PersonEncoder(person_graph(fitted(SHAPES[0])), about)
 
 
 def test_batch_is_one_by_one() -> None:

@@ -8,6 +8,8 @@ from heirloom.core.errors import InputError
 from heirloom.core.event import KIND_CODE, Event, Kind
 from heirloom.core.listing import Listing
 from heirloom.core.log import Entry
+from heirloom.encoders.history import Histories
+from heirloom.encoders.question import Questions
 from heirloom.encoders.training.fit import Recipe
 from heirloom.encoders.training.objective import Sampling
 from heirloom.pipelines.train_encoders import FOREVER, EncoderRecipe, capture, train_encoders
@@ -67,6 +69,75 @@ def test_a_listing_stands_as_it_was_written_when_it_was_acted_on() -> None:
     assert captured.histories.surfaces.tolist() == [1, 0, 0]
 
 
+def test_a_question_is_what_was_known_before_the_action() -> None:
+    early, late = {"brands": ["cos"]}, {"brands": ["cos", "elm"], "shoe_size": "38"}
+    captured = capture(
+        entries(
+            [event(Kind.LISTED, 0, data=written(name)) for name in "ab"]
+            + [
+                event(Kind.CLICK, 1, user="p", listing="a", surface="home"),
+                event(Kind.PREFER, 2, user="p", attributes=early),
+                event(Kind.CLICK, 3, user="p", listing="a", surface="search", text="red dress"),
+                event(
+                    Kind.IMPRESSION, 4, user="p", slate="z", surface="similar", listings=("a",),
+                    text="boots", attributes={"anchor": "b"},
+                ),
+                event(Kind.MESSAGE, 5, user="p", listing="a", slate="z", text="still there?"),
+                event(Kind.PREFER, 6, user="p", attributes=late),
+                event(Kind.CLICK, 7, user="p", listing="b", slate="z", text="boots"),
+                event(Kind.CLICK, 8, user="q", listing="b", text=" "),
+            ]
+        )
+    )  # fmt: skip
+    questions = captured.questions
+    assert questions.surfaces.tolist() == [1, 3, 0, 0, 0]
+
+    def said(rows: list[int]) -> list[str]:
+        return [captured.written[row - 1].title if row else "" for row in rows]
+
+    assert said(questions.texts.tolist()) == ["", "red dress", "boots", "boots", ""]
+    assert said(questions.anchors.tolist()) == ["", "", "b", "b", ""]
+    wishes = [
+        [(captured.written[row - 1].brand, captured.written[row - 1].size) for row in wish if row]
+        for wish in questions.wished[questions.wishes].tolist()
+    ]
+    once, twice = [("cos", "")], [("cos", "38"), ("elm", "38")]
+    assert wishes == [[], once, once, twice, []]
+    assert questions.items == len(captured.listings) + 1
+    assert captured.asked_before(START + 5 * HOUR).texts.tolist() == questions.texts[:2].tolist()
+
+
+def test_newcomers_are_asked_for_on_demand() -> None:
+    captured = capture(
+        entries(
+            [
+                event(Kind.LISTED, 0, data=written("a")),
+                event(Kind.PREFER, 1, user="p", attributes={"brands": "cos"}),
+                event(Kind.CLICK, 2, user="p", listing="a"),
+            ]
+        )
+    )
+    assert len(captured.actions(START, START + 9 * HOUR, 9).targets) == 0
+    asked = captured.actions(START, START + 9 * HOUR, 9, earlier=0)
+    assert asked.targets.tolist() == [1]
+    assert len(asked.histories.items) == 0
+    table = np.eye(3, dtype=np.float32)
+    assert asked.asked(table).vectors[0].tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 0]]
+
+
+def test_of_whom_nothing_is_known_the_middle_is_foretold() -> None:
+    names = "abcde"
+    captured = capture(
+        entries(
+            [event(Kind.LISTED, 0, data=written(name)) for name in names]
+            + [event(Kind.CLICK, 1, user="p", listing="b")]
+        )
+    )
+    asked = captured.actions(START, START + 9 * HOUR, 9, earlier=0)
+    people, vectors = np.zeros((1, 1, 2), np.float32), np.ones((6, 2), np.float32)
+    assert captured.places(asked, people, vectors).tolist() == [3]
+
+
 def test_a_log_without_actions_is_refused() -> None:
     with pytest.raises(InputError, match="written 1 times, and nobody acted"):
         capture(entries([event(Kind.LISTED, 0, data=written("a"))]))
@@ -122,10 +193,16 @@ def fashion(seed: int) -> list[Event]:
             data = written(f"{name}{hour}", title="worn", brand=name, price_minor=1_000)
             events.append(event(Kind.LISTED, hour, data=data))
             names[brand].append(f"{name}{hour}")
-        for person in rng.permutation(60)[:12].tolist():
+        for person in [*rng.permutation(60)[:12].tolist(), 100 + hour]:
             brand = person % len(BRANDS)
+            asked: dict[str, object] = {"user": str(person)}
+            if person >= 100 and hour // len(BRANDS) % 2:  # somebody new, who says it first
+                stated = {"brands": [BRANDS[brand]]}
+                events.append(event(Kind.PREFER, hour, attributes=stated, **asked))
+            elif person >= 100:  # or looks for it
+                asked |= {"surface": "search", "text": BRANDS[brand]}
             listing = names[brand][-1 - int(rng.integers(min(hour + 1, 20)))]
-            events.append(event(Kind.CLICK, hour + 0.5, user=str(person), listing=listing))
+            events.append(event(Kind.CLICK, hour + 0.5, listing=listing, **asked))
     return events
 
 
@@ -150,3 +227,18 @@ def test_listings_unseen_in_training_are_found_by_what_is_written() -> None:
     assert [epoch.number for epoch in epochs] == list(range(1, len(epochs) + 1))
     again, _, _ = train_encoders(captured, cut, recipe)
     assert again.model_id == listings.model_id
+    # Newcomers who stated or seek a brand are as easy; without that nothing is known of them.
+    new = captured.actions(cut, START + 300 * HOUR, 200, earlier=0)
+    new = new.only(np.diff(new.histories.starts) == 0)
+    vectors = np.concatenate([vectors, listings.listings(captured.asked)])
+    for questions, most in ((new.asked(vectors), 0.15), (None, 1.0)):
+        people = person.encode(new.histories, vectors[:0], questions)
+        share = (captured.places(new, people, vectors) / len(captured.listings)).mean()
+        assert share < most
+    assert share > 0.4
+    words = np.stack([listings.text(name) for name in BRANDS])
+    asked = Questions(np.full(6, 3, np.int8), np.stack([words, 0 * words, 0 * words], axis=1))
+    nobody = Histories.of_items([np.zeros(0, np.int64)] * 6)
+    found = person.encode(nobody, vectors[:0], asked)[:, 0] @ vectors[1:].T
+    best = found[:, : len(captured.listings)].argmax(axis=1).tolist()
+    assert [captured.listings[row].brand for row in best] == list(BRANDS)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.errors import BundleError, ConfigError, InputError, ShapeError
 from heirloom.encoders.history import Histories, gap_buckets
+from heirloom.encoders.question import Questions
 
 MODEL_FILE = "person.onnx"
 ABOUT_FILE = "person.json"
@@ -27,6 +28,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The latest so many are read."""
     listings: str
     """model_id of the encoder whose vectors it reads and answers in."""
+    questions: bool = False
+    """Whether it reads what is asked, too."""
 
 
 class PersonEncoder:
@@ -47,6 +50,7 @@ class PersonEncoder:
         self._model = model
         self._session = session(model, "PersonEncoder")
         wanted = {"items", "kinds", "gaps", "surfaces", "last"}
+        wanted |= {"asked_surface", "asked"} if about.questions else set()
         if {of.name for of in self._session.get_inputs()} != wanted:
             raise BundleError(f"{MODEL_FILE}: wanted inputs {', '.join(sorted(wanted))}")
         shape = self._session.get_outputs()[0].shape[1:]
@@ -68,15 +72,25 @@ class PersonEncoder:
                 ],
             )
 
-    def encode(self, histories: Histories, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[people, vectors, dim] float32; zeros for somebody without events.
+    def encode(
+        self,
+        histories: Histories,
+        vectors: NDArray[np.float32],
+        questions: Questions | None = None,
+    ) -> NDArray[np.float32]:
+        """[people, vectors, dim] float32; zeros for somebody of whom nothing is known.
+
+        That is who has no events and, where questions are read, asks with no text, wish or anchor.
 
         Args:
             histories: the people, in order; `items` are not looked at.
             vectors: [events, dim] float32, of the listing of each event.
+            questions: what each of them asks; None: nothing, on no surface in particular. An
+                encoder trained without questions leaves them aside.
 
         Raises:
-            ShapeError: if there is not one vector of `dim` for each event.
+            ShapeError: if there is not one vector of `dim` for each event, or not one question
+                for each of the people.
             InputError: if a vector is no number.
         """
         wanted = (len(histories.items), self.about.dim)
@@ -85,40 +99,58 @@ class PersonEncoder:
         if not np.isfinite(vectors).all():
             bad = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
             raise InputError(f"PersonEncoder: the vector of event {bad} is no number; encode again")
+        asked = questions or Questions.none(len(histories), self.about.dim)
+        if len(asked) != len(histories) or asked.vectors.shape[2] != self.about.dim:
+            raise ShapeError(
+                f"PersonEncoder: questions {asked.vectors.shape} of {len(histories)} people; "
+                f"wanted one each, of dim {self.about.dim}"
+            )
         out = np.zeros((len(histories), self.about.vectors, self.about.dim), np.float32)
         lengths = np.minimum(np.diff(histories.starts), self.about.events)
+        known = lengths > 0
+        if self.about.questions:
+            known |= asked.vectors.any(axis=(1, 2))
         people = np.argsort(lengths, kind="stable")
-        people = people[lengths[people] > 0]
+        people = people[known[people]]
         for begin in range(0, len(people), _AT_ONCE):
             some = people[begin : begin + _AT_ONCE]
-            out[some] = self._run(histories, vectors.astype(np.float32), some, lengths[some])
+            read = self._events(histories, vectors, some, lengths[some])
+            if self.about.questions:
+                read["asked_surface"] = asked.surfaces[some].astype(np.int64)
+                read["asked"] = asked.vectors[some]
+            out[some] = self._session.run(None, read)[0]
         return out
 
-    def _run(
+    def _events(
         self,
         histories: Histories,
         vectors: NDArray[np.float32],
         people: NDArray[np.int64],
         lengths: NDArray[np.int64],
-    ) -> NDArray[np.float32]:
+    ) -> dict[str, NDArray[Any]]:
+        """The graph's inputs of people's latest events, padded on the right."""
+        if not len(vectors):
+            vectors = np.zeros((1, self.about.dim), np.float32)
         ends = histories.starts[people + 1]
-        steps = np.arange(int(lengths.max()))
+        steps = np.arange(max(int(lengths.max()), 1))
         there = steps < lengths[:, None]
         places = np.where(there, (ends - lengths)[:, None] + steps, 0)
         gaps = np.zeros(places.shape, np.int64)
         for row, (end, length) in enumerate(zip(ends.tolist(), lengths.tolist(), strict=True)):
             # One event more than is read, where there is one: the first gap is known then too.
             begin = max(end - length - 1, int(histories.starts[people[row]]))
-            gaps[row, :length] = gap_buckets(histories.t[begin:end])[-length:]
-        read: dict[str, NDArray[Any]] = {
-            "items": np.where(there[..., None], vectors[places], np.float32(0)),
-            "kinds": np.where(there, histories.kinds[places], 0).astype(np.int64),
+            gaps[row, :length] = gap_buckets(histories.t[begin:end])[end - begin - length :]
+        kinds, surfaces = np.zeros_like(gaps), np.zeros_like(gaps)
+        kinds[there], surfaces[there] = (
+            column[places[there]] for column in (histories.kinds, histories.surfaces)
+        )
+        return {
+            "items": np.where(there[..., None], vectors[places], 0).astype(np.float32),
+            "kinds": kinds,
             "gaps": gaps,
-            "surfaces": np.where(there, histories.surfaces[places], 0).astype(np.int64),
+            "surfaces": surfaces,
             "last": lengths - 1,
         }
-        made: NDArray[np.float32] = self._session.run(None, read)[0]
-        return made
 
     def save(self, folder: Path) -> None:
         """Write person.onnx and person.json."""

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heirloom.core.errors import InputError, ShapeError
@@ -26,6 +26,7 @@ def pairs_of(windows: Windows, rows: int, reverse: float, seed: int = 0) -> list
     return found
 
 
+@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(0, 30), min_size=1, max_size=12).filter(lambda n: max(n) > 1),
     events=st.integers(1, 9),
@@ -40,6 +41,33 @@ def test_every_event_but_the_first_is_foretold_once(
     assert sorted(pairs_of(windows, rows, 0.0)) == wanted
     backwards = sorted((b, a) for a, b in wanted)
     assert sorted(pairs_of(windows, rows, 1.0)) == backwards
+
+
+@settings(deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 12), min_size=1, max_size=8).filter(lambda n: max(n) > 1),
+    events=st.integers(1, 9),
+    reverse=st.sampled_from([0.0, 1.0]),
+)
+def test_from_nothing_every_event_is_foretold(
+    lengths: list[int], events: int, reverse: float
+) -> None:
+    histories = histories_of(lengths)
+    windows = cut(histories, events, least=1)
+    found = np.zeros(len(histories.items), np.int64)
+    rng = np.random.default_rng(0)
+    for batch in batches(windows, 3, rng, reverse=reverse, from_nothing=True):
+        assert batch.targets.shape[1] == batch.events.items.shape[1] + 1
+        read = batch.events.items
+        assert (batch.targets[:, :-1] * (read > 0)).equal(read)
+        there = batch.foretold >= 0
+        assert (batch.targets > 0).equal(there)
+        places = batch.foretold[there].numpy()
+        np.testing.assert_array_equal(histories.items[places], batch.targets[there])
+        np.add.at(found, places, 1)
+    # One more for each further window of a person: its first event was the last of another.
+    assert (found >= 1).all()
+    assert found.sum() == len(histories.items) + len(windows) - sum(n > 0 for n in lengths)
 
 
 def test_the_order_of_batches_is_the_seeds() -> None:

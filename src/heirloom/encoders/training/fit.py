@@ -19,11 +19,12 @@ from torch import nn
 
 from heirloom.core.errors import ConfigError, InputError
 from heirloom.encoders.history import Histories
+from heirloom.encoders.question import QuestionRows
 from heirloom.encoders.training.checkpoint import State, copied, restore, write
 from heirloom.encoders.training.objective import Lifetimes, Objective, Sampling
 from heirloom.encoders.training.person import PersonModel
 from heirloom.encoders.training.towers import Tower, module_of
-from heirloom.encoders.training.windows import Windows, batches, cut
+from heirloom.encoders.training.windows import Windows, cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ def fit(
     validate: Callable[[], float],
     *,
     lifetimes: Lifetimes | None = None,
+    questions: QuestionRows | None = None,
     file: Path | None = None,
     progress: Callable[[Epoch], None] = lambda _: None,
 ) -> tuple[Epoch, ...]:
@@ -119,6 +121,8 @@ def fit(
         recipe: how.
         validate: measures model and tower as they stand, on what is not in `histories`.
         lifetimes: when items were live, in the tower's rows; None: always.
+        questions: what was asked at each event, for a model that reads it. The first event of
+            each window is then foretold too, from its question alone.
         file: where checkpoints go. If it is there already the run goes on from it.
         progress: told after each epoch.
 
@@ -134,12 +138,12 @@ def fit(
         raise InputError(
             f"fit: item {histories.items.max()} came; the tower has rows 1 … {tower.rows - 1}"
         )
-    windows = cut(histories, model.shape.events)
+    windows = cut(histories, model.shape.events, least=2 if questions is None else 1)
     both = nn.ModuleDict({"model": model, "tower": module_of(tower)}).to(recipe.device)
     averaged = copied(both) if recipe.average else {}
     state = State(both, optimiser(both, recipe), averaged)
-    objective = Objective(model, tower, histories, recipe.sampling, lifetimes)
-    signature = _signature(model, recipe, histories)
+    objective = Objective(model, tower, histories, recipe.sampling, lifetimes, questions)
+    signature = _signature(model, recipe, histories, questions)
     if file is not None and file.exists():
         restore(file, state, signature)
     while not _over(_epochs(state), recipe):
@@ -182,7 +186,7 @@ def _learn(state: State, objective: Objective, windows: Windows, recipe: Recipe)
     state.module.train()
     wall, cpu = time.perf_counter(), time.process_time()
     total, labels, tokens = 0.0, 0, 0
-    for batch in batches(windows, recipe.rows, rng, reverse=recipe.reverse):
+    for batch in objective.batches(windows, recipe.rows, rng, reverse=recipe.reverse):
         with torch.autocast(recipe.device, torch.bfloat16, enabled=recipe.device != "cpu"):
             loss, of = objective(batch, rng, number)
         state.optimiser.zero_grad(set_to_none=True)
@@ -221,10 +225,15 @@ def _over(epochs: list[Epoch], recipe: Recipe) -> bool:
     return len(epochs) >= recipe.epochs or len(epochs) - 1 - best >= recipe.patience
 
 
-def _signature(model: PersonModel, recipe: Recipe, histories: Histories) -> str:
+def _signature(
+    model: PersonModel, recipe: Recipe, histories: Histories, questions: QuestionRows | None
+) -> str:
     """What a checkpoint is of: all that the weights follow from, short of the tower's content."""
     data = hashlib.blake2b(digest_size=16)
-    for column in (histories.starts, histories.items, histories.kinds, histories.t):
+    columns = [histories.starts, histories.items, histories.kinds, histories.t]
+    if questions is not None:
+        columns += [questions.texts, questions.anchors, questions.wishes, questions.wished]
+    for column in columns:
         data.update(np.ascontiguousarray(column).tobytes())
     settled = asdict(recipe) | {"epochs": 0, "patience": 0}
     of = {"recipe": settled, "shape": asdict(model.shape), "data": data.hexdigest()}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from heirloom.encoders.question import ASKED
 from heirloom.encoders.tokens import NUMBERS, PARTS
 from heirloom.encoders.training.listing import ListingTower
 from heirloom.encoders.training.person import PersonModel
@@ -88,18 +89,23 @@ def person_graph(model: PersonModel) -> bytes:
     """A person encoder as ONNX.
 
     Inputs: items [people, events, dim] float32; kinds, gaps, surfaces [people, events] int64, right
-    of a person's last event anything; last [people] int64, the index of that event.
+    of a person's last event anything; last [people] int64, the index of that event, -1 for none.
+    Where questions are read: asked_surface [people] int64; asked [people, ASKED, dim] float32.
     Output: vectors [people, vectors, dim] float32.
     """
     shape, graph = model.shape, Graph()
-    events = graph.op("Slice", graph.op("Shape", "items"), *map(graph.weight, ([1], [2])))
     zero, one = graph.weight([0]), graph.weight([1])
+    events = graph.op("Slice", graph.op("Shape", "items"), one, graph.weight([2]))
     stream = graph.op("Mul", "items", graph.weight(float(shape.dim) ** 0.5))
     places = graph.op("Slice", graph.weight(model.places), zero, events)
     stream = graph.op("Add", stream, places)
     for name in ("kinds", "gaps", "surfaces"):
         added = graph.op("Gather", graph.weight(getattr(model, name)), name)
         stream = graph.op("Add", stream, added)
+    last = "last"
+    if shape.questions:
+        stream, last = _after_nobody(graph, model, stream), graph.op("Add", last, one)
+        events = graph.op("Add", events, one)
     scalars = [graph.op("Squeeze", of, zero) for of in (zero, events, one)]
     steps = graph.op("Range", *scalars)
     column = graph.op("Unsqueeze", steps, one)
@@ -107,8 +113,11 @@ def person_graph(model: PersonModel) -> bytes:
     *earlier, last_layer = model.layers
     for layer in earlier:
         stream = _layer(graph, layer, stream, stream, causal)
-    index = graph.op("Unsqueeze", "last", one)
-    asking = graph.op("Unsqueeze", graph.op("GatherND", stream, index, batch_dims=1), one)
+    index = graph.op("Unsqueeze", last, one)
+    asking = graph.op("GatherND", stream, index, batch_dims=1)
+    if shape.questions:
+        asking = _asking(graph, model, asking)
+    asking = graph.op("Unsqueeze", asking, one)
     reached = graph.op("LessOrEqual", steps, index)
     seen = graph.op("Unsqueeze", reached, graph.weight([1, 2]))
     out = _layer(graph, last_layer, asking, stream, seen)
@@ -124,10 +133,33 @@ def person_graph(model: PersonModel) -> bytes:
     ]
     inputs += [(name, TensorProto.INT64, ["people", "events"]) for name in _CODES]
     inputs.append(("last", TensorProto.INT64, ["people"]))
+    if shape.questions:
+        inputs.append(("asked_surface", TensorProto.INT64, ["people"]))
+        inputs.append(("asked", TensorProto.FLOAT, ["people", len(ASKED), shape.dim]))
     return graph.bytes("person", inputs, out, ["people", shape.vectors, shape.dim])
 
 
 _CODES = ("kinds", "gaps", "surfaces")
+
+
+def _after_nobody(graph: Graph, model: PersonModel, stream: str) -> str:
+    """The stream [people, events, dim] with the vector of nobody before its first event."""
+    people = graph.op("Slice", graph.op("Shape", stream), *map(graph.weight, ([0], [1])))
+    shape = graph.op("Concat", people, graph.weight([1, model.shape.dim]), axis=0)
+    nobody = graph.op("Expand", graph.weight(model.nobody), shape)
+    return graph.op("Concat", nobody, stream, axis=1)
+
+
+def _asking(graph: Graph, model: PersonModel, stream: str) -> str:
+    """The places that ask [people, dim], with what is asked."""
+    shares = graph.op("Gather", graph.weight(model.shares), "asked_surface")
+    split = graph.op("Split", shares, graph.weight([1, len(ASKED)]), outputs=2, axis=1)
+    counted = graph.op("Unsqueeze", f"{split}_1", graph.weight([1]))
+    summed = graph.op("Squeeze", graph.op("MatMul", counted, "asked"), graph.weight([1]))
+    asked = graph.op("Mul", summed, graph.weight(float(model.shape.dim) ** 0.5))
+    surface = graph.op("Gather", graph.weight(model.asked), "asked_surface")
+    asking = graph.op("Add", graph.op("Mul", stream, split), asked)
+    return graph.op("Add", asking, surface)
 
 
 def _layer(graph: Graph, layer: nn.Module, asking: str, stream: str, seen: str) -> str:

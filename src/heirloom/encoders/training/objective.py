@@ -6,6 +6,7 @@ are the ground; the batch's own targets, a queue of earlier ones and mined ones 
 not count against it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch.nn import functional
 
 from heirloom.core.errors import ConfigError, ShapeError
 from heirloom.encoders.history import Histories
+from heirloom.encoders.question import QuestionRows
+from heirloom.encoders.training.asked import AskedRows
 from heirloom.encoders.training.losses import (
     accidental_hits,
     best_logits,
@@ -26,7 +29,7 @@ from heirloom.encoders.training.losses import (
 from heirloom.encoders.training.negatives import Queue, hardest
 from heirloom.encoders.training.person import PersonModel
 from heirloom.encoders.training.towers import Tower
-from heirloom.encoders.training.windows import Batch
+from heirloom.encoders.training.windows import Batch, Windows, batches
 
 _POOL = 8
 """Mined negatives are the likeliest of so many times their number, drawn evenly."""
@@ -87,9 +90,11 @@ class Objective:
         histories: what the batches are cut from.
         sampling: which negatives.
         lifetimes: when items were live; None: always.
+        questions: what was asked at each event of `histories`, for a model that reads it.
 
     Raises:
-        ShapeError: if lifetimes are not one for each row of the tower.
+        ShapeError: if lifetimes are not one for each row of the tower, questions not one for each
+            event, or the model reads none.
     """
 
     def __init__(
@@ -99,10 +104,20 @@ class Objective:
         histories: Histories,
         sampling: Sampling,
         lifetimes: Lifetimes | None = None,
+        questions: QuestionRows | None = None,
     ) -> None:
         if lifetimes is not None and len(lifetimes.begin) != tower.rows:
             raise ShapeError(f"lifetimes of {len(lifetimes.begin)} items; wanted {tower.rows}")
+        if model.shape.questions != (questions is not None):
+            raise ShapeError(
+                f"training: {model.shape} and questions {'came' if questions else 'lacking'}; a "
+                "model reads questions if its shape says so, and then they must be given"
+            )
+        if questions is not None and len(questions) != len(histories.items):
+            raise ShapeError(f"{len(questions)} questions of {len(histories.items)} events")
         self._model, self._tower, self._sampling = model, tower, sampling
+        self._questions = questions
+        self._items = tower.rows if questions is None else questions.items
         self._t = torch.from_numpy(histories.t)
         self._kinds = torch.from_numpy(histories.kinds.astype(np.int64))
         self._lifetimes: tuple[Tensor, Tensor] | None = None
@@ -112,12 +127,20 @@ class Objective:
         counts = np.bincount(histories.items, minlength=tower.rows)
         share = torch.from_numpy(counts / max(len(histories.items), 1)).float()
         drawn_again = sampling.queue + _USUAL_TARGETS if sampling.in_batch else 0
-        self._log_q = mixture_log_q(share.log(), drawn_again, sampling.uniform, tower.rows - 1)
+        self._log_q = mixture_log_q(share.log(), drawn_again, sampling.uniform, self._items - 1)
         self._queue = Queue(sampling.queue)
 
     def begin(self) -> None:
         """Forget earlier batches, before an epoch: it is then the same after an interruption."""
         self._queue.clear()
+
+    def batches(
+        self, windows: Windows, rows: int, rng: np.random.Generator, *, reverse: float
+    ) -> Iterator[Batch]:
+        """Windows in batches, as the model wants them."""
+        return batches(
+            windows, rows, rng, reverse=reverse, from_nothing=self._questions is not None
+        )
 
     def __call__(self, batch: Batch, rng: np.random.Generator, epoch: int) -> tuple[Tensor, int]:
         """The mean loss of the batch's labels, and how many there are.
@@ -130,13 +153,15 @@ class Objective:
         device = self._model.places.device
         events, targets = batch.events.to(device), batch.targets.to(device)
         uniform = self._draw(rng, self._sampling.uniform).to(device)
-        every = torch.cat([events.items.flatten(), targets.flatten(), uniform])
-        rows, places = torch.unique(every, return_inverse=True)
-        vectors = functional.embedding(places, self._tower(rows))
-        read, after, drawn = torch.split(
-            vectors, [events.items.numel(), targets.numel(), len(uniform)]
-        )
-        people = self._model(read.reshape(*events.items.shape, -1), events)
+        asked = None
+        if self._questions is not None:
+            asked = AskedRows.of(self._questions, batch.foretold).to(device)
+        read, after, drawn, answered = self._vectors(
+            events.items.flatten(), targets.flatten(), uniform,
+            targets[:0, 0] if asked is None else asked.rows(),
+        )  # fmt: skip
+        question = asked and asked.question(answered)
+        people = self._model(read.view(*events.items.shape, self._tower.dim), events, question)
         there = targets > 0
         people, label = people[there], batch.foretold.to(device)[there]
         positives, positive_vectors = self._positives(targets, after, there)
@@ -154,8 +179,14 @@ class Objective:
         )  # fmt: skip
         return loss, len(label)
 
+    def _vectors(self, *rows: Tensor) -> tuple[Tensor, ...]:
+        """[..., dim] of each of several [...] rows of the tower; each row is computed once."""
+        every, places = torch.unique(torch.cat(rows), return_inverse=True)
+        vectors = functional.embedding(places, self._tower(every))
+        return torch.split(vectors, [len(some) for some in rows])
+
     def _draw(self, rng: np.random.Generator, items: int) -> Tensor:
-        return torch.from_numpy(rng.integers(1, self._tower.rows, items))
+        return torch.from_numpy(rng.integers(1, self._items, items))
 
     def _positives(self, targets: Tensor, vectors: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """[1 + ahead, labels] items, 0 where the window has ended, and [..., dim] their vectors."""

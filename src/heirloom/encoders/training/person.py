@@ -3,6 +3,10 @@
 An event enters as its item's representation, scaled by sqrt(dim), plus learned vectors of the kind
 of action, the time since the event before, the surface and the place in the window. The stream
 thus starts as the item itself, and the first thing learned is which items are near which.
+
+Where questions are read, what is asked joins in before the last layer: it decides what of the past
+is looked at, and it goes on into the answer itself. The past begins with a vector of its own,
+"nobody", so that a question alone has an answer too.
 """
 
 import math
@@ -14,6 +18,7 @@ from torch.nn import functional
 
 from heirloom.core.errors import ConfigError
 from heirloom.encoders.history import EVENTS, GAPS, KINDS, SURFACES
+from heirloom.encoders.question import ASKED
 from heirloom.encoders.training.transformer import Layer, start
 
 
@@ -27,6 +32,7 @@ class Shape:
         vectors: how many a person has; an item's score is that of the nearest.
         unit: vectors have unit length, and a learned factor makes logits of their cosines.
         events: the latest so many are read.
+        questions: what is asked is read too.
     """
 
     dim: int = 64
@@ -35,6 +41,7 @@ class Shape:
     vectors: int = 1
     unit: bool = False
     events: int = EVENTS
+    questions: bool = False
 
     def __post_init__(self) -> None:
         problems = [
@@ -83,15 +90,29 @@ class Events:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked at each place of several people's streams.
+
+    Attributes:
+        surfaces: [rows, 1 + events] int64, code of the surface asked.
+        vectors: [rows, 1 + events, ASKED, dim], zeros for none.
+    """
+
+    surfaces: Tensor
+    vectors: Tensor
+
+
 class PersonModel(nn.Module):
     """Vectors of a person after each of their events.
 
     Args:
         shape: sizes.
         dropout: on events as they enter, and in the layers.
+        unasked: share of the parts of questions left out at random in training.
     """
 
-    def __init__(self, shape: Shape, *, dropout: float = 0.2) -> None:
+    def __init__(self, shape: Shape, *, dropout: float = 0.2, unasked: float = 0.2) -> None:
         super().__init__()
         self.shape = shape
         dim = shape.dim
@@ -105,14 +126,23 @@ class PersonModel(nn.Module):
         self.heads = nn.Linear(dim, shape.vectors * dim) if shape.vectors > 1 else None
         self.log_scale = nn.Parameter(torch.tensor(math.log(16.0))) if shape.unit else None
         self.dropout = nn.Dropout(dropout)
+        self.unasked = unasked
         start(self.layers)
+        if shape.questions:
+            self.nobody = nn.Parameter(torch.randn(dim) * 0.02 * math.sqrt(dim))
+            self.asked = nn.Parameter(torch.zeros(SURFACES, dim))
+            # How much the past and each part of the question count, by the surface asked.
+            self.shares = nn.Parameter(torch.ones(SURFACES, 1 + len(ASKED)))
 
-    def forward(self, items: Tensor, events: Events) -> Tensor:
+    def forward(self, items: Tensor, events: Events, question: Question | None = None) -> Tensor:
         """[rows, events, vectors, dim]: what each position points to, from all up to it.
+
+        Where questions are read there is a position more, before the first event.
 
         Args:
             items: [rows, events, dim] representations of events.items.
             events: the rest of what is known of them.
+            question: what is asked at each position; None: nothing.
         """
         stream = items * math.sqrt(self.shape.dim) + self.places[: items.shape[1]]
         stream = stream + functional.embedding(events.kinds, self.kinds)
@@ -120,10 +150,27 @@ class PersonModel(nn.Module):
         stream = stream + functional.embedding(events.surfaces, self.surfaces)
         if events.reverse:
             stream = stream + self.backwards
+        if self.shape.questions:
+            stream = torch.cat([self.nobody.expand(len(stream), 1, -1), stream], dim=1)
         stream = self.dropout(stream)
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             stream = layer(stream)
-        return self.vectors(stream)
+        asking = self._asking(stream, question) if self.shape.questions else None
+        return self.vectors(self.layers[-1](stream, asking))
+
+    def _asking(self, stream: Tensor, question: Question | None) -> Tensor:
+        """[rows, 1 + events, dim], the stream with what is asked at each of its places."""
+        if question is None:
+            surfaces = torch.zeros(stream.shape[:2], dtype=torch.int64, device=stream.device)
+            return stream * self.shares[0, 0] + functional.embedding(surfaces, self.asked)
+        surfaces, vectors = question.surfaces, question.vectors
+        if self.training and self.unasked:
+            left = torch.rand(*vectors.shape[:3], 1, device=stream.device) >= self.unasked
+            known = torch.rand(surfaces.shape, device=stream.device) >= self.unasked
+            vectors, surfaces = vectors * left, surfaces * known
+        shares = functional.embedding(surfaces, self.shares)
+        asked = (shares[..., 1:, None] * vectors).sum(-2) * math.sqrt(self.shape.dim)
+        return stream * shares[..., :1] + asked + functional.embedding(surfaces, self.asked)
 
     def vectors(self, stream: Tensor) -> Tensor:
         """[..., dim] → [..., vectors, dim]."""

@@ -33,19 +33,29 @@ class Layer(nn.Module):
         self.forward_gate = nn.Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, stream: Tensor) -> Tensor:
-        """[rows, events, dim]; each event sees itself and those before it."""
-        attended = self.dropout(self._attend(self.attention_norm(stream)))
+    def forward(self, stream: Tensor, asking: Tensor | None = None) -> Tensor:
+        """[rows, events, dim]; each event sees itself and those before it.
+
+        Where `asking` [rows, events, dim] is given, that is what looks at the stream, and is
+        added to.
+        """
+        attended = self.dropout(self._attend(stream, asking))
+        stream = stream if asking is None else asking
         stream = stream + torch.sigmoid(self.attention_gate(stream)) * attended
         gate, value = self.forward_in(self.forward_norm(stream)).chunk(2, dim=-1)
         fed = self.dropout(self.forward_out(self.dropout(functional.silu(gate) * value)))
         out: Tensor = stream + torch.sigmoid(self.forward_gate(stream)) * fed
         return out
 
-    def _attend(self, stream: Tensor) -> Tensor:
+    def _attend(self, stream: Tensor, asking: Tensor | None) -> Tensor:
         rows, events, dim = stream.shape
-        split = self.query_key_value(stream).view(rows, events, 3, self.heads, dim // self.heads)
+        made = self.query_key_value(self.attention_norm(stream))
+        split = made.view(rows, events, 3, self.heads, dim // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4)
+        if asking is not None:
+            weight, bias = self.query_key_value.weight[:dim], self.query_key_value.bias[:dim]
+            made = functional.linear(self.attention_norm(asking), weight, bias)
+            query = made.view(rows, events, self.heads, dim // self.heads).transpose(1, 2)
         attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         out: Tensor = self.attention_out(attended.transpose(1, 2).reshape(rows, events, dim))
         return out

@@ -43,7 +43,8 @@ class Batch:
     Attributes:
         events: what is read, [rows, events], the last event of each window left out.
         targets: [rows, events] int64, the item of the event after each; 0 where there is none.
-        foretold: [rows, events] int64, index of the event after each in `Histories`; -1: none.
+            Where the first is foretold from nothing: [rows, 1 + events], it and those.
+        foretold: like `targets`, index of that event in `Histories`; -1: none.
     """
 
     events: Events
@@ -51,10 +52,15 @@ class Batch:
     foretold: Tensor
 
 
-def cut(histories: Histories, events: int) -> Windows:
+def cut(histories: Histories, events: int, *, least: int = 2) -> Windows:
     """Windows of at most `events` + 1 events (the last is only foretold), from the latest back.
 
     Each event but a person's first is foretold in just one of them.
+
+    Args:
+        histories: to be cut.
+        events: read at most in a window.
+        least: people with fewer events are left out; 1 is of use where the first is foretold too.
 
     Raises:
         InputError: if nobody has two events.
@@ -71,9 +77,11 @@ def cut(histories: Histories, events: int) -> Windows:
     ):
         gaps[first:end] = gap_buckets(histories.t[first:end])
         stops = range(end, first + 1, -events)
+        if end - first == 1 and least == 1:
+            stops = range(end, end - 1, -1)
         begins.extend(max(first, stop - events - 1) for stop in reversed(stops))
         ends.extend(reversed(stops))
-    if not begins:
+    if not begins or np.diff(histories.starts).max() < 2:
         raise InputError(
             f"train: {len(histories)} people came, none with two events; wanted some who acted "
             "at least twice"
@@ -82,7 +90,12 @@ def cut(histories: Histories, events: int) -> Windows:
 
 
 def batches(
-    windows: Windows, rows: int, rng: np.random.Generator, *, reverse: float = 0.0
+    windows: Windows,
+    rows: int,
+    rng: np.random.Generator,
+    *,
+    reverse: float = 0.0,
+    from_nothing: bool = False,
 ) -> Iterator[Batch]:
     """All windows once, in batches of like length in random order.
 
@@ -91,15 +104,18 @@ def batches(
         rows: windows in a batch.
         rng: draws the order; nothing else does.
         reverse: share of the batches that run backwards in time.
+        from_nothing: the first event of each window is foretold too.
     """
     lengths = windows.ends - windows.begins + 2 * rng.random(len(windows))
     order = np.argsort(lengths, kind="stable")
     pieces = [order[i : i + rows] for i in range(0, len(order), rows)]
     for piece in rng.permutation(len(pieces)):
-        yield _batch(windows, np.sort(pieces[piece]), reverse=bool(rng.random() < reverse))
+        backwards = bool(rng.random() < reverse)
+        first = 0 if from_nothing else 1
+        yield _batch(windows, np.sort(pieces[piece]), reverse=backwards, first=first)
 
 
-def _batch(windows: Windows, rows: NDArray[np.int64], *, reverse: bool) -> Batch:
+def _batch(windows: Windows, rows: NDArray[np.int64], *, reverse: bool, first: int) -> Batch:
     begins, ends = windows.begins[rows], windows.ends[rows]
     length = int((ends - begins).max())
     steps = np.arange(length)
@@ -108,7 +124,7 @@ def _batch(windows: Windows, rows: NDArray[np.int64], *, reverse: bool) -> Batch
     places = np.where(there, places, -1)
     histories = windows.histories
     items = np.where(there, histories.items[places], 0)
-    read, foretold = there[:, :-1] & there[:, 1:], places[:, 1:]
+    read = there[:, :-1] & there[:, 1:]
 
     def column(values: NDArray[np.integer]) -> Tensor:
         return torch.from_numpy(np.where(read, values[places[:, :-1]], 0).astype(np.int64))
@@ -121,6 +137,6 @@ def _batch(windows: Windows, rows: NDArray[np.int64], *, reverse: bool) -> Batch
             surfaces=column(histories.surfaces),
             reverse=reverse,
         ),
-        targets=torch.from_numpy(items[:, 1:]),
-        foretold=torch.from_numpy(foretold),
+        targets=torch.from_numpy(items[:, first:]),
+        foretold=torch.from_numpy(places[:, first:]),
     )

@@ -118,6 +118,15 @@ def load(folder: Path, loaders: Mapping[str, type[Ranker]]) -> ModelBundle[Ranke
     return ModelBundle(bundle_id, manifest, ranker)
 
 
+def manifest_of(folder: Path) -> Manifest:
+    """What stands in a bundle's manifest; nothing else is looked at.
+
+    Raises:
+        BundleError: if it cannot be read.
+    """
+    return _manifest(folder, f"bundle {folder.name}")[0]
+
+
 def encoders_of(folder: Path) -> Encoders:
     """The encoders that a bundle's ranker was trained with.
 

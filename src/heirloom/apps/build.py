@@ -20,6 +20,7 @@ from heirloom.adapters.slate_records import ParquetRecords
 from heirloom.adapters.sqlite import SqliteLog
 from heirloom.adapters.write_behind import WriteBehind
 from heirloom.apps.deadline import within
+from heirloom.apps.encoding import encoders_in, train_encoders
 from heirloom.apps.kept import Kept
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.row_stores import FoldedLog, check_reader, row_store
@@ -31,7 +32,7 @@ from heirloom.core.event import Event, Surface
 from heirloom.core.log import EventLog, Rejected
 from heirloom.core.query import Query, Request
 from heirloom.core.slate import AHEAD_OF_LOG, Candidates, Degraded, Slate
-from heirloom.encoders.hashed import Hashed
+from heirloom.encoders.pair import HASHED, Encoders
 from heirloom.features.rows import Packing
 from heirloom.features.view import FeatureView
 from heirloom.pipelines import recovery
@@ -101,6 +102,7 @@ class System:
         self.log = open_log(self.folder, read_only=reader)
         self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
         self._kept = Kept(self.folder, self.log)
+        self.encoders = encoders_in(self._current()) if answering else HASHED
         self.live = self.empty_live()
         self.restored_to = 0 if reader else self._kept.restore(self.live)
         self._snapshot_due = self.restored_to + settings.system.snapshot_every
@@ -172,7 +174,9 @@ class System:
 
     def empty_live(self, *, retrievers: bool = True) -> Live:
         """A state that has folded nothing yet; it shares the log's codes."""
-        return empty_live(self.settings, self.registry, self.log, retrievers=retrievers)
+        return empty_live(
+            self.settings, self.registry, self.log, encoders=self.encoders, retrievers=retrievers
+        )
 
     def ingest(self, events: Iterable[Event | Rejected], *, source: str = "api") -> Report:
         """Take events over; durable and folded when it returns.
@@ -237,7 +241,9 @@ class System:
         Raises:
             InputError: too little to learn from, or a gate refused; the bundle is kept then.
         """
-        recipe, live = recipe_of(self.settings), self._training_live()
+        encoders, until_t = train_encoders(self.log, self.settings.encoders, progress=progress)
+        recipe = dataclasses.replace(recipe_of(self.settings), from_t=until_t)
+        live = self._training_live(encoders)
         ranker = pick("ranker", self.registry.rankers, self.settings.policy.ranker)
         trained = train(
             self.log, live, ranker, recipe, retrieve=self._retrieve(live), progress=progress
@@ -246,6 +252,7 @@ class System:
         bundle = self._keep(
             trained,
             DataWindow(from_offset=from_offset, to_offset=to_offset, from_t=from_t, to_t=to_t),
+            encoders,
         )
         if trained.refused:
             raise InputError(
@@ -254,7 +261,9 @@ class System:
         self.publish(bundle.bundle_id)
         return bundle, trained
 
-    def _keep(self, trained: Trained, window: DataWindow) -> ModelBundle[Ranker]:
+    def _keep(
+        self, trained: Trained, window: DataWindow, encoders: Encoders
+    ) -> ModelBundle[Ranker]:
         """Write the bundle under its own id; the same bundle made again is the same folder."""
         folder = self.folder / "bundles"
         with tempfile.TemporaryDirectory(prefix=".draft-", dir=_made(folder)) as draft:
@@ -270,6 +279,7 @@ class System:
                 seed=self.settings.training.seed,
                 code_version=__version__,
                 golden=trained.golden,
+                encoders=encoders,
                 settings={
                     f"gain_{kind}": gain for kind, gain in recipe_of(self.settings).gains.items()
                 },
@@ -284,25 +294,36 @@ class System:
         """Metrics of the bundle in use on the latest slates of the log: all, and by surface."""
         if self.policy.ranker is None:
             raise NotFoundError(f"no bundle is published in {self.folder}; run `heirloom train`")
-        live = self._training_live()
+        live = self._training_live(self.encoders)
         test, surfaces = held_out(
             self.log,
             live,
-            recipe_of(self.settings),
+            dataclasses.replace(recipe_of(self.settings), from_t=self._learned_from_t()),
             retrieve=self._retrieve(live),
             progress=progress,
         )
         return evaluate(self.policy.ranker, test, surfaces)
 
     def publish(self, bundle_id: str) -> None:
-        """Answer with a bundle from now on, here and after a restart."""
+        """Answer with a bundle from now on, here and after a restart.
+
+        Where it has other encoders, every listing is encoded anew first.
+        """
         policy = self._policy_with(bundle_id)
         policy.check(self.live, self.published)
+        encoders = encoders_in(self._bundle_folder(bundle_id))
+        with self._lock:
+            if encoders.model_id != self.encoders.model_id:
+                self.live.change_encoders(encoders, self.log.read(0, self.live.n))
+                self.encoders = encoders
+            self._point_to(bundle_id)
+            self.policy = policy
+
+    def _point_to(self, bundle_id: str) -> None:
         pointer = self.folder / "current.txt"
         unfinished = pointer.with_suffix(".tmp")
         unfinished.write_text(bundle_id + "\n", encoding="utf-8")
         unfinished.replace(pointer)
-        self.policy = policy
 
     def ready(self) -> dict[str, object]:
         """What a load balancer or a person may ask before sending traffic."""
@@ -375,8 +396,11 @@ class System:
         self.log.close()
         self.anteroom.close()
 
-    def _training_live(self) -> Live:
-        return self.empty_live(retrievers=self.settings.system.impressions == "none")
+    def _training_live(self, encoders: Encoders) -> Live:
+        retrievers = self.settings.system.impressions == "none"
+        return empty_live(
+            self.settings, self.registry, self.log, encoders=encoders, retrievers=retrievers
+        )
 
     def _retrieve(self, live: Live) -> Callable[[Request], Candidates] | None:
         """What would have been ranked, for a log that does not say what was shown."""
@@ -387,13 +411,25 @@ class System:
 
     def _published(self) -> Policy:
         """The policy with the bundle that was published last; without a ranker if none was."""
+        current = self._current()
+        return self._policy_of(None, "") if current is None else self._policy_with(current.name)
+
+    def _current(self) -> Path | None:
+        """The folder of the bundle that was published last, if one was."""
         pointer = self.folder / "current.txt"
         if not pointer.exists():
-            return self._policy_of(None, "")
-        return self._policy_with(pointer.read_text(encoding="utf-8").strip())
+            return None
+        return self._bundle_folder(pointer.read_text(encoding="utf-8").strip())
+
+    def _bundle_folder(self, bundle_id: str) -> Path:
+        return self.folder / "bundles" / bundle_id
+
+    def _learned_from_t(self) -> int:
+        current = self._current()
+        return bundles.manifest_of(current).data_window.from_t if current else 0
 
     def _policy_with(self, bundle_id: str) -> Policy:
-        folder = self.folder / "bundles" / bundle_id
+        folder = self._bundle_folder(bundle_id)
         if not folder.is_dir():
             raise NotFoundError(
                 f"no bundle {bundle_id!r} under {folder.parent}; run `heirloom train`"
@@ -457,7 +493,12 @@ def view_of(settings: Settings, registry: Registry, name: str | None = None) -> 
 
 
 def empty_live(
-    settings: Settings, registry: Registry, log: EventLog, *, retrievers: bool = True
+    settings: Settings,
+    registry: Registry,
+    log: EventLog,
+    *,
+    encoders: Encoders = HASHED,
+    retrievers: bool = True,
 ) -> Live:
     """A state that has folded nothing yet; it knows a string from the entry on that brought it."""
     catalogue = Catalogue(
@@ -466,7 +507,8 @@ def empty_live(
     live = Live(
         catalogue=catalogue,
         view=view_of(settings, registry),
-        content=ContentIndex(Hashed()),
+        content=ContentIndex(encoders.listings),
+        person_encoder=encoders.people,
         declared=settings.system.declared,
         synonyms=Synonyms(settings.search.both, settings.search.one_way),
     )

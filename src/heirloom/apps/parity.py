@@ -1,6 +1,6 @@
 """Parity of a system: its slate records against its log, beside a server that runs or not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -8,9 +8,12 @@ from rich.table import Table
 
 from heirloom.adapters import slate_records
 from heirloom.apps.build import empty_live, open_log
+from heirloom.apps.encoding import encoders_in
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings
 from heirloom.core.errors import NotFoundError
+from heirloom.core.slate import SlateRecord
+from heirloom.encoders.pair import Encoders
 from heirloom.pipelines.parity import FeatureParity, Parity, Progress, compare, drawn
 
 HOUR_MS = 3_600_000
@@ -43,12 +46,35 @@ def check(
             "first, draw a larger --sample, or begin with an earlier --since"
         )
     with open_log(folder, read_only=True) as log:
-        live = empty_live(settings, registry or Registry.installed(), log, retrievers=False)
-        found = compare(records, log, live, progress=progress)
+        found = Parity()
+        for encoders, served in _by_encoders(records, folder):
+            live = empty_live(
+                settings,
+                registry or Registry.installed(),
+                log,
+                encoders=encoders,
+                retrievers=False,
+            )
+            found.add(compare(served, log, live, progress=progress))
     if not found.slates and not found.broken:
         why = "; ".join(f"{count} {reason}" for reason, count in found.unpromised.items())
         raise NotFoundError(f"parity: nothing to compare in {len(records)} records: {why}")
     return found
+
+
+def _by_encoders(
+    records: Sequence[SlateRecord], folder: Path
+) -> Iterator[tuple[Encoders, list[SlateRecord]]]:
+    """Records by the encoders of the bundle that served them; of a bundle that is gone, hashed."""
+    of_bundle = {
+        bundle: encoders_in(folder / "bundles" / bundle if bundle else None)
+        for bundle in dict.fromkeys(record.bundle for record in records)
+    }
+    by_model: dict[str, tuple[Encoders, list[SlateRecord]]] = {}
+    for record in records:
+        encoders = of_bundle[record.bundle]
+        by_model.setdefault(encoders.model_id, (encoders, []))[1].append(record)
+    yield from by_model.values()
 
 
 def report(found: Parity, folder: Path) -> RenderableType:

@@ -58,6 +58,20 @@ class TrainingPart(_Part):
     gate: dict[str, float] = {}
 
 
+class EncodersPart(_Part):
+    """What makes vectors of listings and people."""
+
+    kind: Literal["hashed", "trained"] = "hashed"
+    """Hashed needs no training and knows listings only; trained learns both from the log."""
+    share: float = Field(default=0.6, gt=0, lt=1)
+    """The earliest share of the actions, from which they learn; the ranker learns from the rest."""
+    epochs: PositiveInt = 12
+    dim: PositiveInt = 64
+    vectors: int = Field(default=1, ge=1, le=16)
+    """Of a person."""
+    seed: int = 0
+
+
 class FeaturesPart(_Part):
     """Where online features live: in the process that folds the log, or where many read them."""
 
@@ -102,6 +116,7 @@ class Settings(_Part):
     system: SystemPart
     policy: PolicyPart
     training: TrainingPart = TrainingPart()
+    encoders: EncodersPart = EncodersPart()
     features: FeaturesPart = FeaturesPart()
     search: SearchPart = SearchPart()
     http: HttpPart = HttpPart()

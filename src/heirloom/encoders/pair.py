@@ -20,8 +20,9 @@ GOLDEN_ATOL = 1e-4
 """Sums of float32 may differ between kinds of machine; what is near what may not."""
 GOLDEN = (
     Listing(
-        listing_id="golden-1", seller="golden", title="Midi dress in silk", category="women/dresses",
-        brand="Cos", size="38", colour="green", condition="very good", price_minor=4_500, photos=3,
+        listing_id="golden-1", seller="golden", title="Midi dress in silk", brand="Cos",
+        category="women/dresses", size="38", colour="green", condition="very good",
+        price_minor=4_500, photos=3,
     ),
     Listing(listing_id="golden-2", seller="golden", title="Boots"),
     Listing(

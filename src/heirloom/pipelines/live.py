@@ -5,6 +5,7 @@ log. It is the same object in each case, so what was served can be replayed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -30,6 +31,7 @@ from heirloom.core.words import query_key
 from heirloom.encoders.history import Histories
 from heirloom.encoders.pair import Encoders
 from heirloom.encoders.person import PersonEncoder
+from heirloom.encoders.question import Questions, wish_vector, wished
 from heirloom.features.people import People
 from heirloom.features.state import FeatureState
 from heirloom.features.view import FeatureView
@@ -50,6 +52,8 @@ from heirloom.retrieval.retriever import Matcher, Retriever
 FOLD_BATCH = 2_000
 REFIT_EVERY = 8_192
 """Log entries between two moments at which content may be fitted to the stock anew."""
+WISHES = 10_000
+"""Vectors of what people stated that are kept."""
 _TRIES = 20
 """Lookups in a store that moves on, before its n is that of all else."""
 
@@ -82,6 +86,7 @@ class Live:
         self.lexicon = Lexicon(catalogue.vocabulary)
         self.content = content
         self.person_encoder = person_encoder
+        self._wishes: dict[tuple[Listing, ...], NDArray[np.float32]] = {}
         self.retrievers: dict[str, Retriever] = {}
         self.declared = declared
         self.applied: Callable[[Facts], None] = lambda _: None
@@ -185,6 +190,7 @@ class Live:
         fold_content(content, entries)
         self.content.take_over(content)
         self.person_encoder = encoders.people
+        self._wishes.clear()
 
     def _know(self, facts: Facts) -> None:
         """In a replay, know the codes stamped on events; listings' come with the catalogue."""
@@ -199,8 +205,8 @@ class Live:
         """The query with its strings as codes and the person's recent events beside it."""
         find = self.vocabulary.find
         person = find("person", person_key(query.user, query.session))
-        slots, kinds, times = recent = self.people.recent(person)
-        return Request(
+        slots, kinds, times = self.people.recent(person)
+        request = Request(
             query=query,
             person=person,
             surface=SURFACE_CODE.get(query.surface, 0),
@@ -211,27 +217,44 @@ class Live:
             recent_t=times,
             text_vector=self.content.text(query.text),
             text=find("query", query_key(query.text)),
-            person_vectors=self._person_vectors(*recent),
         )
+        return replace(request, person_vectors=self._person_vectors(request))
 
-    def _person_vectors(
-        self, slots: NDArray[np.int32], kinds: NDArray[np.int8], t: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """[vectors, dim] float32 of a person's recent events [events], newest first."""
-        dim = self.content.encoder.dim
-        known = np.flatnonzero(slots < len(self.content.vectors))[::-1]
-        if self.person_encoder is None or not len(known):
-            return np.zeros((0, dim), np.float32)
-        items = slots[known].astype(np.int64) + 1
+    def _person_vectors(self, request: Request) -> NDArray[np.float32]:
+        """[vectors, dim] float32, from what the person did last, stated, and asks now."""
+        encoder, vectors = self.person_encoder, self.content.vectors
+        if encoder is None:
+            return request.person_vectors
+        known = np.flatnonzero(request.recent < len(vectors))[::-1]  # oldest first
+        slots = request.recent[known]
         history = Histories(
-            starts=np.array([0, len(known)], np.int64),
-            items=items,
-            kinds=kinds[known],
-            surfaces=np.zeros(len(known), np.int8),
-            t=t[known],
+            starts=np.array([0, len(slots)], np.int64),
+            items=slots.astype(np.int64) + 1,
+            kinds=request.recent_kinds[known],
+            surfaces=np.zeros(len(slots), np.int8),
+            t=request.recent_t[known],
         )
-        vectors = self.person_encoder.encode(history, self.content.vectors[slots[known]])[0]
-        return vectors[vectors.any(axis=1)]
+        made: NDArray[np.float32] = encoder.encode(
+            history, vectors[slots], self._question(request)
+        )[0]
+        return made[made.any(axis=1)]
+
+    def _question(self, request: Request) -> Questions:
+        """What the person asks now, as the person encoder reads it."""
+        anchor = np.zeros(self.content.encoder.dim, np.float32)
+        if 0 <= request.anchor < len(self.content.vectors):
+            anchor = self.content.vectors[request.anchor]
+        stated = {**self.preferences.stated(request.person), **request.query.attributes}
+        asked = np.stack([request.text_vector, self._wish(wished(stated)), anchor])
+        return Questions(np.array([request.surface], np.int8), asked[None])
+
+    def _wish(self, wish: tuple[Listing, ...]) -> NDArray[np.float32]:
+        """[dim] float32; people state the same again and again, so the latest are kept."""
+        if wish not in self._wishes:
+            if len(self._wishes) >= WISHES:
+                self._wishes.clear()
+            self._wishes[wish] = wish_vector(self.content.encoder, wish)
+        return self._wishes[wish]
 
     def _declared(
         self, person: int, attributes: Mapping[str, Scalar | list[str]]

@@ -66,6 +66,16 @@ class FeatureParity:
         """Whether every value was replayed."""
         return not (self.mismatched or self.missing or self.extra)
 
+    def add(self, other: "FeatureParity") -> None:
+        """Take over what was found in other slates."""
+        self.compared, self.mismatched = (
+            self.compared + other.compared, self.mismatched + other.mismatched
+        )  # fmt: skip
+        self.missing, self.extra = self.missing + other.missing, self.extra + other.extra
+        self.nan += other.nan
+        self.deltas.extend(other.deltas)
+        self.first = self.first or other.first
+
     def quantiles(self) -> dict[str, float]:
         """|served - replayed| of the mismatched at QUANTILES; empty where there are none."""
         return _quantiles(self.deltas)
@@ -103,6 +113,16 @@ class Parity:
     def of(self, column: str) -> FeatureParity:
         """A feature's tally; an empty one the first time."""
         return self.features.setdefault(column, FeatureParity())
+
+    def add(self, other: "Parity") -> None:
+        """Take over what was found in other slates."""
+        self.slates, self.rows = self.slates + other.slates, self.rows + other.rows
+        self.to_n, self.late = max(self.to_n, other.to_n), max(self.late, other.late)
+        self.broken.update(other.broken)
+        self.unpromised.update(other.unpromised)
+        self.age_ms.extend(other.age_ms)
+        for name, feature in other.features.items():
+            self.of(name).add(feature)
 
     def summary(self) -> dict[str, Any]:
         """All of it as plain values, for JSON."""

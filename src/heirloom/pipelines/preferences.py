@@ -1,13 +1,13 @@
-"""Preferences: the brands and sizes that people state in `prefer` events.
+"""Preferences: what people state in `prefer` events; brands and sizes as codes besides.
 
 Names are kept, and become codes when they are asked for: a brand may be stated before the first
 listing of it comes, and how the log was cut into parts must not decide whether it is found.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from heirloom.core.event import Kind, person_key
+from heirloom.core.event import Kind, Scalar, person_key
 from heirloom.core.log import Entry
 from heirloom.core.vocabulary import Vocabulary
 
@@ -26,6 +26,7 @@ class Preferences:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._of: dict[int, dict[str, tuple[str, ...]]] = {}
+        self._stated: dict[int, dict[str, Scalar | list[str]]] = {}
 
     def apply(self, entries: Sequence[Entry]) -> None:
         """Fold `prefer` events; their attributes `brands` and `sizes` are lists of names."""
@@ -34,12 +35,17 @@ class Preferences:
             if event.kind != Kind.PREFER:
                 continue
             person = self._vocabulary.find("person", person_key(event.user, event.session))
+            self._stated[person] = {**self._stated.get(person, {}), **event.attributes}
             said = {
                 name: tuple(stated) if isinstance(stated, list) else (str(stated),)
                 for name in ("brands", "sizes")
                 if (stated := event.attributes.get(name)) is not None
             }
             self._of[person] = {**self._of.get(person, {}), **said}
+
+    def stated(self, person: int) -> Mapping[str, Scalar | list[str]]:
+        """All that a person stated, by name, each as it was stated last."""
+        return self._stated.get(person, {})
 
     def of(self, person: int) -> Preference:
         """What a person stated, as codes of the names that listings have by now."""

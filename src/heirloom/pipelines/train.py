@@ -41,6 +41,7 @@ class Recipe:
             learns how bad the rest is.
         validation, test: shares of the examples' slates, the latest in time, held out for early
             stopping and for the metrics.
+        from_t: ms; slates before it are not learned from: the encoders have learned from them.
         gate: least values of metrics, by name; a bundle below one is not published.
         seed: of sampling and fitting.
     """
@@ -51,6 +52,7 @@ class Recipe:
     unseen: int = 12
     validation: float = 0.1
     test: float = 0.15
+    from_t: int = 0
     gate: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
 
@@ -162,6 +164,7 @@ def _examples(
         progress=lambda done: progress("replay", min(done, end), end),
     )
     progress("replay", end, end)
+    examples = take(examples, np.flatnonzero(examples.t >= recipe.from_t))
     return examples, np.zeros(len(examples.t), np.int8), str(rule)
 
 
@@ -276,6 +279,7 @@ def slates_to_use(
         return frozenset()
     shown = facts.events[facts.events["kind"] == KIND_CODE[Kind.IMPRESSION]]
     mature = shown["t"] <= facts.events["t"].max() - recipe.maturity_ms
+    mature &= shown["t"] >= recipe.from_t
     acted = np.fromiter((slate for slate, _ in labels), np.uint64, len(labels))
     slates = np.unique(shown["slate"][mature & np.isin(shown["slate"], acted)])
     # A slate's id is a random hash already: the smallest are an even draw, whatever the order.

@@ -274,9 +274,9 @@ class ContentIndex:
         """How candidates [candidates] match the query's text, its anchor and the person's taste.
 
         `anchor_match`, `taste_match` and `person_match` are cosines, the second with the person's
-        nearest interest, the last with the nearest of their vectors; `text_match` is the relevance, 0 … 1; `style_match` and `anchor_style` are those
-        of Diction. Each value depends on its own candidate alone. NaN throughout where there is
-        no text, anchor or taste.
+        nearest interest, the last with the nearest of their vectors; `text_match` is the
+        relevance, 0 … 1; `style_match` and `anchor_style` are those of Diction. Each value
+        depends on its own candidate alone. NaN throughout where there is no text, anchor or taste.
         """
         given = dict.fromkeys(
             (

@@ -1,0 +1,57 @@
+"""pgvector in a real PostgreSQL: the laws, compared exactly and by the graph."""
+
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from heirloom.adapters.pgvector import Graph, PgVectorIndex
+from heirloom.retrieval.index import Index
+from heirloom.retrieval.vectors.answer import FilteredIndex
+from heirloom.retrieval.vectors.where import Columns
+from heirloom.testing.index import IndexLaws
+from heirloom.testing.vectors import COLUMNS, DIM, MODEL, FilteredIndexLaws
+
+pytestmark = pytest.mark.engine("postgres")
+_numbers = count()
+BY_GRAPH = Graph(exact_rows=0, ef_search=400)
+
+
+class Made:
+    """Indices of their own, in the session's server."""
+
+    graph: Graph | None = None
+
+    @pytest.fixture(autouse=True)
+    def _server(self, postgres_url: str) -> Iterator[None]:
+        self._url, self._made = postgres_url, list[PgVectorIndex]()
+        yield
+        for index in self._made:
+            index.close()
+
+    def index(self, dim: int, model_id: str, columns: Columns) -> PgVectorIndex:
+        made = PgVectorIndex(
+            self._url, model_id, dim, columns, name=f"law_{next(_numbers)}", graph=self.graph
+        )
+        if self.graph is not None:
+            made.build()
+        self._made.append(made)
+        return made
+
+
+class TestPgVectorAsIndex(Made, IndexLaws):
+    def make(self, dim: int) -> Index:
+        return self.index(dim, MODEL, Columns())
+
+
+class TestPgVector(Made, FilteredIndexLaws):
+    def make(self, dim: int, model_id: str, columns: Columns) -> FilteredIndex:
+        return self.index(dim, model_id, columns)
+
+
+class TestPgVectorByGraph(Made, FilteredIndexLaws):
+    least_recall = 0.8
+    graph = BY_GRAPH
+
+    def make(self, dim: int, model_id: str, columns: Columns) -> FilteredIndex:
+        return self.index(dim, model_id, columns)

@@ -10,17 +10,22 @@ from heirloom.retrieval.index import Index
 from heirloom.retrieval.vectors.answer import FilteredIndex
 from heirloom.retrieval.vectors.where import Columns
 from heirloom.testing.index import IndexLaws
-from heirloom.testing.vectors import COLUMNS, DIM, MODEL, FilteredIndexLaws
+from heirloom.testing.vectors import MODEL, FilteredIndexLaws
 
 pytestmark = pytest.mark.engine("postgres")
 _numbers = count()
-BY_GRAPH = Graph(exact_rows=0, ef_search=400)
+BY_GRAPH = Graph(exact_rows=0, ef_search=100)
+WALKING = "".join(
+    f"%20-c%20enable_{way}%3Doff" for way in ("seqscan", "bitmapscan", "sort", "indexonlyscan")
+)
+"""Settings, in a URL, that leave the planner only the graph: these tables are too small for it."""
 
 
 class Made:
     """Indices of their own, in the session's server."""
 
     graph: Graph | None = None
+    options = ""
 
     @pytest.fixture(autouse=True)
     def _server(self, postgres_url: str) -> Iterator[None]:
@@ -31,8 +36,9 @@ class Made:
 
     def index(self, dim: int, model_id: str, columns: Columns) -> PgVectorIndex:
         made = PgVectorIndex(
-            self._url, model_id, dim, columns, name=f"law_{next(_numbers)}", graph=self.graph
-        )
+            self._url + self.options, model_id, dim, columns, name=f"law_{next(_numbers)}",
+            graph=self.graph,
+        )  # fmt: skip
         if self.graph is not None:
             made.build()
         self._made.append(made)
@@ -52,6 +58,7 @@ class TestPgVector(Made, FilteredIndexLaws):
 class TestPgVectorByGraph(Made, FilteredIndexLaws):
     least_recall = 0.8
     graph = BY_GRAPH
+    options = "&options=" + WALKING
 
     def make(self, dim: int, model_id: str, columns: Columns) -> FilteredIndex:
         return self.index(dim, model_id, columns)

@@ -12,10 +12,8 @@ have passed the filter; where that ends with fewer, every passing row is compare
 and limits: docs/scaling.md; why it is like this: docs/adr/0012.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -25,50 +23,17 @@ from psycopg import pq, sql
 from psycopg.adapt import Dumper
 
 from heirloom.adapters import postgres_binary as binary
-from heirloom.adapters.pgvector_filter import Condition, condition
-from heirloom.adapters.pgvector_table import Stands, Table
-from heirloom.adapters.postgres_link import Link, TimeIsUp
-from heirloom.core.errors import InputError, ShapeError, StoreError
-from heirloom.retrieval.index import Found
-from heirloom.retrieval.vectors.answer import (
-    Answer,
-    OutOfTime,
-    checked_columns,
-    checked_model,
-    checked_query,
-    checked_rows,
-)
-from heirloom.retrieval.vectors.where import EVERYTHING, Columns, Where
+from heirloom.adapters.pgvector_search import Graph, PgVectorSearch
+from heirloom.adapters.pgvector_table import Stands, Table, connected, reaching
+from heirloom.core.errors import InputError, StoreError
+from heirloom.retrieval.vectors.answer import checked_columns, checked_model, checked_rows
+from heirloom.retrieval.vectors.where import Columns
 
-_STEP = 32
-"""Rows of the graph between two looks at the clock."""
-_MOST_EF = 1_000
-"""pgvector's limit."""
+__all__ = ["Graph", "PgVectorIndex", "Stands"]
+
 _PART = 65_536
 """Rows of one statement."""
 _LOCK = "heirloom_vectors "
-_ROW = np.dtype([("slot", ">i4"), ("distance", ">f8")])
-
-
-@dataclass(frozen=True, slots=True)
-class Graph:
-    """How the graph is built and walked, and when it is not. The defaults: docs/adr/0012.
-
-    Attributes:
-        m: edges of a row on each layer.
-        ef_construction: how many neighbours are looked at for them.
-        build_memory: PostgreSQL's maintenance_work_mem while the graph is built: it should fit.
-        ef_search: how many rows a walk keeps in view; at least k, at most 1,000.
-        max_scan_tuples: after so many rows a walk under a filter ends.
-        exact_rows: where the planner guesses that no more rows pass, all of them are compared.
-    """
-
-    m: int = 16
-    ef_construction: int = 64
-    build_memory: str = "512MB"
-    ef_search: int = 200
-    max_scan_tuples: int = 20_000
-    exact_rows: int = 10_000
 
 
 class _Bytes(bytes):
@@ -121,16 +86,13 @@ class PgVectorIndex:
         self._url = url
         self._table = Table(name, model_id, dim, self.columns).checked()
         self._where = f"pgvector index {name!r}"
-        self._rows = self._table.rows.as_string(None)
         self._writer: psycopg.Connection | None = None
         self._vector_oid = 0
         self._batch = False
-        self._reader = Link(url, timeout_s, {
-            "jit": "off",
-            "hnsw.iterative_scan": "relaxed_order",
-            "hnsw.max_scan_tuples": str(self.graph.max_scan_tuples),
-        })  # fmt: skip
-        with self._reaching(), psycopg.connect(url, autocommit=True) as connection:
+        search = PgVectorSearch(url, self._table, self.graph, timeout_s)
+        self.find, self.search, self.search_many = search.find, search.search, search.search_many
+        self._search = search
+        with reaching(self._table.name), connected(url) as connection:
             self._table.open(connection)
 
     def __repr__(self) -> str:
@@ -144,49 +106,9 @@ class PgVectorIndex:
 
     def close(self) -> None:
         """Let the connections go; another process may write from now on."""
-        self._reader.close()
+        self._search.close()
         if self._writer is not None:
             self._writer.close()
-
-    def find(
-        self,
-        vector: NDArray[np.float32],
-        where: Where = EVERYTHING,
-        k: int = 100,
-        *,
-        model_id: str | None = None,
-        out_of_time: OutOfTime | None = None,
-    ) -> Answer:
-        """As FilteredIndex.find."""
-        checked_model("find", self.model_id, model_id)
-        checked_query("find", vector, self.dim, k)
-        asked = condition(where, self.columns, first=3)
-        if not k or (out_of_time is not None and out_of_time()):
-            return _answer([], complete=not k, exact=not k)
-        parameters = [binary.vector(vector), binary.integer(k), *asked.parameters]
-        with self._reaching():
-            try:
-                return self._found(asked, parameters, k, out_of_time)
-            except psycopg.OperationalError:
-                # The connection may have gone stale while it waited: once more, anew.
-                self._reader.close()
-                return self._found(asked, parameters, k, out_of_time)
-
-    def search(self, vector: NDArray[np.float32], allowed: NDArray[np.bool_], k: int) -> Found:
-        """As Index.search."""
-        answer = self.find(vector, Where(allowed=allowed), k)
-        return answer.slots, answer.scores
-
-    def search_many(
-        self, vectors: NDArray[np.float32], allowed: NDArray[np.bool_], k: int
-    ) -> list[Found]:
-        """As Index.search_many."""
-        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
-            raise ShapeError(
-                f"search_many: vectors have shape {list(vectors.shape)}; "
-                f"wanted [queries, dim={self.dim}]"
-            )
-        return [self.search(vector, allowed, k) for vector in vectors]
 
     def upsert(
         self,
@@ -271,7 +193,7 @@ class PgVectorIndex:
             StoreError: it was not committed: go on from where `stands` says.
         """
         with self._writing() as connection:
-            stands = _stands(connection, self._table.name, " for update")
+            stands = self._table.stands(connection, lock=True)
             if stands.mark not in ("", mark) or n < stands.n:
                 raise InputError(
                     f"{self._where}: it stands at {stands.n} of log {stands.mark!r}; it cannot be "
@@ -290,8 +212,8 @@ class PgVectorIndex:
 
     def stands(self) -> Stands:
         """Up to where it has taken which log; 0 and "" where `applied` was never used."""
-        with self._reaching(), psycopg.connect(self._url, autocommit=True) as connection:
-            return _stands(connection, self._table.name)
+        with reaching(self._table.name), connected(self._url) as connection:
+            return self._table.stands(connection)
 
     def clear(self) -> None:
         """Forget every slot, and where it stood."""
@@ -345,74 +267,10 @@ class PgVectorIndex:
         given: list[tuple[NDArray[Any], int]] = [(column, binary.INT4) for column in codes.T]
         return given + [(column, binary.INT8) for column in numbers.T]
 
-    def _found(
-        self, asked: Condition, parameters: list[bytes], k: int, out_of_time: OutOfTime | None
-    ) -> Answer:
-        found: list[NDArray[Any]] = []
-        try:
-            ef = min(max(self.graph.ef_search, k), _MOST_EF)
-            self._reader.configure("hnsw.ef_search", str(ef))
-            statement = (
-                f"select slot, vector <#> $1::vector from {self._rows} where {asked.text} "  # noqa: S608
-                "order by vector <#> $1::vector limit $2::int8"
-            )
-            exact = not self._walkable(statement, asked, parameters, out_of_time)
-            if not exact:
-                for part in self._walked(statement, parameters, k, out_of_time):
-                    found.append(part)
-                exact = sum(map(len, found)) < k
-            if exact:
-                # The sum keeps the graph out: it is not the expression that it is built for.
-                answer = self._reader.ask(
-                    f"select slot, (vector <#> $1::vector) + 0 as distance from {self._rows} "  # noqa: S608
-                    f"where {asked.text} order by distance, slot limit $2::int8",
-                    parameters, out_of_time,
-                )  # fmt: skip
-                found = [_rows(answer)]
-        except TimeIsUp:
-            return _answer(found, complete=False, exact=False)
-        return _answer(found, complete=True, exact=exact)
-
-    def _walkable(
-        self,
-        statement: str,
-        asked: Condition,
-        parameters: list[bytes],
-        out_of_time: OutOfTime | None,
-    ) -> bool:
-        """Whether the planner would walk the graph, and guesses that many rows pass."""
-        answer = self._reader.ask("explain (format json) " + statement, parameters, out_of_time)
-        node = json.loads(answer.get_value(0, 0) or b"")[0]["Plan"]
-        while node.get("Index Name") != self._table.graph:
-            if len(node.get("Plans", ())) != 1:
-                return False
-            (node,) = node["Plans"]
-        return bool(node["Plan Rows"] * asked.correction > self.graph.exact_rows)
-
-    def _walked(
-        self, statement: str, parameters: list[bytes], k: int, out_of_time: OutOfTime | None
-    ) -> Iterator[NDArray[Any]]:
-        """What the graph gives, part by part where there may be no time for all."""
-        if out_of_time is None:
-            yield _rows(self._reader.ask(statement, parameters))
-            return
-        ask = self._reader.ask
-        ask("begin", (), out_of_time)
-        ask(f"declare found no scroll cursor for {statement}", parameters, out_of_time)
-        left = k
-        while left > 0:
-            part = _rows(ask(f"fetch forward {min(left, _STEP)} from found", (), out_of_time))
-            yield part
-            left = left - len(part) if len(part) == _STEP else 0
-            if left and out_of_time():
-                self._reader.ask("rollback")
-                raise TimeIsUp
-        ask("commit", (), out_of_time)
-
     @contextmanager
     def _writing(self) -> Iterator[psycopg.Connection]:
         """A transaction of the writer; within `applied` a part of its transaction."""
-        with self._reaching():
+        with reaching(self._table.name):
             connection = self._owner()
             with connection.transaction():
                 yield connection
@@ -426,7 +284,7 @@ class PgVectorIndex:
                 f"{self._where}: the server went away within a batch; none of it is set: begin it "
                 "again from where the index stands"
             )
-        writer = psycopg.connect(self._url, autocommit=True)
+        writer = connected(self._url)
         writer.adapters.register_dumper(_Bytes, _BytesDumper)
         row = writer.execute(
             "select pg_try_advisory_lock(hashtextextended(%s || current_schema(), 0)), "
@@ -439,27 +297,8 @@ class PgVectorIndex:
         self._writer, self._vector_oid = writer, int(row[1])
         return writer
 
-    @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        try:
-            yield
-        except psycopg.Error as error:
-            raise StoreError(
-                f"{self._where}: {type(error).__name__}: {str(error).strip()}; see whether the "
-                "server runs and has room, then send the call again: none of it was set"
-            ) from error
-
 
 _KINDS = {binary.INT4: "int4[]", binary.INT8: "int8[]"}
-
-
-def _stands(connection: psycopg.Connection, name: str, lock: str = "") -> Stands:
-    row = connection.execute(
-        sql.SQL("select n, mark from heirloom_vectors where name = %s" + lock), [name]
-    ).fetchone()
-    if row is None:
-        raise StoreError(f"pgvector index {name!r}: it was dropped: make it anew")
-    return Stands(*row)
 
 
 def _last_of_each(slots: NDArray[np.int32]) -> NDArray[np.intp]:
@@ -470,18 +309,3 @@ def _last_of_each(slots: NDArray[np.int32]) -> NDArray[np.intp]:
     """
     _, first = np.unique(slots[::-1], return_index=True)
     return np.asarray(len(slots) - 1 - first)
-
-
-def _rows(answer: pq.abc.PGresult) -> NDArray[Any]:
-    rows = np.empty(answer.ntuples, _ROW)
-    for column, name in enumerate(("slot", "distance")):
-        raw = b"".join(answer.get_value(row, column) or b"" for row in range(answer.ntuples))
-        rows[name] = np.frombuffer(raw, _ROW[name])
-    return rows
-
-
-def _answer(parts: list[NDArray[Any]], *, complete: bool, exact: bool) -> Answer:
-    rows = np.concatenate([np.empty(0, _ROW), *parts])
-    slots, scores = rows["slot"].astype(np.int32), -rows["distance"].astype(np.float32)
-    order = np.lexsort((slots, -scores))
-    return Answer(slots[order], scores[order], complete, exact)

@@ -1,12 +1,15 @@
-"""The table of a pgvector index: made once, described in `heirloom_vectors`, the same for everybody.
+"""The table of a pgvector index, made once, and its line in the table of all indices.
 
-    heirloom_vectors       name, format, model_id, dim, codes, numbers, n, mark: a row for each index
-    vectors_NAME           slot, vector, a column for each of `codes` (integer) and `numbers` (bigint)
-    vectors_NAME_graph     the graph, where one was built
-    vectors_NAME_0 …       a b-tree for each column
+`heirloom_vectors` has a row for each index: name, format, model_id, dim, codes, numbers, n, mark.
+
+`vectors_NAME` has a row for each slot: slot, vector, a column for each of the codes (integer) and
+the numbers (bigint), each with a b-tree, `vectors_NAME_0` and so on. `vectors_NAME_graph` is the
+graph, where one was built.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -23,8 +26,14 @@ LEAST_VERSION: Final = (0, 8)
 MOST_DIM: Final = 2_000
 """Of a graph of float32."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_CONNECT_S = 5
 _MIGRATING = 7_316_553
 """Key of the lock under which tables are made: two processes may start at once."""
+
+
+def connected(url: str) -> psycopg.Connection:
+    """A connection on which each statement is a transaction of its own."""
+    return psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_S)
 
 
 class Stands(NamedTuple):
@@ -164,9 +173,33 @@ class Table:
             )
         return True
 
+    def stands(self, connection: psycopg.Connection, *, lock: bool = False) -> Stands:
+        """Up to where it has taken which log, and nobody else changes that until the commit."""
+        row = connection.execute(
+            sql.SQL("select n, mark from heirloom_vectors where name = %s{}").format(
+                sql.SQL(" for update" if lock else "")
+            ),
+            [self.name],
+        ).fetchone()
+        if row is None:
+            raise StoreError(f"pgvector index {self.name!r}: it was dropped: make it anew")
+        return Stands(*row)
+
     def drop(self, connection: psycopg.Connection) -> None:
         """Take the table and what is said of it away, if they are there."""
         with connection.transaction():
             connection.execute(sql.SQL("drop table if exists {}").format(self.rows))
             if connection.execute("select to_regclass('heirloom_vectors')").fetchone() != (None,):
                 connection.execute("delete from heirloom_vectors where name = %s", [self.name])
+
+
+@contextmanager
+def reaching(name: str) -> Iterator[None]:
+    """What PostgreSQL says becomes a StoreError of an index."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise StoreError(
+            f"pgvector index {name!r}: {type(error).__name__}: {str(error).strip()}; see whether "
+            "the server runs and has room, then send the call again: to repeat it changes nothing"
+        ) from error

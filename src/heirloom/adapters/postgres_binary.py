@@ -18,19 +18,19 @@ _TYPES = {INT4: ">i4", INT8: ">i8"}
 
 
 def integer(value: int) -> bytes:
-    """An int8.
+    r"""An int8.
 
     >>> integer(258)
-    b'\\x00\\x00\\x00\\x00\\x00\\x00\\x01\\x02'
+    b'\x00\x00\x00\x00\x00\x00\x01\x02'
     """
     return value.to_bytes(8, "big", signed=True)
 
 
 def integers(values: NDArray[Any], oid: int) -> bytes:
-    """An int4[] or int8[].
+    r"""An int4[] or int8[].
 
     >>> integers(np.array([7]), INT4)[-8:]
-    b'\\x00\\x00\\x00\\x04\\x00\\x00\\x00\\x07'
+    b'\x00\x00\x00\x04\x00\x00\x00\x07'
     """
     width = np.dtype(_TYPES[oid]).itemsize
     elements = np.empty(len(values), [("length", ">i4"), ("value", _TYPES[oid])])
@@ -39,10 +39,10 @@ def integers(values: NDArray[Any], oid: int) -> bytes:
 
 
 def vector(values: NDArray[np.float32]) -> bytes:
-    """A pgvector vector of [dim] float32.
+    r"""A pgvector vector of [dim] float32.
 
     >>> vector(np.ones(1, np.float32))
-    b'\\x00\\x01\\x00\\x00?\\x80\\x00\\x00'
+    b'\x00\x01\x00\x00?\x80\x00\x00'
     """
     return np.array([len(values), 0], ">i2").tobytes() + values.astype(">f4").tobytes()
 
@@ -57,7 +57,7 @@ def vectors(values: NDArray[np.float32], oid: int) -> bytes:
 def copied(
     slots: NDArray[np.int32], rows: NDArray[np.float32], columns: Sequence[tuple[Any, int]]
 ) -> bytes:
-    """Slots, vectors [slots, dim] and (column [slots], oid) as the stream of COPY … (FORMAT binary).
+    """Slots, vectors [slots, dim] and (column [slots], oid), as COPY (FORMAT binary) reads them.
 
     >>> stream = copied(np.array([3], np.int32), np.ones((1, 2), np.float32), [([9], INT8)])
     >>> len(stream) == 19 + 2 + (4 + 4) + (4 + 4 + 8) + (4 + 8) + 2

@@ -1,6 +1,7 @@
 """pgvector in a real PostgreSQL: the laws, compared exactly and by the graph."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from heirloom.adapters.pgvector import Graph, PgVectorIndex
 from heirloom.retrieval.index import Index
 from heirloom.retrieval.vectors.answer import FilteredIndex
+from heirloom.retrieval.vectors.scattered import Scattered
 from heirloom.retrieval.vectors.where import Columns
 from heirloom.testing.index import IndexLaws
 from heirloom.testing.vectors import MODEL, FilteredIndexLaws
@@ -62,3 +64,14 @@ class TestPgVectorByGraph(Made, FilteredIndexLaws):
 
     def make(self, dim: int, model_id: str, columns: Columns) -> FilteredIndex:
         return self.index(dim, model_id, columns)
+
+
+class TestPgVectorShardsAsIndex(Made, IndexLaws):
+    @pytest.fixture(autouse=True)
+    def _pool(self) -> Iterator[None]:
+        with ThreadPoolExecutor(2) as self._executor:
+            yield
+
+    def make(self, dim: int) -> Index:
+        shards = [self.index(dim, MODEL, Columns()) for _ in range(2)]
+        return Scattered(shards, executor=self._executor)

@@ -114,7 +114,7 @@ def test_no_removed_or_double_listing_beside_a_writer(
     removed = walked = 0
     try:
         for i in count():
-            if i >= 150 and removed > 100 or i >= 5_000:
+            if (i >= 150 and removed > 100) or i >= 5_000:
                 break
             before = gone.copy()
             answer = reader.find(world.rows[i % SIZE], k=30)
@@ -228,7 +228,7 @@ def test_made_by_many_at_once_it_is_made_once(postgres_url: str, name: str) -> N
 
 def test_what_does_not_fit_is_refused(make: Make, postgres_url: str, name: str) -> None:
     make()
-    with pytest.raises(InputError, match="model 'other'.*holds those of 'm'"):
+    with pytest.raises(InputError, match=r"model 'other'.*holds those of 'm'"):
         PgVectorIndex(postgres_url, "other", 64, COLUMNS, name=name)
     with pytest.raises(InputError, match="build another index beside it"):
         PgVectorIndex(postgres_url, "m", 32, COLUMNS, name=name)
@@ -346,12 +346,17 @@ def test_connections_that_were_cut_are_made_anew(
     index = make()
     index.upsert(EVERY[:5], world.rows[:5])
     assert len(index.find(world.queries[0], k=9).slots) == 5
-    with pytest.raises(StoreError, match="send the call again"), index.applied(1, "log"):
-        index.upsert(EVERY[5:7], world.rows[5:7])
-        with psycopg.connect(postgres_url, autocommit=True) as connection:
-            for pid in backends(postgres_url):
-                connection.execute("select pg_terminate_backend(%s, 5000)", [pid])
-        index.upsert(EVERY[7:9], world.rows[7:9])
+
+    def cut_in_a_batch() -> None:
+        with index.applied(1, "log"):
+            index.upsert(EVERY[5:7], world.rows[5:7])
+            with psycopg.connect(postgres_url, autocommit=True) as connection:
+                for pid in backends(postgres_url):
+                    connection.execute("select pg_terminate_backend(%s, 5000)", [pid])
+            index.upsert(EVERY[7:9], world.rows[7:9])
+
+    with pytest.raises(StoreError, match="send the call again"):
+        cut_in_a_batch()
     assert len(index.find(world.queries[0], k=9).slots) == 5
     assert index.stands() == (0, "")
     index.upsert(EVERY[7:9], world.rows[7:9])

@@ -46,7 +46,7 @@ class Graph:
     build_memory: str = "512MB"
     ef_search: int = 200
     max_scan_tuples: int = 20_000
-    exact_rows: int = 10_000
+    exact_rows: int = 20_000
 
 
 class PgVectorSearch:

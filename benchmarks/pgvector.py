@@ -1,6 +1,6 @@
 """pgvector beside the in-process index: recall, time and CPU under filters, and what writes cost.
 
-    python -m benchmarks.pgvector [--size 50000] [--queries 60] [--m 16] [--ef-construction 64]
+    python -m benchmarks.pgvector [--size 50000] [--queries 40] [--m 16] [--ef-construction 64]
 
 Prints the tables of docs/scaling.md. Three ways of asking the same data in one run: the adapter;
 pgvector as it comes, with PostgreSQL's own choice of plan; VectorIndex in this process. CPU is the
@@ -55,7 +55,7 @@ def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     options.add_argument("--size", type=int, default=50_000)
-    options.add_argument("--queries", type=int, default=60)
+    options.add_argument("--queries", type=int, default=40)
     options.add_argument("--m", type=int, default=Graph().m)
     options.add_argument("--ef-construction", type=int, default=Graph().ef_construction)
     chosen = options.parse_args()
@@ -79,7 +79,7 @@ def main() -> None:
             "in process": lambda q, w: _answered(own.find(q, w, K)),
         }
         search(ways, world, filters, twin, url)
-        for ef in (100, 400, 800):
+        for ef in (100, 400):
             wider = Graph(ef_search=ef, exact_rows=0)
             with PgVectorIndex(url, "m", DIM, COLUMNS, name=TABLE, graph=wider) as walked:
                 walk: Ask = lambda q, w, i=walked: _answered(i.find(q, w, K))  # type: ignore[misc]  # noqa: E731

@@ -44,9 +44,9 @@ class Graph:
     m: int = 16
     ef_construction: int = 64
     build_memory: str = "512MB"
-    ef_search: int = 200
+    ef_search: int = 400
     max_scan_tuples: int = 20_000
-    exact_rows: int = 20_000
+    exact_rows: int = 40_000
 
 
 class PgVectorSearch:

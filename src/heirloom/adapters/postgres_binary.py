@@ -48,7 +48,7 @@ def vector(values: NDArray[np.float32]) -> bytes:
 
 
 def vectors(values: NDArray[np.float32], oid: int) -> bytes:
-    """A vector[] of [n, dim] float32; pgvector's oid is another in every database."""
+    """A vector[] of [slots, dim] float32; pgvector's oid is another in every database."""
     elements = np.empty(len(values), _vector_form(values.shape[1]))
     _fill_vectors(elements, values)
     return _array_header(len(values), oid) + elements.tobytes()

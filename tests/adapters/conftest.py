@@ -1,4 +1,4 @@
-"""A real redis-server, on a free port, without persistence."""
+"""Real servers: redis-server on a free port, PostgreSQL with pgvector on a socket."""
 
 import socket
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from benchmarks.postgres import postgres
 
 
 def free_port() -> int:
@@ -68,3 +69,9 @@ def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             time.sleep(0.02)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    with postgres("shared_buffers=64MB") as url:
+        yield url

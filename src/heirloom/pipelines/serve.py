@@ -131,19 +131,22 @@ def recommend(query: Query, policy: Policy, live: Live) -> Slate:
 
 
 def retrieve(request: Request, policy: Policy, live: Live) -> Candidates:
-    """Candidates of all sources, fused; live, as the filters ask, and fit for this person.
+    """Candidates of all sources, fused; live, as the filters ask, and fit for this person."""
+    return fuse(sources(request, policy.quotas[request.query.surface], live), policy.pool)
+
+
+def sources(request: Request, quotas: Mapping[str, int], live: Live) -> list[Candidates]:
+    """Candidates of each retriever named, up to its quota, before they are fused.
 
     In a search every source chooses among the listings that have the words, if any has.
     """
-    quotas = policy.quotas[request.query.surface]
     allowed = allow(request, live)
     if request.query.text:
         having = live.matcher(quotas).matching(request.query.text, allowed)
         allowed = having if having.any() else allowed
-    found = [
+    return [
         live.retrievers[name].retrieve(request, allowed, quota) for name, quota in quotas.items()
     ]
-    return fuse(found, policy.pool)
 
 
 def allow(request: Request, live: Live) -> NDArray[np.bool_]:

@@ -25,6 +25,7 @@ from heirloom.core.event import (
     SURFACE_CODE,
     Event,
     Kind,
+    Scalar,
     named,
 )
 from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
@@ -45,7 +46,7 @@ _prices = st.integers(0, 10**15)
 _scalars = st.one_of(_texts, st.integers(-(2**53), 2**53), st.booleans(),
                      st.floats(allow_nan=False, allow_infinity=False))  # fmt: skip
 _attributes = st.dictionaries(_texts, _scalars | st.lists(_texts, max_size=3), max_size=3)
-_filters = st.fixed_dictionaries(
+_filters: st.SearchStrategy[dict[str, Scalar | list[str]]] = st.fixed_dictionaries(
     {"price_max_minor": _prices},
     optional={"brands": st.lists(_texts, max_size=3), "category": _texts},
 )
@@ -94,7 +95,7 @@ def events(draw: st.DrawFn) -> Event:
         seller=draw(_ids) if kind == Kind.BLOCK or (follows and not searched) else None,
         price_minor=draw(_prices) if kind == Kind.PRICE_CHANGED else draw(st.none() | _prices),
         currency=draw(st.none() | st.just("EUR")),
-        attributes=draw(_filters if searched else _attributes),
+        attributes=draw(_filters) if searched else draw(_attributes),
         data=draw(listings(listing)) if kind in (Kind.LISTED, Kind.EDITED) else None,
     )
 

@@ -92,9 +92,9 @@ def test_without_scikit_learn_it_is_pca_or_refused(monkeypatch: pytest.MonkeyPat
 
 def made(door: Door, **settings: Any) -> tuple[str, Told]:
     live = door.system.live
-    settings = {"method": "pca", "pictures": False, **settings}
-    return map_page(live.catalogue, live.content.vectors, name="Second <i>hand</i>",
-                    model_id=live.content.model_id, n=live.n, now_ms=START_MS, **settings)  # fmt: skip
+    fixed = {"name": "Second <i>hand</i>", "model_id": live.content.model_id, "n": live.n}
+    settings = {"method": "pca", "pictures": False, "now_ms": START_MS, **fixed, **settings}
+    return map_page(live.catalogue, live.content.vectors, **settings)
 
 
 def data_of(html: str) -> dict[str, Any]:

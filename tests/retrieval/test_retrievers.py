@@ -221,7 +221,6 @@ def test_followed_gives_what_is_new_from_sellers_followed_or_bought_from() -> No
     world.act(Kind.FOLLOW, 1, seller="seller-2")
     world.act(Kind.UNFOLLOW, 1, seller="seller-2")
     world.act(Kind.PURCHASE, 1, 3)  # from seller-3
-    world.act(Kind.FOLLOW, 2)  # a search, no seller
     fold(world, followed)
     sellers = [
         {

@@ -51,7 +51,8 @@
   }
 
   function dotRadius() {
-    return Math.min(7, Math.max(2.1, 70 / Math.sqrt(count) + Math.log2(view.scale / fitted().scale)));
+    const whole = fitted().scale, fine = 70 / Math.sqrt(count) * Math.min(1, whole / 640);
+    return Math.min(7, Math.max(1.8, fine + Math.log2(view.scale / whole)));
   }
 
   let waiting = false;
@@ -431,14 +432,22 @@
     } else if (arrow) {
       const next = step(...arrow);
       if (next >= 0) { bringIntoView(next); showTip(next); announce(next); }
-    } else if (event.key === "+" || event.key === "=") zoom(1.5);
-    else if (event.key === "-") zoom(1 / 1.5);
+    } else if (event.key === "+" || event.key === "=") zoomAbout(1.5);
+    else if (event.key === "-") zoomAbout(1 / 1.5);
     else if (event.key === "0") showAll();
     else if ((event.key === "Enter" || event.key === " ") && hovered >= 0) go(hovered);
     else if (event.key === "Escape") { showTip(-1); choose(-1); }
     else return;
     event.preventDefault();
   });
+
+  function zoomAbout(factor) {
+    const about = hovered >= 0 ? hovered : chosen;
+    if (about < 0) { zoom(factor); return; }
+    bringIntoView(about);
+    zoom(factor, screenX(about), screenY(about));
+    showTip(hovered);
+  }
 
   function announce(i) {
     canvas.setAttribute("aria-label", `${data.titles[i] || data.ids[i]}, ${brandOf(i)}, ${categoryOf(i)}`);

@@ -138,7 +138,7 @@ def map_page(
 
 
 def chosen(catalogue: Catalogue, vectors: NDArray[np.float32], limit: int) -> NDArray[np.int64]:
-    """[chosen] int64, in order: slots of live listings that have a vector, at most `limit`."""
+    """[listings] int64, in order: slots of live listings that have a vector, at most `limit`."""
     live = catalogue.live[: len(vectors)]
     slots = np.flatnonzero(live & vectors[: len(live)].any(axis=1))
     if len(slots) <= limit:
@@ -233,7 +233,7 @@ def _numbered(texts: Sequence[str]) -> tuple[list[str], list[int]]:
 
 
 def _in_square(positions: NDArray[np.float32]) -> NDArray[np.int64]:
-    """[rows, 2] int64, 0 … 65535, both axes in one scale, the narrower one in the middle."""
+    """[positions, 2] int64, 0 … 65535, both axes in one scale, the narrower one in the middle."""
     low, high = positions.min(axis=0), positions.max(axis=0)
     reach = max(float((high - low).max()), 1e-12)
     within = (positions - (low + high) / 2) / reach + 0.5

@@ -17,7 +17,7 @@ _ROWS = 1_024
 def project(
     vectors: NDArray[np.float32], method: Method = "auto", seed: int = 0
 ) -> tuple[NDArray[np.float32], str]:
-    """Positions [rows, 2] float32, and the name of the method that made them.
+    """Positions [vectors, 2] float32, and the name of the method that made them.
 
     t-SNE (van der Maaten and Hinton, JMLR 2008) begins with the principal components and is
     scikit-learn's; the same vectors give the same positions. `auto` takes it where it is
@@ -52,7 +52,7 @@ def project(
 
 
 def principal(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[rows, 2] float32, the two principal components, each pointing where its weights are larger.
+    """[vectors, 2] float32, the two principal components, each pointing where its weights are larger.
 
     >>> line = np.array([[0.0, 0.0, 5.0], [0.0, 1.0, 5.0], [0.0, 2.0, 5.0]], np.float32)
     >>> principal(line)[:, 0].tolist()
@@ -69,7 +69,7 @@ def principal(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def nearest(vectors: NDArray[np.float32], k: int) -> NDArray[np.int32]:
-    """[rows, k] int32: the rows nearest to each, without itself, nearest first; ties by row.
+    """[vectors, k] int32: the rows nearest to each, without itself, nearest first; ties by row.
 
     >>> nearest(np.array([[0.0], [1.0], [3.0]], np.float32), 2).tolist()
     [[1, 2], [0, 2], [1, 0]]
@@ -105,7 +105,7 @@ def trustworthiness(
 
 
 def _squared_distances(points: NDArray[np.float32]) -> Any:
-    """(first row, [some rows, rows] float64) in turn; a row is infinitely far from itself."""
+    """(first row, [some points, points] float64) in turn; a row is infinitely far from itself."""
     wide = points.astype(np.float64)
     lengths = (wide**2).sum(axis=1)
     for first in range(0, len(wide), _ROWS):

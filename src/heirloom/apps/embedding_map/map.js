@@ -26,6 +26,7 @@
   let groupsOn = new Set();
   const bright = new Uint8Array(count);
   let brightCount = 0;
+  let pictured = false;
   let chosen = -1;
   let hovered = -1;
   let width = 0, height = 0, ratio = 1;
@@ -76,10 +77,10 @@
       else dot(x, y, dotRadius() * .7, ink.faint);
     }
     pen.imageSmoothingQuality = "high";
-    const many = pictures && pictures.complete && inView.length <= 90 && view.scale > 2 * fitted().scale;
-    pen.globalAlpha = many ? 1 : .82;
+    pictured = pictures && pictures.complete && inView.length <= 90 && view.scale > 2 * fitted().scale;
+    pen.globalAlpha = pictured ? 1 : .82;
     for (const i of inView) {
-      if (many) thumb(i, 24);
+      if (pictured) thumb(i, 24, colourOf(groupOf(i)));
       else dot(screenX(i), screenY(i), radius, colourOf(groupOf(i)));
     }
     pen.globalAlpha = 1;
@@ -96,6 +97,7 @@
   }
 
   function ring(i, radius, colour) {
+    if (bright[i] && pictured) { thumb(i, 26, colour); return; }
     if (bright[i]) dot(screenX(i), screenY(i), radius - 2, colourOf(groupOf(i)));
     pen.strokeStyle = colour;
     pen.lineWidth = 2;
@@ -105,9 +107,9 @@
   }
 
   function drawNeighbours(radius) {
-    pen.strokeStyle = ink.accent;
-    pen.lineWidth = 1.2;
     for (const { row, cosine } of neighboursOf(chosen)) {
+      pen.strokeStyle = ink.accent;
+      pen.lineWidth = 1.2;
       pen.globalAlpha = Math.max(.25, cosine);
       pen.beginPath();
       pen.moveTo(screenX(chosen), screenY(chosen));
@@ -123,11 +125,11 @@
     return { x: i % columns * w, y: Math.floor(i / columns) * h, w, h };
   }
 
-  function thumb(i, half) {
+  function thumb(i, half, colour) {
     const { x, y, w, h } = tile(i);
     const left = screenX(i) - half, top = screenY(i) - half * h / w;
     pen.drawImage(pictures, x, y, w, h, left, top, 2 * half, 2 * half * h / w);
-    pen.strokeStyle = colourOf(groupOf(i));
+    pen.strokeStyle = colour;
     pen.lineWidth = 2;
     pen.strokeRect(left, top, 2 * half, 2 * half * h / w);
   }

@@ -52,7 +52,7 @@ def project(
 
 
 def principal(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[vectors, 2] float32, the two principal components, each pointing where its weights are larger.
+    """[vectors, 2] float32, two principal components, each towards its largest weight.
 
     >>> line = np.array([[0.0, 0.0, 5.0], [0.0, 1.0, 5.0], [0.0, 2.0, 5.0]], np.float32)
     >>> principal(line)[:, 0].tolist()

@@ -12,6 +12,7 @@ from heirloom.testing.event_log import DAY_MS, START_MS, events
 NOW = START_MS
 LISTING = Listing(listing_id="l/1", seller="s", title="Dress")
 CLICK = Event(event_id="e", kind="click", t=NOW, user="u", listing="l/1")
+FOLLOW = Event(event_id="e", kind="follow", t=NOW, user="u", text="silk dress")
 LISTED = Event(event_id="e", kind="listed", t=NOW, listing="l/1", data=LISTING)
 
 
@@ -23,9 +24,10 @@ def described(**fields: object) -> Event:
     return changed(LISTED, data=msgspec.structs.replace(LISTING, **fields))
 
 
-def test_the_two_events_below_are_valid():
-    assert problem(CLICK, NOW) is None
-    assert problem(LISTED, NOW) is None
+def test_the_events_below_are_valid():
+    assert [problem(event, NOW) for event in (CLICK, FOLLOW, LISTED)] == [None] * 3
+    assert problem(changed(FOLLOW, seller="s", attributes={"locale": "de"}), NOW) is None
+    assert problem(changed(FOLLOW, text=None, attributes={"brands": ["Cos"]}), NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,18 @@ def test_the_two_events_below_are_valid():
         (changed(CLICK, text="\udcff"), "holds a lone surrogate"),
         (changed(CLICK, attributes={"\ud800": 1}), "holds a lone surrogate"),
         (changed(CLICK, kind="follow"), "a follow event needs a seller"),
+        (changed(CLICK, kind="block"), "a block event needs a seller"),
+        (changed(CLICK, kind="unfollow", text="?!"), "or the text or filters of a search"),
+        (changed(FOLLOW, text="", attributes={"brands": [""]}), "the text or filters of a search"),
+        (changed(FOLLOW, text="x" * 1_001), "the search is 1001 characters long; at most 1000"),
+        (changed(FOLLOW, attributes={"brand": "Cos"}), "unknown filter 'brand'; wanted some of"),
+        (changed(FOLLOW, attributes={"brands": "Cos"}), "cannot be read: Expected `array`"),
+        (changed(FOLLOW, attributes={"price_min_minor": "9"}), "Expected `int | null`, got `str`"),
+        (changed(FOLLOW, attributes={"price_min_minor": -1}), "prices from -1 to None; wanted 0"),
+        (
+            changed(FOLLOW, attributes={"price_min_minor": 9, "price_max_minor": 8}),
+            "prices from 9 to 8: none lies between",
+        ),
         (changed(CLICK, kind="price_changed"), "needs price_minor"),
         (changed(CLICK, kind="impression"), "needs listings"),
         (

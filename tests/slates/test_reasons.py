@@ -4,7 +4,7 @@ from heirloom.core.slate import Candidates, FeatureBatch
 from heirloom.slates.reasons import reasons
 from heirloom.testing.retrieval import HOUR_MS, World
 
-NAMES = ("recent", "popular", "taste", "search", "followed", "similar")
+NAMES = ("recent", "popular", "taste", "search", "followed", "saved_search", "similar")
 COLUMNS = ("v@1.person_size_share_4w", "v@1.person_brand_share_4w", "v@1.price_to_kind_12w")
 
 
@@ -20,6 +20,7 @@ def test_each_reason_rests_on_its_source_or_value() -> None:
     assert words(world, "search", nothing, " red silk ") == ("matches «red silk»",)
     assert words(world, "popular", nothing) == ("popular in dresses",)
     assert words(world, "taste", nothing) == ("close to what you looked at lately",)
+    assert words(world, "saved_search", nothing) == ("new in a search you saved",)
     assert words(world, "followed", nothing) == ("from a seller you follow or bought from",)
     assert words(world, "similar", nothing) == ("similar to this one",)
     assert words(world, "recent", nothing) == ("new today",)

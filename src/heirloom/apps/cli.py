@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from heirloom.apps.cli_features import features
+from heirloom.apps.cli_vectors import vectors
 from heirloom.apps.options import LAPTOP, AsReader, Folder, SystemFile
 from heirloom.apps.options import settings_of as _settings
 from heirloom.apps.progress import Bars
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(features, name="features")
+app.add_typer(vectors)
 export = typer.Typer(help="Write what is known for other programs to read.", no_args_is_help=True)
 app.add_typer(export, name="export")
 console = Console()

@@ -28,6 +28,7 @@ from heirloom.retrieval.neighbours import Personal, Similar, Taste
 from heirloom.retrieval.popular import Popular
 from heirloom.retrieval.recent import Recent
 from heirloom.retrieval.retriever import Retriever
+from heirloom.retrieval.saved_search import SavedSearch
 from heirloom.retrieval.search import Search
 from heirloom.retrieval.word_index import WordIndex
 
@@ -45,6 +46,9 @@ OWN_RETRIEVERS: dict[str, MakeRetriever] = {
     "lexical": lambda live: LexicalSearch(WordIndex(live.synonyms), live.content, "lexical"),
     "tantivy": lambda live: LexicalSearch(TantivyIndex(live.synonyms), live.content, "tantivy"),
     "followed": lambda _: Followed(),
+    "saved_search": lambda live: SavedSearch(
+        live.saved_searches, live.catalogue, lambda: live.matcher(live.retrievers)
+    ),
 }
 OWN_RANKERS: dict[str, type[Ranker]] = {
     "catboost": CatBoostListwise,

@@ -7,10 +7,15 @@ from collections.abc import Mapping
 
 import msgspec
 
+from heirloom.core.errors import InputError
+from heirloom.core.filters import Filters, filters_of
 from heirloom.core.listing import Listing
+from heirloom.core.words import words
 
 MAX_ID = 256
 MAX_TEXT = 20_000
+MAX_SEARCH = 1_000
+"""Characters of a search that is followed."""
 MAX_LISTINGS = 1_000
 MAX_POSITION = 32_767
 MAX_PRICE_MINOR = 10**15
@@ -88,9 +93,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     A `listed` or `edited` event carries the listing in `data`; `price_changed` its new
     `price_minor`; an `impression` is one per slate, with `listings` in the order shown and
-    `positions` where they are not 0, 1, 2, …; `follow`, `unfollow` and `block` name a `seller`;
-    `prefer` states sizes, brands and the like in `attributes`, and any event of a person may
-    carry declared attributes there (size, occasion, locale).
+    `positions` where they are not 0, 1, 2, …; `block` names a `seller`; `follow` and `unfollow`
+    name a seller too, or else a search by its `text` and its filters in `attributes`; `prefer`
+    states sizes, brands and the like in `attributes`, and any other event of a person may carry
+    declared attributes there (size, occasion, locale).
     """
 
     event_id: str
@@ -285,9 +291,25 @@ def _problem_of_kind(event: Event) -> str | None:
             return "an impression event needs listings"
         if event.positions and len(event.positions) != len(event.listings):
             return f"{len(event.listings)} listings but {len(event.positions)} positions"
-    if kind in (Kind.FOLLOW, Kind.UNFOLLOW, Kind.BLOCK) and event.seller is None:
-        return f"a {kind} event needs a seller"
+    if kind is Kind.BLOCK and event.seller is None:
+        return "a block event needs a seller"
+    if kind in (Kind.FOLLOW, Kind.UNFOLLOW) and (why := _problem_of_search(event)):
+        return why
     person = kind not in STOCK_KINDS and kind is not Kind.IMPRESSION
     if person and event.user is None and event.session is None:
         return f"a {kind} event needs a user or a session"
+    return None
+
+
+def _problem_of_search(event: Event) -> str | None:
+    if event.seller is not None:
+        return None
+    if event.text is not None and len(event.text) > MAX_SEARCH:
+        return f"the search is {len(event.text)} characters long; at most {MAX_SEARCH}"
+    try:
+        filters = filters_of(event.attributes)
+    except InputError as error:
+        return f"a {event.kind} event without a seller is of a search: {error}"
+    if not words(event.text or "") and filters == Filters():
+        return f"a {event.kind} event needs a seller, or the text or filters of a search"
     return None

@@ -7,21 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.event import Scalar, Surface
+from heirloom.core.filters import Filters
 
-
-class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a listing must be to be shown. Empty fields ask for nothing."""
-
-    category: str = ""
-    """A category path or the beginning of one, whole steps: `women/dresses`."""
-    brands: tuple[str, ...] = ()
-    sizes: tuple[str, ...] = ()
-    colours: tuple[str, ...] = ()
-    conditions: tuple[str, ...] = ()
-    countries: tuple[str, ...] = ()
-    sellers: tuple[str, ...] = ()
-    price_min_minor: int | None = None
-    price_max_minor: int | None = None
+__all__ = ["Filters", "Query", "Request"]
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):

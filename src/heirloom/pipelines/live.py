@@ -48,6 +48,7 @@ from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.lexical import NO_SYNONYMS, Synonyms
 from heirloom.retrieval.lexicon import Lexicon
 from heirloom.retrieval.retriever import Matcher, Retriever
+from heirloom.retrieval.saved_search import SavedSearches
 
 FOLD_BATCH = 2_000
 REFIT_EVERY = 8_192
@@ -83,6 +84,7 @@ class Live:
         self.features = view.state()
         self.people = People()
         self.preferences = Preferences(catalogue.vocabulary)
+        self.saved_searches = SavedSearches(catalogue.vocabulary)
         self.lexicon = Lexicon(catalogue.vocabulary)
         self.content = content
         self.person_encoder = person_encoder
@@ -173,6 +175,7 @@ class Live:
             self.applied(new)
         self.people.apply(facts[max(self.people.n - first, 0) :])
         self.preferences.apply(entries)
+        self.saved_searches.apply(entries)
         listings = _listings_by_slot(entries)
         self.content.apply(facts, listings)
         for retriever in self.retrievers.values():

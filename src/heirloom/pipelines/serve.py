@@ -148,12 +148,19 @@ def recommend(
 def retrieve(
     request: Request, policy: Policy, live: Live, out_of_time: OutOfTime | None = None
 ) -> Candidates:
-    """Candidates of all sources, fused; live, as the filters ask, and fit for this person.
+    """Candidates of all sources, fused; live, as the filters ask, and fit for this person."""
+    quotas = policy.quotas[request.query.surface]
+    return fuse(sources(request, quotas, live, out_of_time), policy.pool)
+
+
+def sources(
+    request: Request, quotas: Mapping[str, int], live: Live, out_of_time: OutOfTime | None = None
+) -> list[Candidates]:
+    """Candidates of each retriever named, up to its quota, before they are fused.
 
     In a search every source chooses among the listings that have the words, if any has. Out of
     time, sources that were not asked are left out once there is anything to show.
     """
-    quotas = policy.quotas[request.query.surface]
     scope = Scope(request, live)
     if request.query.text:
         having = live.matcher(quotas).matching(request.query.text, scope.mask)
@@ -171,7 +178,7 @@ def retrieve(
             )
         else:
             found.append(retriever.retrieve(request, scope.mask, quota))
-    return fuse(found, policy.pool)
+    return found
 
 
 def record(slate: Slate, query: Query) -> SlateRecord:

@@ -33,7 +33,9 @@ class Followed:
         """Fold stock events, follows and purchases."""
         self._shelf.apply(facts)
         kinds = facts.events["kind"]
-        ties = (kinds == _FOLLOW) | (kinds == _UNFOLLOW) | (kinds == _PURCHASE)
+        # What follows no seller follows a search: saved_search.py.
+        named = ((kinds == _FOLLOW) | (kinds == _UNFOLLOW)) & (facts.events["seller"] > 0)
+        ties = named | (kinds == _PURCHASE)
         for i in np.flatnonzero(ties & (facts.events["person"] > 0)).tolist():
             event = facts.events[i]
             sellers = self._sellers.setdefault(int(event["person"]), {})

@@ -72,6 +72,10 @@ def _followed(row: _Row) -> str | None:
     return "from a seller you follow or bought from" if "followed" in row.sources else None
 
 
+def _saved_search(row: _Row) -> str | None:
+    return "new in a search you saved" if "saved_search" in row.sources else None
+
+
 def _taste(row: _Row) -> str | None:
     return "close to what you looked at lately" if "taste" in row.sources else None
 
@@ -114,6 +118,7 @@ def _popular(row: _Row) -> str | None:
 RULES: Sequence[Rule] = (
     _matches_text,
     _near_anchor,
+    _saved_search,
     _followed,
     _taste,
     _brand,

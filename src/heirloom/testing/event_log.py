@@ -25,6 +25,7 @@ from heirloom.core.event import (
     SURFACE_CODE,
     Event,
     Kind,
+    Scalar,
     named,
 )
 from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
@@ -44,6 +45,11 @@ _ids = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00
 _prices = st.integers(0, 10**15)
 _scalars = st.one_of(_texts, st.integers(-(2**53), 2**53), st.booleans(),
                      st.floats(allow_nan=False, allow_infinity=False))  # fmt: skip
+_attributes = st.dictionaries(_texts, _scalars | st.lists(_texts, max_size=3), max_size=3)
+_filters: st.SearchStrategy[dict[str, Scalar | list[str]]] = st.fixed_dictionaries(
+    {"price_max_minor": _prices},
+    optional={"brands": st.lists(_texts, max_size=3), "category": _texts},
+)
 
 
 @st.composite
@@ -71,6 +77,8 @@ def events(draw: st.DrawFn) -> Event:
     listing = draw(_ids) if kind in STOCK_KINDS | LISTING_KINDS else None
     shown = tuple(draw(st.lists(_ids, min_size=1, max_size=5))) if kind == Kind.IMPRESSION else ()
     at = st.lists(st.integers(0, 32_767), min_size=len(shown), max_size=len(shown))
+    follows = kind in (Kind.FOLLOW, Kind.UNFOLLOW)
+    searched = follows and draw(st.booleans())
     return Event(
         event_id=draw(_ids),
         kind=kind.value,
@@ -84,12 +92,10 @@ def events(draw: st.DrawFn) -> Event:
         listings=shown,
         positions=tuple(draw(at)) if draw(st.booleans()) else (),
         position=draw(st.none() | st.integers(0, 32_767)),
-        seller=draw(_ids) if kind in (Kind.FOLLOW, Kind.UNFOLLOW, Kind.BLOCK) else None,
+        seller=draw(_ids) if kind == Kind.BLOCK or (follows and not searched) else None,
         price_minor=draw(_prices) if kind == Kind.PRICE_CHANGED else draw(st.none() | _prices),
         currency=draw(st.none() | st.just("EUR")),
-        attributes=draw(
-            st.dictionaries(_texts, _scalars | st.lists(_texts, max_size=3), max_size=3)
-        ),
+        attributes=draw(_filters) if searched else draw(_attributes),
         data=draw(listings(listing)) if kind in (Kind.LISTED, Kind.EDITED) else None,
     )
 

@@ -87,9 +87,8 @@ def test_people_are_known_by_what_they_did_and_newcomers_by_what_they_state(
     assert not len(nobody.person_vectors)
     assert newcomer.person_vectors.shape == (1, 64)
     asked = live.request(Query(t=t, user="nobody", surface="search", text="black coat"))
-    assert len(asked.person_vectors) and not np.allclose(
-        asked.person_vectors, newcomer.person_vectors
-    )
+    assert len(asked.person_vectors) == 1
+    assert not np.allclose(asked.person_vectors, newcomer.person_vectors)
     slots = np.flatnonzero(live.catalogue.live)[:50].astype(np.int32)
     batch = live.look_up(newcomer, slots)
     match = batch.values[:, [c.endswith(".person_match") for c in batch.columns]]
@@ -156,7 +155,7 @@ def test_a_bundle_with_a_strange_graph_is_refused(learned: Marketplace, tmp_path
     folder = tmp_path / system.policy.bundle
     shutil.copytree(system.folder / "bundles" / system.policy.bundle, folder)
     (folder / "encoders" / "person.onnx").write_bytes(b"no graph")
-    with pytest.raises(BundleError, match="person.onnx was changed or damaged"):
+    with pytest.raises(BundleError, match=r"person\.onnx was changed or damaged"):
         bundles.encoders_of(folder)
 
 

@@ -22,6 +22,8 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sellers: tuple[str, ...] = ()
     price_min_minor: int | None = None
     price_max_minor: int | None = None
+    listed_since: int | None = None
+    """Listed at this time or later, ms since 1970 UTC."""
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):

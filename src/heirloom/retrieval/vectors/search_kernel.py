@@ -98,10 +98,10 @@ class Scratch(NamedTuple):
     """Room to work in; what stands in it means nothing after a search.
 
     state: [11] int64, before a search the query's own list at S_OWN. reals: [6] float64. query:
-    [1, dim] float32. tables: [dim * 32] uint8. dots: [lists] float32. reach: [lists] float32. order:
-    [lists] int32. buckets: [BUCKETS + 1] int64. sums: [32] uint16. pending: [PENDING] int64. kept:
-    int64, twice as many as are reranked, and RECENT more. keys: int64, as many. seen: int32, a power
-    of two above 2 k. slots, scores: [k], the answer.
+    [1, dim] float32. tables: [dim * 32] uint8. dots: [lists] float32. reach: [lists] float32.
+    order: [lists] int32. buckets: [BUCKETS + 1] int64. sums: [32] uint16. pending: [PENDING] int64.
+    kept: int64, twice as many as are reranked, and RECENT more. keys: int64, as many. seen: int32,
+    a power of two above 2 k. slots, scores: [k], the answer.
     """
 
     state: Array

@@ -1,6 +1,6 @@
 """Retrieval's rows, part by part, written as one result.
 
-    python -m benchmarks.retrieval [--part flat|million|churn]
+    python -m benchmarks.retrieval [--part flat|million|churn|new_listing]
 
 A part that was measured at this very commit is not measured again, so a run that was broken off
 goes on where it stood. Peers (faiss, hnswlib, usearch) are measured in the same run where
@@ -10,7 +10,7 @@ goes on where it stood. Peers (faiss, hnswlib, usearch) are measured in the same
 import argparse
 from collections.abc import Callable
 
-from benchmarks import record, retrieval_index
+from benchmarks import record, retrieval_index, retrieval_served
 from benchmarks.parts import measured
 from benchmarks.record import Row
 
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "flat": retrieval_index.flat_rows,
     "million": retrieval_index.million_rows,
     "churn": retrieval_index.churn_rows,
+    "new_listing": retrieval_served.new_listing_rows,
 }
 
 

@@ -19,7 +19,7 @@ from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.offers import Offers, country_code
 from heirloom.retrieval.vectors.where import Where
 
-from .shop import BRANDS, KINDS, QUOTAS, SIZES, Shop, empty_live
+from .shop import BRANDS, KINDS, QUOTAS, SIZES, START_MS, Shop, empty_live
 
 CODES = ("category", "brand", "size", "colour", "condition", "seller")
 COUNTRIES = ("FI", "SE", "Åland Islands", "")
@@ -57,6 +57,7 @@ class Market(Shop):
             sellers=some([f"seller{i}" for i in range(5)]) if asks[6] else (),
             price_min_minor=int(rng.integers(0, 50)) * 100 if asks[7] else None,
             price_max_minor=int(rng.integers(30, 90)) * 100 if rng.random() < 0.2 else None,
+            listed_since=int(rng.integers(START_MS, self.now)) if rng.random() < 0.2 else None,
         )
 
 

@@ -39,6 +39,7 @@ class FiltersIn(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     price_min_minor: Money | None = None
     price_max_minor: Money | None = None
+    listed_since: Annotated[int, Meta(ge=0, le=MAX_INT)] | None = None
 
 
 class EventIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -198,6 +198,8 @@ class Catalogue:
             keep = keep & (self.column("price_minor") >= filters.price_min_minor)
         if filters.price_max_minor is not None:
             keep = keep & (self.column("price_minor") <= filters.price_max_minor)
+        if filters.listed_since is not None:
+            keep = keep & (self.column("listed_at") >= filters.listed_since)
         return keep
 
     def under(self, path: str) -> NDArray[np.bool_]:

@@ -20,6 +20,8 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sellers: tuple[str, ...] = ()
     price_min_minor: int | None = None
     price_max_minor: int | None = None
+    listed_since: int | None = None
+    """Listed at this time or later, ms since 1970 UTC."""
 
 
 def filters_of(stated: Mapping[str, object]) -> Filters:
@@ -35,7 +37,7 @@ def filters_of(stated: Mapping[str, object]) -> Filters:
     Traceback (most recent call last):
         ...
     heirloom.core.errors.InputError: unknown filter 'brand'; wanted some of category, brands, \
-sizes, colours, conditions, countries, sellers, price_min_minor, price_max_minor
+sizes, colours, conditions, countries, sellers, price_min_minor, price_max_minor, listed_since
     """
     known = Filters.__struct_fields__
     if unknown := sorted(set(stated) - set(known)):

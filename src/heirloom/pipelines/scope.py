@@ -32,14 +32,16 @@ class Scope:
     @cached_property
     def where(self) -> Where:
         """For an index of what is on offer."""
-        among = coded(self._request.query.filters, self._live)
-        low = self._request.query.filters.price_min_minor
-        high = self._request.query.filters.price_max_minor
+        asked = self._request.query.filters
+        ends = {
+            "price_minor": (asked.price_min_minor, asked.price_max_minor),
+            "listed_at": (asked.listed_since, None),
+        }
         refused = [code for code in (self._own, *self._blocked) if code > 0]
         return Where(
-            among=among,
+            among=coded(asked, self._live),
             without={"seller": refused} if refused else {},
-            between={"price_minor": (low, high)} if (low, high) != (None, None) else {},
+            between={name: pair for name, pair in ends.items() if pair != (None, None)},
         )
 
     @cached_property

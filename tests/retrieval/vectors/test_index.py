@@ -268,3 +268,22 @@ def test_sums_of_a_block_are_the_definitions() -> None:
                           form)  # fmt: skip
             assert [mask >> i & 1 for i in range(32)] == [int(s > limit) for s in sums]
         np.testing.assert_array_equal(np.stack([out[:16], out[16:]], axis=1).ravel(), sums)
+
+
+def test_what_lies_apart_is_found_by_its_like() -> None:
+    """Its list's centroid and residuals promise less than others' listings give already."""
+    rng, size = np.random.default_rng(4), 500
+    rows = rng.normal(scale=0.02, size=(3 * size, 8)).astype(np.float32)
+    rows[:size, 0] += 0.4
+    rows[size : 2 * size, 1] += 1
+    rows[2 * size :] *= 20  # so that there are levels for what lies apart
+    rows[2 * size :, 0] -= 3
+    index = VectorIndex(
+        Codebook.trained(rows, "m", lists=3), settings=Settings(exact_rows=0, exact_share=0)
+    )
+    index.upsert(np.arange(3 * size, dtype=np.int32), rows)
+    apart = np.array([[0.75, 0.55, 0.37, 0, 0, 0, 0, 0]], np.float32)
+    index.upsert(np.array([7_777], np.int32), apart)
+    found = index.find(apart[0], k=1)
+    assert not found.exact
+    assert found.slots.tolist() == [7_777]

@@ -58,7 +58,8 @@ C_KIND, C_WIDE, C_COLUMN, C_LO, C_HI, C_START, C_COUNT, C_NOT = range(8)
 # Places in Scratch.state, Scratch.reals and in the settings.
 (
     S_MODE, S_LIST, S_FOUND, S_WRITTEN, S_REPACKED, S_BLOCKS, S_CLAUSES, S_FIRST, S_KEPT, S_AGAIN,
-) = range(10)  # fmt: skip
+    S_OWN,
+) = range(11)  # fmt: skip
 R_THRESHOLD, R_SPREAD, R_STEP, R_LEAST, R_SHARE, R_DENSITY = range(6)
 P_Z, P_Z_SPARSE, P_EXACT_ROWS, P_EXACT_SHARE, P_FILTER_FIRST = range(5)
 EXACT, COARSE = range(2)
@@ -96,11 +97,11 @@ class Clauses(NamedTuple):
 class Scratch(NamedTuple):
     """Room to work in; what stands in it means nothing after a search.
 
-    state: [10] int64. reals: [6] float64. query: [1, dim] float32. tables: [dim * 32] uint8. dots:
-    [lists] float32. reach: [lists] float32. order: [lists] int32. buckets: [BUCKETS + 1] int64.
-    sums: [32] uint16. pending: [PENDING] int64. kept: int64, twice as many as are reranked, and
-    RECENT more. keys: int64, as many. seen: int32, a power of two above 2 k. slots, scores: [k],
-    the answer.
+    state: [11] int64, before a search the query's own list at S_OWN. reals: [6] float64. query:
+    [1, dim] float32. tables: [dim * 32] uint8. dots: [lists] float32. reach: [lists] float32.
+    order: [lists] int32. buckets: [BUCKETS + 1] int64. sums: [32] uint16. pending: [PENDING] int64.
+    kept: int64, twice as many as are reranked, and RECENT more. keys: int64, as many. seen: int32,
+    a power of two above 2 k. slots, scores: [k], the answer.
     """
 
     state: Array
@@ -379,7 +380,9 @@ def _spread(learned: Learned, scratch: Scratch) -> Any:
 def _rank_lists(learned: Learned, scratch: Scratch) -> None:
     """The lists by the score that their best may reach, falling, to 1 / BUCKETS of the range.
 
-    A sort of all of them would cost more than it could save.
+    A sort of all of them would cost more than it could save. Before them all comes the list that
+    the query itself would lie in: where it lies apart from the rest, so does what is like it,
+    further out than residuals are expected to reach.
     """
     dots, reach, spread = scratch.dots, scratch.reach, np.float32(scratch.reals[R_SPREAD])
     buckets, lists = scratch.buckets, len(scratch.dots)
@@ -400,6 +403,13 @@ def _rank_lists(learned: Learned, scratch: Scratch) -> None:
         bucket = np.int64((high - reach[c]) * scale)
         scratch.order[buckets[bucket]] = c
         buckets[bucket] += 1
+    at, own = np.int64(0), scratch.state[S_OWN]
+    while scratch.order[at] != own:
+        at += 1
+    while at > 0:
+        scratch.order[at] = scratch.order[at - 1]
+        at -= 1
+    scratch.order[0] = own
 
 
 @inner

@@ -14,7 +14,7 @@ from heirloom.retrieval.vectors.codebook import Codebook
 from heirloom.retrieval.vectors.lanes import FORM, given
 from heirloom.retrieval.vectors.memory import H_LIVE, H_REPACKED, H_WRITTEN, RECENT, Memory
 from heirloom.retrieval.vectors.where import EVERYTHING, Columns, Where, clauses
-from heirloom.retrieval.vectors.write_kernel import RESTING
+from heirloom.retrieval.vectors.write_kernel import RESTING, assign
 
 STEP_BLOCKS = 1_024
 """Between two looks at the clock: some 50 microseconds."""
@@ -76,6 +76,7 @@ class Searcher:
         self._settings = settings or Settings()
         self._model_id, self.dim = codebook.model_id, codebook.dim
         self._learned, self._lists = codebook.learned, codebook.lists
+        self._coarse = codebook.coarse
         self._memory = memory
         self._seen: tuple[Memory, Memory] | None = None
         self._parameters = np.array(astuple(self._settings)[:5], np.float64)
@@ -129,6 +130,8 @@ class Searcher:
             rooms = self._rooms.setdefault(size, [])
             scratch = rooms.pop() if rooms else self._scratch(size)
             scratch.query[0] = vector
+            assign(self._coarse, given(scratch.query, np.float32), scratch.order)
+            scratch.state[kernel.S_OWN] = scratch.order[0]
             complete = self._searched(asked, wanted, memory, scratch, out_of_time)
             # A memory that grew by copying is not the index any more: search the new one.
             if (
@@ -189,7 +192,7 @@ class Searcher:
         """Room for any k up to `size`."""
         kept = self._settings.kept(size)
         return kernel.Scratch(
-            state=np.zeros(10, np.int64),
+            state=np.zeros(11, np.int64),
             reals=np.zeros(6, np.float64),
             query=np.zeros((1, self.dim), np.float32),
             tables=np.zeros(32 * self.dim, np.uint8),

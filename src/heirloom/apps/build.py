@@ -458,6 +458,8 @@ def recipe_of(settings: Settings) -> Recipe:
         test=training.test,
         gate=training.gate,
         seed=training.seed,
+        negatives=training.negatives,
+        among=training.among,
     )
 
 

@@ -21,6 +21,7 @@ from heirloom.pipelines.live import Live
 from heirloom.ranking.catboost import CatBoostListwise
 from heirloom.ranking.expected import CatBoostExpected
 from heirloom.ranking.linear import Linear
+from heirloom.ranking.neural import Neural
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.content import Similar, Taste
 from heirloom.retrieval.followed import Followed
@@ -49,6 +50,7 @@ OWN_RANKERS: dict[str, type[Ranker]] = {
     "catboost": CatBoostListwise,
     "expected": CatBoostExpected,
     "linear": Linear,
+    "neural": Neural,
 }
 OWN_VIEWS: dict[str, MakeView] = {
     "marketplace": lambda _: marketplace_view(),

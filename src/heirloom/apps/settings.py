@@ -54,6 +54,10 @@ class TrainingPart(_Part):
     seed: int = 0
     gains: dict[Kind, float] = {}
     gate: dict[str, float] = {}
+    negatives: PositiveInt = 40
+    """For logs without impressions: so many listings to an action as not taken."""
+    among: Literal["retrieved", "live"] = "retrieved"
+    """What they are drawn from: retrieved | live, the candidates or all that was on offer."""
 
 
 class FeaturesPart(_Part):

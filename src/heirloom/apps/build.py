@@ -422,6 +422,7 @@ class System:
             bundle=bundle_id,
             pool=part.pool,
             seller_cap=part.seller_cap,
+            retrieval_weight=part.retrieval_weight,
         )
 
 

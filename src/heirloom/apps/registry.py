@@ -55,6 +55,7 @@ OWN_RANKERS: dict[str, type[Ranker]] = {
 OWN_VIEWS: dict[str, MakeView] = {
     "marketplace": lambda _: marketplace_view(),
     "rental": rental_view,
+    "rental_dense": lambda declared: rental_view(declared, codes=False),
 }
 
 

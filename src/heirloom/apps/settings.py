@@ -40,6 +40,8 @@ class PolicyPart(_Part):
     ranker: str = "catboost"
     pool: PositiveInt = 300
     seller_cap: PositiveInt = 3
+    retrieval_weight: float = Field(default=0.0, ge=0)
+    """Weight of the log of retrieval's score beside the ranker's; 0: the ranker alone."""
     quotas: dict[Surface, dict[str, PositiveInt]]
     """For each surface, how many candidates each retriever may give."""
 

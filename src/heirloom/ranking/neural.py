@@ -97,10 +97,10 @@ class Neural:
         validation: Examples,
         *,
         seed: int,
-        members: int = 4,
+        members: int = 3,
         hidden: int = 64,
-        epochs: int = 4,
-        batch: int = 128,
+        epochs: int = 2,
+        batch: int = 64,
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-2,
     ) -> Self:
@@ -186,19 +186,22 @@ def _with_logs(values: Floats, logged: NDArray[np.bool_]) -> Floats:
 
 def _standard(examples: Examples, members: int, hidden: int) -> _Meta:
     """Which features are logged, and mean and standard deviation [features] of what is known."""
-    logged: NDArray[np.bool_] = np.all(~(examples.values < 0), axis=0)
-    values = _with_logs(examples.values, logged)
-    known = ~np.isnan(values)
-    number = np.maximum(known.sum(axis=0), 1)
-    centre = np.where(known, values, 0).sum(axis=0, dtype=np.float64) / number
-    spread = np.where(known, values - centre.astype(np.float32), 0)
-    deviation = np.sqrt((spread**2).sum(axis=0, dtype=np.float64) / number)
+    logged, centre, scale, flagged = [], [], [], []
+    for i, column in enumerate(examples.values.T):  # one by one: all at once would be several GB
+        logged.append(not bool((column < 0).any()))
+        known = column[~np.isnan(column)].astype(np.float64)
+        known = np.log1p(known) if logged[-1] else known
+        deviation = float(known.std()) if len(known) else 0.0
+        centre.append(float(known.mean()) if len(known) else 0.0)
+        scale.append(deviation if deviation > 1e-6 else 1.0)
+        if len(known) < len(column):
+            flagged.append(i)
     return _Meta(
         columns=examples.columns,
-        logged=tuple(logged.tolist()),
-        centre=tuple(centre.tolist()),
-        scale=tuple(np.where(deviation > 1e-6, deviation, 1.0).tolist()),
-        flagged=tuple(np.flatnonzero(number < len(values)).tolist()),
+        logged=tuple(logged),
+        centre=tuple(centre),
+        scale=tuple(scale),
+        flagged=tuple(flagged),
         members=members,
         hidden=hidden,
     )

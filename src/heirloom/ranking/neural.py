@@ -59,7 +59,10 @@ class Neural:
         x = self._inputs.of_values(checked(batch, self.columns, "Neural.score"))
         total = np.zeros(len(x), np.float32)
         for each in self._networks:
-            _add_scores(x, *each.arrays()[:-1], total)
+            _add_scores(
+                x, each.direct, each.first, each.first_bias, each.second, each.second_bias,
+                each.out, total,
+            )  # fmt: skip
         return (total / np.float32(len(self._networks)))[:, None]
 
     def save(self, folder: Path) -> None:
@@ -125,9 +128,11 @@ class Neural:
         meta = _standard(learn, members, hidden)
         inputs = _Inputs.of(meta)
         settings = Training(epochs, batch, learning_rate, weight_decay)
-        parts = [Groups.of(inputs.of_values(part.values), part) for part in (learn, judge)]
+        learned, judged = (
+            Groups.of(inputs.of_values(part.values), part) for part in (learn, judge)
+        )
         networks = tuple(
-            fitted(*parts, hidden, settings, np.random.default_rng([seed, member]))
+            fitted(learned, judged, hidden, settings, np.random.default_rng([seed, member]))
             for member in range(members)
         )
         return cls(meta, networks)
@@ -207,7 +212,7 @@ def _standard(examples: Examples, members: int, hidden: int) -> _Meta:
     )
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _add_scores(
     x: Any,
     direct: Any,

@@ -1,6 +1,6 @@
 """The models' rows on public data, part by part, written as one result.
 
-    python -m benchmarks.models --data FOLDER [--part beauty|clothing|gowalla|sasrec]
+    python -m benchmarks.models --data FOLDER [--part beauty|clothing|gowalla|rtr|sasrec]
 
 FOLDER holds the public sets, each in a folder of its own. A part that was measured at this very
 commit is not measured again, so a run that was broken off goes on where it stood; each part takes
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
-from benchmarks import model_gowalla, model_hybrid, record
+from benchmarks import model_gowalla, model_hybrid, model_rtr, record
 from benchmarks.parts import measured
 from benchmarks.record import Row
 
@@ -28,12 +28,14 @@ NEEDED = {
     "clothing": Path("amazon_clothing") / "sequences.parquet",
     "gowalla": Path("gowalla") / "interactions.parquet",
     "sasrec": Path("amazon_clothing") / "sequences.parquet",
+    "rtr": model_rtr.TABLE,
 }
 BARS = {
     "beauty": {"models.beauty_hybrid_hr10": 0.097, "models.beauty_hybrid_ndcg10": 0.059},
     "clothing": {"models.clothing_hr10": 0.042},
     "gowalla": {"models.gowalla_r20": 0.1824, "models.gowalla_n20": 0.1547},
     "sasrec": {"models.clothing_vs_sasrec": 1.1},
+    "rtr": model_rtr.BARS,
 }
 
 
@@ -44,6 +46,7 @@ def parts(data: Path) -> dict[str, Callable[[], list[Row]]]:
         "clothing": lambda: model_hybrid.rows("clothing", data),
         "gowalla": lambda: model_gowalla.rows(data),
         "sasrec": lambda: sasrec_rows(data),
+        "rtr": lambda: model_rtr.rows(data),
     }
 
     def given(name: str) -> list[Row]:

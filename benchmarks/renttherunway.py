@@ -19,7 +19,7 @@ import argparse
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from heirloom.adapters.anteroom import SqliteAnteroom
 from heirloom.adapters.sqlite import SqliteLog
 from heirloom.apps.history import events_from
 from heirloom.apps.mapping import load_mapping
+from heirloom.apps.registry import MakeView
 from heirloom.core.bundle import DataWindow
 from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.event import KIND_CODE, Event, Kind
@@ -51,7 +52,7 @@ from heirloom.features.library import rental_view
 from heirloom.pipelines.ingest import Ingest
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.negatives import Rule, examples_of_actions, just_before, query_of_action
-from heirloom.pipelines.serve import Policy, retrieve
+from heirloom.pipelines.serve import Policy, blended, retrieve
 from heirloom.ranking.catboost import CatBoostListwise
 from heirloom.ranking.examples import starts_of, take
 from heirloom.ranking.linear import Linear
@@ -70,7 +71,29 @@ LEARN_DAYS = 60
 POPULAR_DAYS = 31
 RULE = Rule(kinds=frozenset({Kind.PURCHASE.value}), count=20, seed=0)
 RANKERS: dict[str, type[Ranker]] = {"catboost": CatBoostListwise, "linear": Linear}
+TARGETS: Mapping[str, float] = {"hr10": 0.042, "hr100": 0.2}
 SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is ranked and how rankers learn.
+
+    Attributes:
+        rankers: by name; the one that judges the latest training days best is used.
+        rule: how negatives are drawn.
+        learn_days: the latest training days make examples.
+        pool: so many candidates of retrieval are ranked.
+        view: declared attributes → what the rankers know.
+        retrieval_weight: of the log of retrieval's score beside the ranker's.
+    """
+
+    rankers: Mapping[str, type[Ranker]]
+    rule: Rule
+    learn_days: int
+    pool: int
+    view: MakeView = rental_view
+    retrieval_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,27 +143,41 @@ def rows(
     data: Path, say: Callable[[str], None] = print, *, rehearse: bool = False
 ) -> list[record.Row]:
     """The benchmark's rows. `rehearse` takes the training part for the whole."""
+    plan = Plan(RANKERS, RULE, LEARN_DAYS, POOL)
+    return report(*places_of(data, plan, say, rehearse=rehearse))
+
+
+def places_of(
+    data: Path, plan: Plan, say: Callable[[str], None] = print, *, rehearse: bool = False
+) -> tuple[Places, str]:
+    """Where the garments of the test rows stood, and the name of the ranker."""
     with tempfile.TemporaryDirectory() as name, SqliteLog(Path(name) / "log.sqlite") as log:
         folder = Path(name)
         declared = ingest(data / TABLE, folder, log, say)
         split = Split.of(log, rehearse=rehearse)
         say(str(split))
-        live = empty_live(log, declared)
-        policy = Policy("rtr", {"home": {"popular": POOL}}, pool=POOL)
+        live = empty_live(log, declared, plan.view)
+        policy = Policy(
+            "rtr",
+            {"home": {"popular": plan.pool}},
+            pool=plan.pool,
+            retrieval_weight=plan.retrieval_weight,
+        )
         rentals = Rentals.of(log)
         examples = examples_of_actions(
             log.read(0, split.start), live, rentals.ask,
-            lambda request: retrieve(request, policy, live), RULE,
-            from_t=split.cut - LEARN_DAYS * DAY_MS,
+            lambda request: retrieve(request, policy, live), plan.rule,
+            from_t=split.cut - plan.learn_days * DAY_MS,
             progress=lambda done: say(f"  {done:,} rentals") if done % 5_000 == 0 else None,
         )  # fmt: skip
         say(f"{len(np.unique(examples.groups)):,} groups, {len(examples.columns)} features")
-        ranker, note = learn(examples, folder, split, say)
+        ranker, kind = learn(examples, plan, folder, split, say)
+        del examples
         places = test(
             log.read(split.start, split.end), live, policy,
             ranker=ranker, rentals=rentals, split=split, say=say,
         )  # fmt: skip
-        return report(places, note)
+        return places, kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +258,11 @@ def ingest(
     return declared
 
 
-def empty_live(log: SqliteLog, declared: tuple[str, ...]) -> Live:
+def empty_live(log: SqliteLog, declared: tuple[str, ...], view: MakeView = rental_view) -> Live:
     """State of a rental shop that has folded nothing yet."""
     live = Live(
         catalogue=Catalogue(log.vocabulary().rewound()),
-        view=rental_view(declared),
+        view=view(declared),
         content=ContentIndex(Hashed()),
         declared=declared,
     )
@@ -243,13 +280,13 @@ def empty_live(log: SqliteLog, declared: tuple[str, ...]) -> Live:
 
 
 def learn(
-    examples: Examples, folder: Path, split: Split, say: Callable[[str], None]
+    examples: Examples, plan: Plan, folder: Path, split: Split, say: Callable[[str], None]
 ) -> tuple[Ranker, str]:
     """The better ranker on the latest tenth of the groups, through a bundle; and a sentence."""
     early, late = before_groups_end(examples.t, examples.groups, moment(examples.t, 0.9))
     train, validation = take(examples, early), take(examples, late)
     fitted, scores = {}, {}
-    for kind, ranker in RANKERS.items():
+    for kind, ranker in plan.rankers.items():
         begin = time.process_time()
         fitted[kind] = ranker.fit(train, validation, seed=SEED)
         batch = FeatureBatch(validation.values, validation.columns, 0)
@@ -269,12 +306,12 @@ def learn(
         ),
         metrics={"validation_nats": scores[best]},
         slices={},
-        negatives=str(RULE),
+        negatives=str(plan.rule),
         seed=SEED,
         code_version=__version__,
         golden=FeatureBatch(validation.values[:64], validation.columns, split.start),
     )
-    loaded = bundles.load(folder / "bundles" / best, RANKERS)
+    loaded = bundles.load(folder / "bundles" / best, plan.rankers)
     say(f"bundle {written.bundle_id[:12]}: {loaded.manifest.negatives}")
     return loaded.ranker, best
 
@@ -308,6 +345,7 @@ def test(
         slot = live.catalogue.slot_of(event.listing or "")
         candidates = retrieve(request, policy, live)
         scores = ranker.score(live.look_up(request, candidates.slots))[:, 0]
+        scores = blended(scores, candidates, policy.retrieval_weight)
         counts = popularity.copy()
         counts[live.catalogue.slots_of(request.query.exclude)] = -1
         found.append(
@@ -347,20 +385,28 @@ def popularity_before(cut: int, rentals: Rentals, live: Live) -> NDArray[np.int6
     return np.bincount(slots, minlength=2 * len(live.catalogue))
 
 
-def report(places: Places, ranker: str) -> list[record.Row]:
+def report(
+    places: Places,
+    ranker: str,
+    benchmark: str = "spine",
+    targets: Mapping[str, float] = TARGETS,
+    pool: int = POOL,
+) -> list[record.Row]:
     """The rows; `unseen` are those whose garment nobody rented in the training part."""
     everything, unseen = np.ones(len(places.people), np.bool_), ~places.seen
     asked = [
-        ("hr10", partial(hit_rate, k=10), everything, 0.042),
-        ("hr100", partial(hit_rate, k=100), everything, 0.2),
-        ("ndcg10", partial(ndcg_of_one, k=10), everything, None),
-        ("pool_recall", partial(hit_rate, k=POOL), everything, None),
-        ("unseen_hr10", partial(hit_rate, k=10), unseen, None),
-        ("unseen_hr100", partial(hit_rate, k=100), unseen, None),
+        ("hr10", partial(hit_rate, k=10), everything),
+        ("hr100", partial(hit_rate, k=100), everything),
+        ("ndcg10", partial(ndcg_of_one, k=10), everything),
+        ("pool_recall", partial(hit_rate, k=pool), everything),
+        ("unseen_hr10", partial(hit_rate, k=10), unseen),
+        ("unseen_hr100", partial(hit_rate, k=100), unseen),
     ]
     return [
-        row(f"spine.rtr_{name}", metric, places, kept, target=target, ranker=ranker)
-        for name, metric, kept, target in asked
+        row(
+            f"{benchmark}.rtr_{name}", metric, places, kept, target=targets.get(name), ranker=ranker
+        )
+        for name, metric, kept in asked
     ]
 
 

@@ -23,7 +23,8 @@ the newest event before n, whichever is later ([adr/0003](adr/0003-feature-value
 
 def page() -> str:
     """The whole page, one section a view."""
-    return "\n".join([_OPENING, *map(_section, (marketplace_view(), rental_view(("size",))))])
+    views = (marketplace_view(), rental_view(("size",)), rental_view(("size",), codes=False))
+    return "\n".join([_OPENING, *map(_section, views)])
 
 
 def _section(view: FeatureView) -> str:

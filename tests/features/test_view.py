@@ -348,6 +348,13 @@ def test_a_version_changes_with_the_definition_and_not_with_its_description():
     )
 
 
+def test_a_dense_rental_view_has_all_but_the_codes() -> None:
+    whole, dense = rental_view(["occasion"]), rental_view(["occasion"], codes=False)
+    assert dense.name == "rental_dense"
+    left_out = {each.name for each in whole.features} - {each.name for each in dense.features}
+    assert left_out == {"category", "stated_0"}
+
+
 @pytest.mark.parametrize("view", [marketplace_view(), rental_view(["occasion", "size"])])
 def test_each_library_feature_says_what_it_is_for_and_what_nan_means(view: FeatureView):
     rows = list(view.describe())

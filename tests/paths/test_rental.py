@@ -1,12 +1,13 @@
 """A log without impressions: a rental shop by day, through the benchmark's own path."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from benchmarks import renttherunway
+from benchmarks import model_rtr, renttherunway
 from benchmarks.record import Row
 
 from heirloom.ranking.linear import Linear
@@ -45,13 +46,14 @@ def measured(folder: Path) -> dict[str, Row]:
     return {row.id: row for row in renttherunway.rows(folder, lambda _: None)}
 
 
-def test_what_people_say_before_finds_what_they_rent(tmp_path: Path) -> None:
+def by_occasion() -> tuple[dict[str, list[object]], np.ndarray, np.ndarray]:
+    """A table in which each garment is rented for one occasion; garments and days of its rows."""
     rng = np.random.default_rng(0)
     rentals = 2_000
     garment = rng.integers(0, GARMENTS, rentals)
     days = np.sort(rng.integers(0, DAYS, rentals))
     people = rng.permutation(rentals)  # nobody comes twice
-    table = {
+    table: dict[str, list[object]] = {
         "user_id": people.tolist(),
         "item_id": garment.tolist(),
         "review_date": [date(2017, 1, 1) + timedelta(int(day)) for day in days],
@@ -59,6 +61,12 @@ def test_what_people_say_before_finds_what_they_rent(tmp_path: Path) -> None:
         # A garment is rented for one occasion alone: GARMENTS / 4 = 15 are left to choose from.
         "rented_for": [OCCASIONS[g % 4] for g in garment],
     }
+    return table, garment, days
+
+
+def test_what_people_say_before_finds_what_they_rent(tmp_path: Path) -> None:
+    table, garment, days = by_occasion()
+    rentals = len(days)
     rows = measured(written(tmp_path, table))
     hit = rows["spine.rtr_hr10"]
     # Random order finds 10 of 15 when the occasion is understood, 10 of 60 when it is not. The
@@ -80,6 +88,21 @@ def test_what_people_say_before_finds_what_they_rent(tmp_path: Path) -> None:
     # Ties fall at random: 200 rows, of which those at the edge of ten are uncertain.
     spread = np.sqrt((expected * (1 - expected)).sum()) / len(expected)
     assert hit.peer_value == pytest.approx(expected.mean(), abs=4 * spread + 1e-5)
+
+
+def test_networks_learn_it_from_all_that_was_on_offer(tmp_path: Path) -> None:
+    # Of 60 garments retrieval finds eight: it cannot say what the others are for.
+    plan = replace(model_rtr.PLAN, pool=8, learn_days=100)
+    told: list[str] = []
+    places, ranker = renttherunway.places_of(written(tmp_path, by_occasion()[0]), plan, told.append)
+    assert ranker == "neural"
+    assert any("live: for each purchase, 60 listings" in line for line in told)
+    rows = {row.id: row for row in model_rtr.report(places, ranker, "models", model_rtr.TARGETS, 8)}
+    assert set(model_rtr.BARS) <= set(rows)
+    hit = rows["models.rtr_hr10"].value
+    assert hit is not None
+    assert hit == pytest.approx(8 / 15, abs=0.12)  # as the first test, with eight in place of ten
+    assert hit == rows["models.rtr_pool_recall"].value
 
 
 def test_a_day_does_not_foretell_itself(tmp_path: Path) -> None:

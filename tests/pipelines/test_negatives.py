@@ -1,18 +1,28 @@
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from heirloom.core.catalogue import Catalogue
+from heirloom.core.errors import InputError
 from heirloom.core.event import Event, Kind
 from heirloom.core.listing import Listing
 from heirloom.core.log import Entry
+from heirloom.core.query import Request
+from heirloom.core.slate import Candidates
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.encoders.hashed import Hashed
 from heirloom.features.library import rental_view
 from heirloom.pipelines.live import Live
-from heirloom.pipelines.negatives import Rule, just_before, sample_negatives
+from heirloom.pipelines.negatives import (
+    Rule,
+    examples_of_actions,
+    just_before,
+    query_of_action,
+    sample_negatives,
+)
 from heirloom.pipelines.stamp import numbered, stamped
 from heirloom.retrieval.content import ContentIndex
 
@@ -54,6 +64,25 @@ def test_the_rule_says_what_it_does() -> None:
         assert part in text
 
 
+def test_what_retrieval_misses_is_learned_from_among_live_listings() -> None:
+    def nothing(_: Request) -> Candidates:
+        return Candidates.none("nothing")
+
+    kinds = frozenset({Kind.PURCHASE.value})
+    live = empty_live()
+    found = examples_of_actions(
+        two_on_offer(live), live, query_of_action, nothing, Rule(kinds, among="live")
+    )
+    # On day 2 both a and b are on offer; b, listed on day 1, is taken.
+    assert found.gains.tolist() == [1.0, 0.0]
+    known = found.values[:, [name.endswith(".listing_age") for name in found.columns].index(True)]
+    assert known.tolist() == [24.0, 48.0]
+
+    live = empty_live()
+    with pytest.raises(InputError, match="among all live listings"):
+        examples_of_actions(two_on_offer(live), live, query_of_action, nothing, Rule(kinds))
+
+
 def test_nothing_of_the_same_moment_is_known() -> None:
     live = empty_live()
     asked = [
@@ -79,10 +108,18 @@ def empty_live() -> Live:
 
 
 def rentals(live: Live) -> Iterator[Entry]:
-    """Stamped by a catalogue of the writer's own, with the codes of the reader."""
-    writer = Catalogue(live.vocabulary)
     plan = [("listed", "a", 0), ("purchase", "a", 0), ("purchase", "a", 0)]
     plan += [("purchase", "a", 1), ("listed", "b", 1), ("purchase", "b", 1)]
+    return logged(plan, live)
+
+
+def two_on_offer(live: Live) -> Iterator[Entry]:
+    return logged([("listed", "a", 0), ("listed", "b", 1), ("purchase", "b", 2)], live)
+
+
+def logged(plan: list[tuple[str, str, int]], live: Live) -> Iterator[Entry]:
+    """Stamped by a catalogue of the writer's own, with the codes of the reader."""
+    writer = Catalogue(live.vocabulary)
     for seq, (kind, listing, day) in enumerate(plan):
         event = Event(
             event_id=str(seq),

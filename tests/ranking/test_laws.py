@@ -3,6 +3,7 @@
 from heirloom.ranking.catboost import CatBoostListwise
 from heirloom.ranking.expected import CatBoostExpected
 from heirloom.ranking.linear import Linear
+from heirloom.ranking.neural import Neural
 from heirloom.testing.ranking import RankerLaws
 
 
@@ -16,3 +17,7 @@ class TestLinear(RankerLaws):
 
 class TestCatBoostExpected(RankerLaws):
     ranker = CatBoostExpected
+
+
+class TestNeural(RankerLaws):
+    ranker = Neural

@@ -446,6 +446,7 @@ class System:
             bundle=bundle_id,
             pool=part.pool,
             seller_cap=part.seller_cap,
+            retrieval_weight=part.retrieval_weight,
         )
 
 
@@ -482,6 +483,8 @@ def recipe_of(settings: Settings) -> Recipe:
         test=training.test,
         gate=training.gate,
         seed=training.seed,
+        negatives=training.negatives,
+        among=training.among,
     )
 
 

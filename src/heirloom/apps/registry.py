@@ -21,6 +21,7 @@ from heirloom.pipelines.live import Live
 from heirloom.ranking.catboost import CatBoostListwise
 from heirloom.ranking.expected import CatBoostExpected
 from heirloom.ranking.linear import Linear
+from heirloom.ranking.neural import Neural
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.followed import Followed
 from heirloom.retrieval.lexical_search import LexicalSearch
@@ -54,10 +55,12 @@ OWN_RANKERS: dict[str, type[Ranker]] = {
     "catboost": CatBoostListwise,
     "expected": CatBoostExpected,
     "linear": Linear,
+    "neural": Neural,
 }
 OWN_VIEWS: dict[str, MakeView] = {
     "marketplace": lambda _: marketplace_view(),
     "rental": rental_view,
+    "rental_dense": lambda declared: rental_view(declared, codes=False),
 }
 
 

@@ -42,6 +42,8 @@ class PolicyPart(_Part):
     seller_cap: PositiveInt = 3
     retrieve_ms: PositiveInt | None = None
     """So long candidates are sought for a request; then the best found so far are ranked."""
+    retrieval_weight: float = Field(default=0.0, ge=0)
+    """Weight of the log of retrieval's score beside the ranker's; 0: the ranker alone."""
     quotas: dict[Surface, dict[str, PositiveInt]]
     """For each surface, how many candidates each retriever may give."""
 
@@ -56,6 +58,10 @@ class TrainingPart(_Part):
     seed: int = 0
     gains: dict[Kind, float] = {}
     gate: dict[str, float] = {}
+    negatives: PositiveInt = 40
+    """For logs without impressions: so many listings to an action as not taken."""
+    among: Literal["retrieved", "live"] = "retrieved"
+    """What they are drawn from: retrieved | live, the candidates or all that was on offer."""
 
 
 class EncodersPart(_Part):

@@ -293,13 +293,18 @@ def _context() -> tuple[Definition, ...]:
 
 
 def rental_view(
-    declared: Sequence[str], *, kinds: Sequence[str] = (Kind.PURCHASE.value,)
+    declared: Sequence[str],
+    *,
+    kinds: Sequence[str] = (Kind.PURCHASE.value,),
+    codes: bool = True,
 ) -> FeatureView:
     """What a ranker knows where things are taken again and again and no impressions are logged.
 
     Args:
         declared: names of the system's declared attributes, in its order (occasion, size, …).
         kinds: the kinds of event that count as demand.
+        codes: with columns that are codes. They have no order: trees can use them, a network that
+            multiplies cannot. Without, the view is named `rental_dense`.
 
     Raises:
         ConfigError: if there are more declared attributes than an event can carry.
@@ -310,7 +315,10 @@ def rental_view(
         )
     taken = tuple(str(kind) for kind in kinds)
     features = (*_demand(taken), *_fit(declared, taken), *_wardrobe(taken))
-    return FeatureView("rental", features, owner="ranking")
+    if codes:
+        return FeatureView("rental", features, owner="ranking")
+    dense = tuple(each for each in features if not isinstance(each, Static))
+    return FeatureView("rental_dense", dense, owner="ranking")
 
 
 def _demand(kinds: tuple[str, ...]) -> tuple[Definition, ...]:

@@ -1,13 +1,16 @@
-"""Examples from a log without impressions: what a person took, against what was retrieved.
+"""Examples from a log without impressions: what a person took, against what else there was.
 
-Nobody wrote down what the person saw and passed over, so retrieval stands in for it: as of just
-before the action, the candidates that would have been ranked are retrieved, and some of them are
-drawn as negatives. The ranker then learns to order the very pool that it will be given.
+Nobody wrote down what the person saw and passed over. Either retrieval stands in for it: as of
+just before the action, the candidates that would have been ranked are retrieved, and some of them
+are drawn as negatives, so the ranker learns to order the very pool that it will be given. Or
+negatives are drawn among all that was on offer: then no action is lost because retrieval missed
+what was taken, new listings among them, and nothing need be retrieved to learn.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +21,12 @@ from heirloom.core.log import Entry
 from heirloom.core.query import Query, Request
 from heirloom.core.slate import Candidates, FeatureBatch
 from heirloom.pipelines.live import Live
+from heirloom.pipelines.serve import allow
 from heirloom.ranking.ranker import Examples
 
 Retrieve = Callable[[Request], Candidates]
 Ask = Callable[[Event], Query]
+Among = Literal["retrieved", "live"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class Rule:
     Attributes:
         kinds: the actions that count as taking a listing.
         count: at most so many negatives to a group.
+        among: what they are drawn from: "retrieved" candidates, or all "live" listings that the
+            request allows.
         gains: worth of each kind; 1 where none is named.
         seed: of the draw.
     """
@@ -39,14 +46,19 @@ class Rule:
     count: int = 40
     gains: Mapping[str, float] | None = None
     seed: int = 0
+    among: Among = "retrieved"
 
     def __str__(self) -> str:
         """The rule in words, as the bundle records it."""
+        pool = {
+            "retrieved": "the candidates retrieved as of just before it",
+            "live": "all listings that were live and allowed just before it",
+        }[self.among]
         return (
-            f"retrieved: for each {' or '.join(sorted(self.kinds))}, {self.count} listings drawn "
-            "evenly, without replacement, from the candidates retrieved as of just before it "
-            "(nothing of the same timestamp is known), the listing taken left out; actions whose "
-            f"listing was not among the candidates are not used; seed {self.seed}"
+            f"{self.among}: for each {' or '.join(sorted(self.kinds))}, {self.count} listings "
+            f"drawn evenly, without replacement, from {pool} (nothing of the same timestamp is "
+            "known), the listing taken left out; actions whose listing was not among them are not "
+            f"used; seed {self.seed}"
         )
 
 
@@ -108,7 +120,7 @@ def examples_of_actions(
     from_t: int = 0,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Examples:
-    """One group for each action whose listing was retrieved; all entries are folded.
+    """One group for each action whose listing was in the pool; all entries are folded.
 
     Args:
         entries: consecutive lines of the log; the first is the next that `live` will fold.
@@ -132,7 +144,8 @@ def examples_of_actions(
         if positive < 0:
             continue
         request = live.request(ask(entry.event))
-        slots = sample_negatives(retrieve(request).slots, positive, rule.count, rng)
+        pool = retrieve(request).slots if rule.among == "retrieved" else _live(request, live)
+        slots = sample_negatives(pool, positive, rule.count, rng)
         if len(slots) > 1:
             parts.append(live.look_up(request, slots))
             worths.append(gains.get(entry.event.kind, 1.0))
@@ -141,8 +154,8 @@ def examples_of_actions(
     if not parts:
         raise InputError(
             f"training without impressions: of {seen} events of kind {sorted(rule.kinds)} none "
-            "names a listing that was retrieved just before; collect more events, or widen the "
-            "retrievers' quotas"
+            f"names a listing that was {rule.among} just before; collect more events, widen the "
+            "retrievers' quotas, or draw negatives among all live listings"
         )
     sizes = [len(part.values) for part in parts]
     first = np.cumsum([0, *sizes[:-1]])
@@ -156,6 +169,10 @@ def examples_of_actions(
         positions=np.zeros(sum(sizes), np.int16),
         t=np.repeat(np.array(times, np.int64), sizes),
     )
+
+
+def _live(request: Request, live: Live) -> NDArray[np.int32]:
+    return np.flatnonzero(allow(request, live)).astype(np.int32)
 
 
 def query_of_action(event: Event) -> Query:

@@ -50,6 +50,8 @@ class Policy:
         action_weights: weight of each of the ranker's actions in the order.
         pool: how many fused candidates are ranked.
         seller_cap: at most so many listings of one seller on a page.
+        retrieval_weight: weight of the log of retrieval's fused score beside the ranker's, as if
+            both were chances; 0 leaves the order to the ranker alone.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Policy:
     action_weights: tuple[float, ...] = (1.0,)
     pool: int = 300
     seller_cap: int = 3
+    retrieval_weight: float = 0.0
 
     def check(self, live: Live, published: Published | None = None) -> None:
         """Refuse a misconfiguration before it serves anybody.
@@ -214,7 +217,26 @@ def _score(
     if not len(candidates):
         return candidates.scores, ()
     weights = np.asarray(policy.action_weights, np.float32)
-    return policy.ranker.score(batch) @ weights, ()
+    return blended(policy.ranker.score(batch) @ weights, candidates, policy.retrieval_weight), ()
+
+
+def blended(
+    scores: NDArray[np.float32], candidates: Candidates, weight: float
+) -> NDArray[np.float32]:
+    """[candidates] float32: score + weight · log of retrieval's score, a product of experts.
+
+    Hinton, "Training products of experts by minimizing contrastive divergence", Neural Computation
+    14 (2002), equation 1, with the weight as exponent. Retrieval's own order stands where the
+    ranker has little to tell listings by, new ones above all.
+
+    >>> found = Candidates.of("a", np.array([7, 8], np.int32), np.array([1, 0.5], np.float32))
+    >>> blended(np.zeros(2, np.float32), found, 1.0).round(3).tolist()
+    [0.0, -0.6930000185966492]
+    """
+    if not weight:
+        return scores
+    beside: NDArray[np.float32] = np.log(np.maximum(candidates.scores, 1e-30)).astype(np.float32)
+    return scores + np.float32(weight) * beside
 
 
 def _shown(

@@ -19,7 +19,13 @@ from heirloom.core.slate import FeatureBatch
 from heirloom.evaluation.metrics import grouped_ndcg
 from heirloom.evaluation.split import by_time, moment
 from heirloom.pipelines.live import Live
-from heirloom.pipelines.negatives import Retrieve, Rule, examples_of_actions, query_of_action
+from heirloom.pipelines.negatives import (
+    Among,
+    Retrieve,
+    Rule,
+    examples_of_actions,
+    query_of_action,
+)
 from heirloom.ranking.examples import take
 from heirloom.ranking.gains import GAINS, by_code
 from heirloom.ranking.ranker import Examples, Ranker
@@ -44,6 +50,8 @@ class Recipe:
         from_t: ms; slates before it are not learned from: the encoders have learned from them.
         gate: least values of metrics, by name; a bundle below one is not published.
         seed: of sampling and fitting.
+        negatives: how many to an action, for a log without impressions.
+        among: what these are drawn from (`negatives.Rule`).
     """
 
     gains: Mapping[str, float] = field(default_factory=lambda: GAINS)
@@ -55,6 +63,8 @@ class Recipe:
     from_t: int = 0
     gate: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
+    negatives: int = 40
+    among: Among = "retrieved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +163,7 @@ def _examples(
         )
         return *examples_of_impressions(log, live, recipe, progress), shown
     kinds = frozenset(kind for kind, gain in recipe.gains.items() if gain > 0)
-    rule = Rule(kinds, gains=recipe.gains, seed=recipe.seed)
+    rule = Rule(kinds, recipe.negatives, recipe.gains, recipe.seed, recipe.among)
     end = log.end()
     examples = examples_of_actions(
         log.read(),

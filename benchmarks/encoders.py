@@ -1,6 +1,6 @@
 """Encoders: which item comes next in Amazon Beauty, by the person encoder alone, and what it costs.
 
-    python -m benchmarks.encoders --data FOLDER [--part ids content throughput serving]
+    python -m benchmarks.encoders --data FOLDER [--part ids content throughput serving cuda]
 
 Protocol. Leave-one-out: of each of 22,363 people the last item is for test, the one before it for
 validation, all others train. Labels are those of training alone; at test the validation item is
@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import record
+from benchmarks.encoder_cuda import cuda_rows
 from benchmarks.record import Row
 from heirloom.encoders.history import Histories
 from heirloom.encoders.person import About, PersonEncoder
@@ -326,8 +327,8 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=record.RESULTS / "models_encoders.json")
     options.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     options.add_argument(
-        "--part", nargs="+", default=["ids", "content", "throughput", "serving"],
-        choices=["ids", "content", "throughput", "serving"],
+        "--part", nargs="+", default=["ids", "content", "throughput", "serving", "cuda"],
+        choices=["ids", "content", "throughput", "serving", "cuda"],
     )  # fmt: skip
     chosen = options.parse_args()
     torch.set_num_threads(1)
@@ -339,6 +340,7 @@ def main() -> None:
         "content": lambda: quality_rows(chosen.data, seeds, ids=False, folder=folder),
         "throughput": lambda: throughput_rows(chosen.data),
         "serving": serving_rows,
+        "cuda": cuda_rows,
     }
     measured_rows = [row for part in chosen.part for row in parts[part]()]
     for row in measured_rows:

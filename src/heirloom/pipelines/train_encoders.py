@@ -29,7 +29,8 @@ from heirloom.evaluation.split import moment
 from heirloom.pipelines.captured import ACTIONS, FOREVER, Asked, Captured, capture
 
 __all__ = [
-    "ACTIONS", "FOREVER", "Asked", "Captured", "EncoderRecipe", "capture", "train_encoders",
+    "ACTIONS",
+    "ACTION_WEIGHTS", "FOREVER", "Asked", "Captured", "EncoderRecipe", "capture", "train_encoders",
 ]  # fmt: skip
 
 ACTION_WEIGHTS = tuple(
@@ -130,7 +131,7 @@ def train_encoders(
 
     def validate() -> float:
         person = PersonEncoder(person_graph(model), _about(shape, "validated"))
-        vectors = vectors_of(tower).numpy()
+        vectors = vectors_of(tower).cpu().numpy()
         asked = judged.questions.with_items(known + 1).questions(vectors) if questions else None
         people = person.encode(judged.histories, vectors[judged.histories.items], asked)
         places = captured.places(judged, people, vectors)

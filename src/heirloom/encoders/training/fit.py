@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from heirloom.core.errors import ConfigError, InputError
 from heirloom.encoders.history import Histories
@@ -23,8 +24,9 @@ from heirloom.encoders.question import QuestionRows
 from heirloom.encoders.training.checkpoint import State, copied, restore, write
 from heirloom.encoders.training.objective import Lifetimes, Objective, Sampling
 from heirloom.encoders.training.person import PersonModel
+from heirloom.encoders.training.processes import Processes
 from heirloom.encoders.training.towers import Tower, module_of
-from heirloom.encoders.training.windows import Windows, cut
+from heirloom.encoders.training.windows import Batch, Windows, cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ class Recipe:
         reverse: share of the batches that run backwards in time: pairs are learned both ways.
         sampling: which negatives, and which losses.
         seed: of everything drawn.
-        device: "cpu" or "cuda"; the latter computes in bfloat16 where torch sees fit.
+        device: "cpu" or "cuda".
+        bfloat16: compute in it where torch sees fit; None: on cuda alone.
     """
 
     rows: int = 128
@@ -55,6 +58,7 @@ class Recipe:
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
     device: str = "cpu"
+    bfloat16: bool | None = None
 
     def __post_init__(self) -> None:
         counts = {name: getattr(self, name) for name in ("rows", "epochs", "patience")}
@@ -67,6 +71,10 @@ class Recipe:
         ]
         if not 0 < self.learning_rate < 1:
             problems.append(f"learning_rate is {self.learning_rate}; wanted between 0 and 1")
+        if self.device not in ("cpu", "cuda"):
+            problems.append(f"device is {self.device!r}; wanted cpu or cuda")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            problems.append("device is cuda, and torch sees none here; take cpu")
         if problems:
             raise ConfigError("training recipe", problems)
 
@@ -80,7 +88,7 @@ class Epoch:
         loss: mean over the epoch's labels, in nats.
         validation: what `validate` gave; higher is better.
         sequences, tokens: windows and events read in the epoch.
-        cpu_s, wall_s: of learning alone, validation left out.
+        cpu_s, wall_s: of learning alone, validation left out; cpu_s of this process alone.
     """
 
     number: int
@@ -119,12 +127,14 @@ def fit(
         tower: the items' side, an nn.Module.
         histories: to learn from; items are rows of the tower.
         recipe: how.
-        validate: measures model and tower as they stand, on what is not in `histories`.
+        validate: measures model and tower as they stand, on what is not in `histories`; asked of
+            the first process alone.
         lifetimes: when items were live, in the tower's rows; None: always.
         questions: what was asked at each event, for a model that reads it. The first event of
             each window is then foretold too, from its question alone.
-        file: where checkpoints go. If it is there already the run goes on from it.
-        progress: told after each epoch.
+        file: where checkpoints go. If it is there already the run goes on from it. Of several
+            processes the first writes it, and all must see it.
+        progress: told after each epoch, by the first process.
 
     Returns:
         All epochs, those before an interruption too.
@@ -138,28 +148,51 @@ def fit(
         raise InputError(
             f"fit: item {histories.items.max()} came; the tower has rows 1 … {tower.rows - 1}"
         )
+    processes = Processes.here()
+    device = processes.device(recipe.device)
     windows = cut(histories, model.shape.events, least=2 if questions is None else 1)
-    both = nn.ModuleDict({"model": model, "tower": module_of(tower)}).to(recipe.device)
+    both = nn.ModuleDict({"model": model, "tower": module_of(tower)}).to(device)
     averaged = copied(both) if recipe.average else {}
     state = State(both, optimiser(both, recipe), averaged)
     objective = Objective(model, tower, histories, recipe.sampling, lifetimes, questions)
     signature = _signature(model, recipe, histories, questions)
     if file is not None and file.exists():
         restore(file, state, signature)
+    step: nn.Module = Step(both, objective)
+    if processes.count > 1:
+        # Buffers hold what is written of the items: the same in all, and never changed.
+        step = DistributedDataParallel(
+            step, find_unused_parameters=True, forward_sync_buffers=False
+        )  # fmt: skip
     while not _over(_epochs(state), recipe):
-        learned = _learn(state, objective, windows, recipe)
+        learned = _learn(state, step, objective, windows, recipe)
         with state.averaged_weights():
             both.eval()
-            epoch = replace(learned, validation=validate())
+            came = validate() if processes.first else 0.0
+            epoch = replace(learned, validation=processes.as_first(came, device))
             if epoch.validation > max((e.validation for e in _epochs(state)), default=-math.inf):
                 state.keep_best()
         state.epochs.append(asdict(epoch))
-        if file is not None:
+        if file is not None and processes.first:
             write(file, state, signature)
-        progress(epoch)
+        if processes.first:
+            progress(epoch)
     state.take_best()
     both.eval()
     return tuple(_epochs(state))
+
+
+class Step(nn.Module):
+    """A batch into its loss, as one module: what several processes learn from together."""
+
+    def __init__(self, fitted: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.fitted = fitted
+        self._objective = objective
+
+    def forward(self, batch: Batch, rng: np.random.Generator, epoch: int) -> Tensor:
+        """As `Objective`."""
+        return self._objective(batch, rng, epoch)
 
 
 def optimiser(module: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
@@ -177,26 +210,34 @@ def optimiser(module: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     )
 
 
-def _learn(state: State, objective: Objective, windows: Windows, recipe: Recipe) -> Epoch:
+def _learn(
+    state: State, step: nn.Module, objective: Objective, windows: Windows, recipe: Recipe
+) -> Epoch:
     """One epoch; what it draws depends on the seed and its number alone."""
-    number = len(state.epochs) + 1
+    number, processes = len(state.epochs) + 1, Processes.here()
+    device = processes.device(recipe.device)
     rng = np.random.default_rng([recipe.seed, number])
-    torch.manual_seed(int(rng.integers(1 << 62)))
+    # What is dropped differs between processes; batches and negatives, drawn by `rng`, do not.
+    torch.manual_seed(int(rng.integers(1 << 62)) + processes.rank)
+    half = recipe.device != "cpu" if recipe.bfloat16 is None else recipe.bfloat16
     objective.begin()
     state.module.train()
     wall, cpu = time.perf_counter(), time.process_time()
     total, labels, tokens = 0.0, 0, 0
     for batch in objective.batches(windows, recipe.rows, rng, reverse=recipe.reverse):
-        with torch.autocast(recipe.device, torch.bfloat16, enabled=recipe.device != "cpu"):
-            loss, of = objective(batch, rng, number)
+        with torch.autocast(recipe.device, torch.bfloat16, enabled=half):
+            loss = step(batch, rng, number)
+        of = int((batch.targets > 0).sum())
         state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        # Gradients are averaged over processes, and are to be summed.
+        (loss * processes.count).backward()
         state.optimiser.step()
         state.updates += 1
         state.average(recipe.average)
         total += loss.item() * of
         labels += of
         tokens += int((batch.events.items > 0).sum())
+    total = processes.summed(total, device)
     if not math.isfinite(total):
         raise InputError(
             f"fit: the loss of epoch {number} is {total}; lower the learning rate "

@@ -28,6 +28,7 @@ from heirloom.encoders.training.losses import (
 )
 from heirloom.encoders.training.negatives import Queue, hardest
 from heirloom.encoders.training.person import PersonModel
+from heirloom.encoders.training.processes import Processes
 from heirloom.encoders.training.towers import Tower
 from heirloom.encoders.training.windows import Batch, Windows, batches
 
@@ -118,17 +119,20 @@ class Objective:
         self._model, self._tower, self._sampling = model, tower, sampling
         self._questions = questions
         self._items = tower.rows if questions is None else questions.items
-        self._t = torch.from_numpy(histories.t)
-        self._kinds = torch.from_numpy(histories.kinds.astype(np.int64))
+        device = model.places.device
+        self._t = torch.from_numpy(histories.t).to(device)
+        self._kinds = torch.from_numpy(histories.kinds.astype(np.int64)).to(device)
         self._lifetimes: tuple[Tensor, Tensor] | None = None
         if lifetimes is not None:
             begin, end = torch.from_numpy(lifetimes.begin), torch.from_numpy(lifetimes.end)
-            self._lifetimes = begin, end
+            self._lifetimes = begin.to(device), end.to(device)
         counts = np.bincount(histories.items, minlength=tower.rows)
         share = torch.from_numpy(counts / max(len(histories.items), 1)).float()
         drawn_again = sampling.queue + _USUAL_TARGETS if sampling.in_batch else 0
-        self._log_q = mixture_log_q(share.log(), drawn_again, sampling.uniform, self._items - 1)
+        log_q = mixture_log_q(share.log(), drawn_again, sampling.uniform, self._items - 1)
+        self._log_q = log_q.to(device)
         self._queue = Queue(sampling.queue)
+        self._processes = Processes.here()
 
     def begin(self) -> None:
         """Forget earlier batches, before an epoch: it is then the same after an interruption."""
@@ -142,42 +146,45 @@ class Objective:
             windows, rows, rng, reverse=reverse, from_nothing=self._questions is not None
         )
 
-    def __call__(self, batch: Batch, rng: np.random.Generator, epoch: int) -> tuple[Tensor, int]:
-        """The mean loss of the batch's labels, and how many there are.
+    def __call__(self, batch: Batch, rng: np.random.Generator, epoch: int) -> Tensor:
+        """The mean loss of the batch's labels; of several processes each gives its share of it.
 
         Args:
             batch: on the CPU; it is moved to where the model is.
             rng: draws the negatives.
             epoch: from 1; queue and mining wait for their own.
         """
-        device = self._model.places.device
-        events, targets = batch.events.to(device), batch.targets.to(device)
+        device, part = self._model.places.device, self._processes.part()
+        whole, targets = batch.targets.to(device), batch.targets[part].to(device)
+        events, foretold = batch.events.taken(part).to(device), batch.foretold[part]
         uniform = self._draw(rng, self._sampling.uniform).to(device)
         asked = None
         if self._questions is not None:
-            asked = AskedRows.of(self._questions, batch.foretold).to(device)
-        read, after, drawn, answered = self._vectors(
-            events.items.flatten(), targets.flatten(), uniform,
-            targets[:0, 0] if asked is None else asked.rows(),
+            asked = AskedRows.of(self._questions, foretold).to(device)
+        after = whole if self._sampling.in_batch else targets
+        read, drawn, vectors, answered = self._vectors(
+            events.items.flatten(), uniform, after.flatten(),
+            uniform[:0] if asked is None else asked.rows(),
         )  # fmt: skip
         question = asked and asked.question(answered)
         people = self._model(read.view(*events.items.shape, self._tower.dim), events, question)
+        vectors = vectors.view(*after.shape, self._tower.dim)
         there = targets > 0
-        people, label = people[there], batch.foretold.to(device)[there]
-        positives, positive_vectors = self._positives(targets, after, there)
+        people, label = people[there], foretold.to(device)[there]
         negatives = [(uniform, drawn)]
         if self._sampling.in_batch:
-            negatives.append((positives[0], positive_vectors[0]))
-            negatives += self._queue.items_and_vectors(device) if epoch > 1 else []
-            self._queue.put(positives[0], positive_vectors[0])
+            negatives += self._again(whole[whole > 0], vectors[whole > 0], epoch)
+            vectors = vectors[part]
         if self._sampling.mined and epoch > 2:
             negatives.append(self._mined(people, rng))
-        loss = self._loss(
-            people, label, positives, positive_vectors,
+        losses = self._losses(
+            people, label, self._ahead(targets, there), self._ahead(vectors, there),
             torch.cat([items for items, _ in negatives]),
             torch.cat([of for _, of in negatives]),
         )  # fmt: skip
-        return loss, len(label)
+        worth = self._weights(self._ahead(targets, there), label).to(losses.dtype)
+        of_all = self._weights(self._ahead(whole, whole > 0), batch.foretold.to(device)[whole > 0])
+        return (losses * worth).sum() / of_all.sum().clamp(min=1e-6)
 
     def _vectors(self, *rows: Tensor) -> tuple[Tensor, ...]:
         """[..., dim] of each of several [...] rows of the tower; each row is computed once."""
@@ -188,26 +195,35 @@ class Objective:
     def _draw(self, rng: np.random.Generator, items: int) -> Tensor:
         return torch.from_numpy(rng.integers(1, self._items, items))
 
-    def _positives(self, targets: Tensor, vectors: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """[1 + ahead, labels] items, 0 where the window has ended, and [..., dim] their vectors."""
-        vectors = vectors.reshape(*targets.shape, -1)
-        items, those = [targets[there]], [vectors[there]]
+    def _ahead(self, of: Tensor, there: Tensor) -> Tensor:
+        """[1 + ahead, labels, …], what [rows, places, …] says of each label and of those after it.
+
+        0 where the window has ended.
+        """
+        told = [of[there]]
         for steps in range(1, self._sampling.ahead + 1):
-            later = functional.pad(targets[:, steps:], (0, min(steps, targets.shape[1])))
-            items.append(later[there])
-            moved = functional.pad(vectors[:, steps:], (0, 0, 0, min(steps, targets.shape[1])))
-            those.append(moved[there])
-        return torch.stack(items), torch.stack(those)
+            later = torch.zeros_like(of)
+            later[:, : max(of.shape[1] - steps, 0)] = of[:, steps:]
+            told.append(later[there])
+        return torch.stack(told)
+
+    def _again(self, items: Tensor, vectors: Tensor, epoch: int) -> list[tuple[Tensor, Tensor]]:
+        """The batch's own targets, and those of earlier batches, as negatives."""
+        queued = self._queue.items_and_vectors(items.device) if epoch > 1 else []
+        self._queue.put(items, vectors)
+        return [(items, vectors), *queued]
 
     def _mined(self, people: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """The likeliest of a pool drawn evenly, with their vectors, to be learned through."""
         pool = torch.unique(self._draw(rng, _POOL * self._sampling.mined)).to(people.device)
         with torch.no_grad():
             logits = best_logits(people, self._tower(pool))
-        items = pool[hardest(logits, self._sampling.mined)]
+            none = torch.full((1, len(pool)), -torch.inf, device=pool.device, dtype=logits.dtype)
+            likely = self._processes.greatest(torch.cat([none, logits]).amax(dim=0, keepdim=True))
+        items = pool[hardest(likely, self._sampling.mined)]
         return items, self._tower(items)
 
-    def _loss(
+    def _losses(
         self,
         people: Tensor,
         label: Tensor,
@@ -216,28 +232,26 @@ class Objective:
         negatives: Tensor,
         negative_vectors: Tensor,
     ) -> Tensor:
+        """[1 + ahead, labels], of each positive."""
         scale = self._model.scale()
         positive = scale * (people * positive_vectors.unsqueeze(-2)).sum(-1).amax(-1)
         negative = scale * best_logits(people, negative_vectors)
         mask = self._live(negatives, label)
         for items in positives:
             mask = mask & accidental_hits(negatives, items)
-        if self._sampling.in_batch:
-            log_q = self._log_q.to(people.device)
-            losses = corrected_logq_softmax(
-                positive, negative, mask, log_q[negatives], log_q[positives]
-            )
-        else:
-            losses = sampled_softmax(positive, negative, mask)
-        weights = self._weights(positives, label)
-        return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
+        if not self._sampling.in_batch:
+            return sampled_softmax(positive, negative, mask)
+        log_q = self._log_q
+        return corrected_logq_softmax(
+            positive, negative, mask, log_q[negatives], log_q[positives]
+        )  # fmt: skip
 
     def _live(self, negatives: Tensor, label: Tensor) -> Tensor:
         """[labels, negatives] bool, whether each could be found when the label happened."""
         if self._lifetimes is None:
             return torch.ones(1, 1, dtype=torch.bool, device=negatives.device)
-        begin, end = (moments.to(negatives.device)[negatives] for moments in self._lifetimes)
-        t = self._t.to(label.device)[label].unsqueeze(1)
+        begin, end = (moments[negatives] for moments in self._lifetimes)
+        t = self._t[label].unsqueeze(1)
         return (begin <= t) & (t < end)
 
     def _weights(self, positives: Tensor, label: Tensor) -> Tensor:
@@ -246,5 +260,5 @@ class Objective:
         weights = self._sampling.fade**steps * (positives > 0)
         if self._sampling.weights:
             worth = torch.tensor(self._sampling.weights, device=positives.device)
-            weights = weights * worth[self._kinds.to(label.device)[label]]
+            weights = weights * worth[self._kinds[label]]
         return weights

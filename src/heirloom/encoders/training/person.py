@@ -10,6 +10,7 @@ is looked at, and it goes on into the answer itself. The past begins with a vect
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -81,11 +82,18 @@ class Events:
 
     def to(self, device: torch.device) -> "Events":
         """The same on a device."""
+        return self._each(lambda column: column.to(device))
+
+    def taken(self, rows: slice) -> "Events":
+        """Some of the people."""
+        return self._each(lambda column: column[rows])
+
+    def _each(self, made: Callable[[Tensor], Tensor]) -> "Events":
         return Events(
-            items=self.items.to(device),
-            kinds=self.kinds.to(device),
-            gaps=self.gaps.to(device),
-            surfaces=self.surfaces.to(device),
+            items=made(self.items),
+            kinds=made(self.kinds),
+            gaps=made(self.gaps),
+            surfaces=made(self.surfaces),
             reverse=self.reverse,
         )
 

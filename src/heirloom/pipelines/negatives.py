@@ -21,7 +21,7 @@ from heirloom.core.log import Entry
 from heirloom.core.query import Query, Request
 from heirloom.core.slate import Candidates, FeatureBatch
 from heirloom.pipelines.live import Live
-from heirloom.pipelines.serve import allow
+from heirloom.pipelines.scope import Scope
 from heirloom.ranking.ranker import Examples
 
 Retrieve = Callable[[Request], Candidates]
@@ -172,7 +172,7 @@ def examples_of_actions(
 
 
 def _live(request: Request, live: Live) -> NDArray[np.int32]:
-    return np.flatnonzero(allow(request, live)).astype(np.int32)
+    return np.flatnonzero(Scope(request, live).mask).astype(np.int32)
 
 
 def query_of_action(event: Event) -> Query:

@@ -5,7 +5,8 @@
 FOLDER is a system's, filled by `heirloom simulate`. The latest fifth of the actions are to be
 foretold, first ones too, among all listings live at that moment: recall@100 by the surface asked,
 and for newcomers, who had done nothing before; of these also those who had stated what they like.
-Where nothing at all is known of somebody the middle is foretold. No filter of a search is applied.
+`stated alone` is who asks with that and with neither words nor an anchor. Where nothing at all is
+known of somebody the middle is foretold. No filter of a search is applied.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from benchmarks.listing_encoders import LATEST, encoded
 from heirloom.apps.build import open_log
 from heirloom.core.event import SURFACE_CODE
 from heirloom.encoders.encoder import Encoder
+from heirloom.encoders.history import Histories
 from heirloom.encoders.person import PersonEncoder
 from heirloom.evaluation.split import moment
 from heirloom.pipelines.train_encoders import (
@@ -46,6 +48,8 @@ def slices(captured: Captured, asked: Asked, cut: int) -> dict[str, NDArray[np.b
     every = {"all": np.ones(len(new), np.bool_), "newcomers": new}
     every["newcomers, stated"] = new & (asked.questions.wishes > 0)
     every["newcomers, silent"] = new & (asked.questions.wishes == 0) & (asked.questions.texts == 0)
+    silent = asked.questions.texts + asked.questions.anchors == 0
+    every["stated alone"] = silent & (asked.questions.wishes > 0)
     for name, code in SURFACE_CODE.items():
         every[name] = asked.questions.surfaces == code
     every["cold"] = captured.begin[asked.targets] >= cut
@@ -59,12 +63,18 @@ def recalls(
     person: PersonEncoder,
     cut: int,
 ) -> dict[str, dict[str, float]]:
-    """Recall@100 by slice: with the question told, and with it kept back."""
+    """Recall@100 by slice: with the question told, with it kept back, and with the past kept back.
+
+    The last makes newcomers of all.
+    """
     vectors = encoded(listings, captured)
-    read = vectors[asked.histories.items]
+    told, past = asked.asked(vectors), asked.histories
+    nobody = Histories.of_items([np.zeros(0, np.int64)] * len(past))
     found = {}
-    for name, questions in (("told", asked.asked(vectors)), ("kept back", None)):
-        people = person.encode(asked.histories, read, questions)
+    for name, histories, questions in (
+        ("told", past, told), ("kept back", past, None), ("asked alone", nobody, told)
+    ):  # fmt: skip
+        people = person.encode(histories, vectors[histories.items], questions)
         places = captured.places(asked, people, vectors)
         found[name] = {
             of: round(float((places[which] <= 100).mean()), 4)

@@ -20,14 +20,15 @@ from heirloom.encoders.training.processes import joined
 from heirloom.encoders.training.towers import AttributeBag, vectors_of
 
 ITEMS = 12
+PEOPLE = 113
+"""In batches of 16 the last is of one: of two processes one then learns nothing from it."""
 RECIPE = Recipe(
     rows=16, epochs=5, patience=5, learning_rate=0.02, average=0.5, reverse=0.2,
     sampling=Sampling(uniform=8, in_batch=True, queue=16, mined=2, ahead=1), seed=3,
 )  # fmt: skip
 
 
-def histories(people: int = 113, seed: int = 0) -> Histories:
-    """In batches of 16 the last is of one: of two processes one then learns nothing."""
+def histories(people: int = 120, seed: int = 0) -> Histories:
     rng = np.random.default_rng(seed)
     return Histories.of_items(
         [(rng.integers(ITEMS) + np.arange(rng.integers(2, 9))) % ITEMS + 1 for _ in range(people)]
@@ -66,7 +67,7 @@ if __name__ == "__main__":
                 os.kill(os.getpid(), signal.SIGKILL)
 
         fit(
-            model, tower, histories(), RECIPE, lambda: valued(tower),
+            model, tower, histories(PEOPLE), RECIPE, lambda: valued(tower),
             file=Path(sys.argv[1]), progress=progress,
         )  # fmt: skip
     if processes.count == 1:

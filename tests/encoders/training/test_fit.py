@@ -86,9 +86,8 @@ def test_two_processes_learn_what_one_does_also_when_killed(tmp_path: Path) -> N
 
     model, tower = circle.model_and_tower(dropout=0.0)
     one = tmp_path / "one.safetensors"
-    fit(
-        model, tower, circle.histories(), circle.RECIPE, lambda: circle.valued(tower), file=one
-    )  # fmt: skip
+    people = circle.histories(circle.PEOPLE)
+    fit(model, tower, people, circle.RECIPE, lambda: circle.valued(tower), file=one)
     alone, _ = safetensors.read(one)
     assert alone.keys() == wanted.keys()
     for name in wanted:

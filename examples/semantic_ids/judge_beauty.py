@@ -1,0 +1,295 @@
+"""Semantic ids on Amazon Beauty: five representations of an item, one recipe, cold items apart."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from benchmarks.encoders import Beauty, log_scores
+from judge_rows import Found, of_places
+from numpy.typing import NDArray
+from semantic_ids.codebook import Codebook, prefixes
+from semantic_ids.retriever import shared
+from semantic_ids.tower import SemanticIdTower, Together
+
+from heirloom.encoders.history import Histories
+from heirloom.encoders.training.fit import Recipe, fit
+from heirloom.encoders.training.objective import Sampling
+from heirloom.encoders.training.person import PersonModel, Shape
+from heirloom.encoders.training.towers import AttributeBag, Tower, vectors_of
+from heirloom.evaluation.metrics import tied_places
+
+DIM = 64
+COLD = 2
+"""An item is cold with at most so many rows of training."""
+REPRESENTATIONS = ("content", "ids", "content_ids", "semantic", "content_semantic")
+SETTINGS = ((2e-3, 0.02), (4e-3, 0.2))
+"""Learning rate, and standard deviation of the vectors at the start."""
+LEVELS = 3
+JUDGED = 3_000
+AGES = (0.6, 0.8)
+_AT_ONCE = 2_048
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Semantic ids of all items: [items, LEVELS] codes of `size` a level, and what they code."""
+
+    codes: NDArray[np.int32]
+    size: int
+    of: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A person encoder with its tower, and its best NDCG@10 on validation."""
+
+    model: PersonModel
+    tower: Tower
+    validation: float
+    epochs: int
+    cpu_s: float
+
+
+def attribute_vectors(beauty: Beauty) -> NDArray[np.float32]:
+    """[items, attributes] of unit length, nothing trained: attributes weighted by their idf."""
+    rows = np.repeat(np.arange(len(beauty.starts) - 1), np.diff(beauty.starts)) - 1
+    table = np.zeros((len(beauty.starts) - 2, int(beauty.attributes.max()) + 1))
+    table[rows, beauty.attributes] = 1
+    return unit(table * np.log(len(table) / np.maximum(table.sum(axis=0), 1)))
+
+
+def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+    """[rows, dim] float32 of unit length; zeros stay."""
+    lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    made: NDArray[np.float32] = (vectors / lengths).astype(np.float32)
+    return made
+
+
+def coded(vectors: NDArray[np.float32], size: int, of: str) -> Ids:
+    """Semantic ids by a codebook of the vectors themselves."""
+    book = Codebook.fit(vectors, levels=LEVELS, codes=size)
+    return Ids(book.encode(vectors), size, of)
+
+
+def tower_of(name: str, beauty: Beauty, ids: Ids | None, scale: float) -> Tower:
+    """The tower of a representation; `beauty` has its pairs of attributes."""
+    if name in ("content", "content_ids"):
+        both = name == "content_ids"
+        return AttributeBag(beauty.starts, beauty.attributes, DIM, ids=both, scale=scale)
+    if name == "ids":
+        none = np.zeros(0, np.int64)
+        return AttributeBag(np.zeros_like(beauty.starts), none, DIM, ids=True, scale=scale)
+    if ids is None:
+        raise ValueError(f"tower_of: {name} wants semantic ids; none came")
+    semantic = SemanticIdTower(ids.codes, ids.size, DIM, scale=scale)
+    if name == "semantic":
+        return semantic
+    return Together([tower_of("content", beauty, None, scale), semantic])
+
+
+def learn(
+    name: str, beauty: Beauty, ids: Ids | None, setting: tuple[float, float], seed: int, epochs: int
+) -> Fitted:
+    """Fitted on labels of training, the epoch by NDCG@10 of JUDGED people's validation items."""
+    rate, scale = setting
+    torch.manual_seed(seed)
+    tower = tower_of(name, beauty, ids, scale)
+    model = PersonModel(Shape(dim=DIM), dropout=0.3)
+    recipe = Recipe(
+        rows=128, epochs=epochs, patience=2, learning_rate=rate, average=0.998, reverse=0.33,
+        sampling=Sampling(uniform=512, ahead=2, fade=0.4), seed=seed,
+    )  # fmt: skip
+    judged = np.sort(np.random.default_rng(0).permutation(len(beauty.people))[:JUDGED])
+    part = replace(beauty, people=[beauty.people[i] for i in judged])
+
+    def validate() -> float:
+        return float(found(model, tower, part, 1).ndcg10.mean())
+
+    done = fit(model, tower, beauty.without(2), recipe, validate)
+    best = max(epoch.validation for epoch in done)
+    return Fitted(model, tower, best, len(done), sum(epoch.cpu_s for epoch in done))
+
+
+def found(model: PersonModel, tower: Tower, beauty: Beauty, from_last: int) -> Found:
+    """Where each person's item so many from the last stands, all items ranked but those had."""
+    vectors = vectors_of(tower)
+    return _in_parts(beauty, from_last, lambda histories: log_scores(model, vectors, histories))
+
+
+def _in_parts(
+    beauty: Beauty, from_last: int, scorer: Callable[[Histories], NDArray[np.floating]]
+) -> Found:
+    histories, targets = beauty.without(from_last + 1), beauty.target(from_last) - 1
+    above, level = [], []
+    for begin in range(0, len(histories), _AT_ONCE):
+        sizes = np.diff(histories.starts[begin : begin + _AT_ONCE + 1])
+        events = np.arange(histories.starts[begin], histories.starts[begin] + sizes.sum())
+        # Items of one id tie; float sums of equal terms differ in the last digits.
+        scores = np.round(scorer(histories.taken(events, sizes)), 4)
+        places = tied_places(scores, targets[begin : begin + _AT_ONCE].astype(np.intp))
+        above.append(places[0])
+        level.append(places[1])
+    return of_places(np.concatenate(above), np.concatenate(level))
+
+
+def cold(beauty: Beauty, from_last: int) -> NDArray[np.bool_]:
+    """[people], whether the item so many from the last has at most COLD rows of training."""
+    counts = np.bincount(beauty.without(2).items, minlength=len(beauty.starts) - 1)
+    rare: NDArray[np.bool_] = counts[beauty.target(from_last)] <= COLD
+    return rare
+
+
+def retrieved(
+    beauty: Beauty,
+    from_last: int,
+    vectors: NDArray[np.float32],
+    ids: Ids | None,
+    steep: float,
+    age: float,
+) -> Found:
+    """Without training: the nearest to the mean of a history, or the longest shared prefixes."""
+
+    def scorer(histories: Histories) -> NDArray[np.floating]:
+        scores = np.empty((len(histories), len(vectors)), np.float64)
+        named = prefixes(ids.codes, ids.size) if ids is not None else None
+        for person in range(len(histories)):
+            items = histories.items[slice(*histories.starts[person : person + 2])][-50:] - 1
+            weights = age ** np.arange(len(items) - 1, -1, -1.0)
+            if named is None:
+                scores[person] = vectors @ (weights @ vectors[items]).astype(np.float32)
+            else:
+                scores[person] = shared(named, named[items], weights, steep=steep)
+            scores[person, items] = -np.inf
+        return scores
+
+    return _in_parts(beauty, from_last, scorer)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What each representation found on test, by seed, and what was chosen on validation."""
+
+    found: dict[str, list[Found]]
+    cold: NDArray[np.bool_]
+    notes: dict[str, str]
+    cpu_s: float
+
+
+@dataclass(slots=True)
+class Choices:
+    """What was chosen on validation so far, and what the choice is made from.
+
+    Attributes:
+        sources: vectors [items, dim] that ids may code, by name.
+        settings: by representation, once it was fitted.
+        source, size: of the semantic ids.
+    """
+
+    sources: dict[str, NDArray[np.float32]]
+    settings: dict[str, tuple[float, float]] = field(default_factory=dict)
+    source: str = "attributes"
+    size: int = 64
+    coded: dict[tuple[str, int], Ids] = field(default_factory=dict)
+
+    def ids(self, name: str, source: str, size: int) -> Ids | None:
+        """For a representation that has them."""
+        if "semantic" not in name:
+            return None
+        if (source, size) not in self.coded:
+            self.coded[source, size] = coded(self.sources[source], size, source)
+        return self.coded[source, size]
+
+    def said(self, name: str) -> str:
+        """In words."""
+        rate, scale = self.settings[name]
+        of = (
+            f", {LEVELS} x {self.size} codes of {self.source} vectors" if "semantic" in name else ""
+        )
+        return f"rate {rate:g}, scale {scale:g}{of}"
+
+
+def chosen(
+    name: str, beauty: Beauty, choices: Choices, seed: int, epochs: int, say: Callable[[str], None]
+) -> tuple[Fitted, float]:
+    """The best fit on validation among what is yet to be chosen, and s of CPU of all of them."""
+    tried: list[tuple[Fitted, tuple[float, float], str, int]] = []
+
+    def attempt(setting: tuple[float, float], source: str, size: int) -> None:
+        ids = choices.ids(name, source, size)
+        one = learn(name, beauty, ids, setting, seed, epochs)
+        tried.append((one, setting, source, size))
+        of = f" {size} {source}" if ids else ""
+        say(
+            f"{name} {setting}{of} seed {seed}: validation {one.validation:.4f}, "
+            f"{one.epochs} epochs, {one.cpu_s:.0f} s"
+        )
+
+    def best() -> tuple[Fitted, tuple[float, float], str, int]:
+        return max(tried, key=lambda one: one[0].validation)
+
+    fresh = name not in choices.settings
+    for setting in SETTINGS if fresh else (choices.settings[name],):
+        attempt(setting, choices.source, choices.size)
+    if fresh and name == "semantic":
+        attempt(best()[1], "trained", 64)
+        attempt(best()[1], best()[2], 256)
+    kept, choices.settings[name], *codes = best()
+    if name == "semantic":
+        choices.source, choices.size = codes
+    return kept, sum(one.cpu_s for one, *_ in tried)
+
+
+def judge(data: Path, seeds: Sequence[int], epochs: int, say: Callable[[str], None]) -> Judged:
+    """Choose settings and codes on validation with the first seed; then test all seeds."""
+    plain = Beauty.read(data)
+    beauty, rare = plain.with_pairs(), cold(plain, 0)
+    choices = Choices({"attributes": attribute_vectors(plain)})
+    out: dict[str, list[Found]] = {name: [] for name in REPRESENTATIONS}
+    notes: dict[str, str] = {}
+    cpu = 0.0
+    for seed in seeds:
+        for name in REPRESENTATIONS:
+            kept, cpu_s = chosen(name, beauty, choices, seed, epochs, say)
+            if name == "content":
+                # What is learned from clicks as far as content tells: one space for each seed.
+                choices.sources["trained"] = unit(vectors_of(kept.tower).numpy()[1:])
+                choices.coded = {
+                    key: ids for key, ids in choices.coded.items() if key[0] != "trained"
+                }
+            cpu += cpu_s
+            out[name].append(found(kept.model, kept.tower, beauty, 0))
+            say(f"  test: {out[name][-1].said()}; cold: {out[name][-1].said(rare)}")
+        if seed == seeds[0]:
+            notes |= _retrievers(plain, choices.sources, out, say)
+    notes |= {name: choices.said(name) for name in REPRESENTATIONS}
+    return Judged(out, rare, notes, cpu)
+
+
+def _retrievers(
+    beauty: Beauty,
+    sources: dict[str, NDArray[np.float32]],
+    out: dict[str, list[Found]],
+    say: Callable[[str], None],
+) -> dict[str, str]:
+    """Add the two ways of retrieving over vectors of each source; what they want on validation."""
+    notes = {}
+    judged = np.sort(np.random.default_rng(0).permutation(len(beauty.people))[:1_000])
+    part = replace(beauty, people=[beauty.people[i] for i in judged])
+    for of, vectors in sources.items():
+        for name, ways in (
+            (f"vectors_{of}", [(None, 1.0, age) for age in AGES]),
+            (f"prefixes_{of}", [
+                (coded(vectors, size, of), steep, age)
+                for size in (64, 256) for steep in (1.0, 4.0) for age in AGES
+            ]),
+        ):  # fmt: skip
+            scores = [retrieved(part, 1, vectors, *way).hr100.mean() for way in ways]
+            ids, steep, age = ways[int(np.argmax(scores))]
+            out[name] = [retrieved(beauty, 0, vectors, ids, steep, age)]
+            notes[name] = f"weight {age:g}^age" + (
+                f", {LEVELS} x {ids.size} codes, steepness {steep:g}" if ids else ""
+            )
+            say(f"{name}: {out[name][0].said()}; cold: {out[name][0].said(cold(beauty, 0))}")
+    return notes

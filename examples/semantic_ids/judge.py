@@ -29,7 +29,7 @@ def beauty_rows(data: Path, epochs: int) -> list[Row]:
     judged = judge_beauty.judge(data, SEEDS, epochs, lambda line: print(line, flush=True))
     people = np.arange(len(judged.cold))
     made: list[Row] = []
-    for part, which in (("cold", judged.cold), ("all", np.ones_like(judged.cold))):
+    for part, which in (("cold", judged.cold), ("all", judged.drawn)):
         made += rows(
             f"beauty_{part}", judged.found, which, people, against="content",
             names=judge_beauty.REPRESENTATIONS, metrics=METRICS, notes=judged.notes,
@@ -68,8 +68,8 @@ def main() -> None:
     """Measure and write."""
     options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     options.add_argument("--data", type=Path, required=True, help="folder of the public sets")
-    options.add_argument("--epochs", type=int, default=8, help="at most, of Amazon Beauty")
-    options.add_argument("--market-epochs", type=int, default=10, help="at most, of the market")
+    options.add_argument("--epochs", type=int, default=5, help="at most, of Amazon Beauty")
+    options.add_argument("--market-epochs", type=int, default=6, help="at most, of the market")
     options.add_argument("--out", type=Path, default=record.RESULTS / "semantic_ids.json")
     chosen = options.parse_args()
     torch.set_num_threads(1)

@@ -1,10 +1,11 @@
-"""Semantic ids beside content, ids, and both: the numbers of ADR 0013.
+r"""Semantic ids beside content, ids, and both: the numbers of ADR 0013.
 
-    PYTHONPATH=src:.:examples/semantic_ids/src python examples/semantic_ids/judge.py --data FOLDER
+    PYTHONPATH=src:.:examples/semantic_ids/src python examples/semantic_ids/judge.py \
+        --data FOLDER [--part beauty market]
 
 FOLDER is that of the public sets; the marketplace is simulated. Every representation gets the
 same person encoder, recipe and budget of epochs; what is to be chosen is chosen on validation with
-the first seed. A part measured at this commit is kept.
+the first seed. Each part has a results file of its own.
 """
 
 import argparse
@@ -15,18 +16,17 @@ import judge_market
 import numpy as np
 import torch
 from benchmarks import record
-from benchmarks.parts import measured
 from benchmarks.record import Row
 from judge_rows import rows
 
 SEEDS = (0, 1)
+FILES = {"beauty": "semantic_ids.json", "market": "semantic_ids_market.json"}
 RETRIEVED = ("hr100",)
 METRICS = ("hr10", "ndcg10", "hr100")
 
 
-def beauty_rows(data: Path, epochs: int) -> list[Row]:
+def beauty_rows(judged: judge_beauty.Judged) -> list[Row]:
     """Amazon Beauty, leave-one-out, labels of training alone, all items ranked."""
-    judged = judge_beauty.judge(data, SEEDS, epochs, lambda line: print(line, flush=True))
     people = np.arange(len(judged.cold))
     made: list[Row] = []
     for part, which in (("cold", judged.cold), ("all", judged.drawn)):
@@ -44,9 +44,8 @@ def beauty_rows(data: Path, epochs: int) -> list[Row]:
     return made
 
 
-def market_rows(epochs: int) -> list[Row]:
+def market_rows(judged: judge_market.Judged) -> list[Row]:
     """The simulated marketplace, all listings live at the moment ranked."""
-    judged = judge_market.judge(SEEDS, epochs, lambda line: print(line, flush=True))
     cold, people = judged.market.cold, judged.market.people
     made: list[Row] = []
     for part, which in (("cold", cold), ("all", np.ones_like(cold))):
@@ -67,16 +66,27 @@ def market_rows(epochs: int) -> list[Row]:
 def main() -> None:
     """Measure and write."""
     options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    options.add_argument("--data", type=Path, required=True, help="folder of the public sets")
-    options.add_argument("--epochs", type=int, default=5, help="at most, of Amazon Beauty")
-    options.add_argument("--market-epochs", type=int, default=6, help="at most, of the market")
-    options.add_argument("--out", type=Path, default=record.RESULTS / "semantic_ids.json")
+    options.add_argument("--data", type=Path, default=Path("data"), help="of public sets")
+    options.add_argument("--epochs", type=int, default=12, help="at most, of Amazon Beauty")
+    options.add_argument("--market-epochs", type=int, default=16, help="at most, of the market")
+    options.add_argument(
+        "--part", nargs="+", default=["market", "beauty"], choices=["market", "beauty"]
+    )
     chosen = options.parse_args()
     torch.set_num_threads(1)
-    made = measured("semantic-ids", "market", lambda: market_rows(chosen.market_epochs))
-    made += measured("semantic-ids", "beauty", lambda: beauty_rows(chosen.data, chosen.epochs))
-    command = "python examples/semantic_ids/judge.py --data FOLDER"
-    record.write("semantic_ids", made, command=command, path=chosen.out)
+    for part in chosen.part:
+        of = (
+            map(market_rows, judge_market.judge(SEEDS, chosen.market_epochs, say))
+            if part == "market"
+            else map(beauty_rows, judge_beauty.judge(chosen.data, SEEDS, chosen.epochs, say))
+        )
+        command = f"python examples/semantic_ids/judge.py --data FOLDER --part {part}"
+        for made in of:  # after each seed, lest a long run leave nothing
+            record.write("semantic_ids", made, command=command, path=record.RESULTS / FILES[part])
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

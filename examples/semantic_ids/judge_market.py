@@ -1,6 +1,6 @@
 """Semantic ids on a simulated marketplace: the latest actions, cold listings apart."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -173,7 +173,7 @@ def learn(
 
     done = fit(
         model, tower, captured.before(market.split),
-        replace(recipe.fit, epochs=epochs, patience=3, seed=seed), validate,
+        replace(recipe.fit, epochs=epochs, patience=2, seed=seed), validate,
         lifetimes=Lifetimes(captured.begin, captured.end),
     )  # fmt: skip
     best = max(epoch.validation for epoch in done)
@@ -225,34 +225,27 @@ class Judged:
     cpu_s: float
 
 
-def judge(seeds: Sequence[int], epochs: int, say: Callable[[str], None]) -> Judged:
-    """All representations with all seeds; the source of the codes is chosen with the first."""
+def judge(seeds: Sequence[int], epochs: int, say: Callable[[str], None]) -> Iterator[Judged]:
+    """All representations with all seeds: what was found, after each seed."""
     market = Market.simulated()
-    sources = {"hashed": encoded(Hashed(64), market.captured)}
-    out: dict[str, list[Found]] = {}
-    notes: dict[str, str] = {}
-    cpu, of = 0.0, ""
+    out: dict[str, list[Found]] = {name: [] for name in REPRESENTATIONS}
+    notes = {name: f"3 x {CODES} codes" for name in REPRESENTATIONS if "semantic" in name}
+    cpu, codes = 0.0, None
     for seed in seeds:
         for name in REPRESENTATIONS:
-            tried = []
-            for source in [of] if of or "semantic" not in name else list(sources):
-                codes = market.codes(sources[source]) if "semantic" in name else None
-                tried.append((source, *learn(name, market, codes, seed, epochs)))
-                cpu += tried[-1][-1]
-                say(f"{name} {source} seed {seed}: validation {tried[-1][3]:.4f}, "
-                    f"{tried[-1][4]:.0f} s")  # fmt: skip
-            source, person, vectors, *_ = max(tried, key=lambda one: one[3])
+            person, vectors, validation, cpu_s = learn(name, market, codes, seed, epochs)
             if name == "content":
-                sources["trained"] = vectors
-            if "semantic" in name:
-                of = source
-                notes[name] = f"3 x {CODES} codes of {of} vectors"
-            out.setdefault(name, []).append(by_encoder(market, market.asked, person, vectors))
+                # Ids code the vectors of the content tower of the same seed.
+                codes, trained = market.codes(vectors), vectors
+            cpu += cpu_s
+            out[name].append(by_encoder(market, market.asked, person, vectors))
+            say(f"{name} seed {seed}: validation {validation:.4f}, {cpu_s:.0f} s")
             say(f"  {out[name][-1].said()}; cold: {out[name][-1].said(market.cold)}")
         if seed == seeds[0]:
-            for source, vectors in sources.items():
-                notes |= _retrievers(market, source, vectors, out, say)
-    return Judged(out, market, notes, cpu)
+            hashed = encoded(Hashed(64), market.captured)
+            for source, of in (("hashed", hashed), ("trained", trained)):
+                notes |= _retrievers(market, source, of, out, say)
+        yield Judged(out, market, notes, cpu)
 
 
 def _retrievers(

@@ -1,7 +1,7 @@
 """Semantic ids on Amazon Beauty: five representations of an item, one recipe, cold items apart."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,21 +24,21 @@ DIM = 64
 COLD = 2
 """An item is cold with at most so many rows of training."""
 REPRESENTATIONS = ("content", "ids", "content_ids", "semantic", "content_semantic")
-SETTINGS = ((4e-3, 0.2), (2e-3, 0.02))
-"""Learning rate, and standard deviation of the vectors at the start: what `benchmarks/encoders.py`
-found on validation for content, and for ids."""
-TRIED = {
-    "content": SETTINGS[:1],
-    "ids": SETTINGS[1:],
-    "content_ids": SETTINGS,
-    "semantic": SETTINGS,
-    "content_semantic": SETTINGS[:1],
+SETTINGS = {
+    "content": (4e-3, 0.2),
+    "ids": (2e-3, 0.02),
+    "content_ids": (4e-3, 0.2),
+    "semantic": (4e-3, 0.2),
+    "content_semantic": (4e-3, 0.2),
 }
+"""Learning rate, and standard deviation of the vectors at the start: what `benchmarks/encoders.py`
+found on validation for content, and for ids; what reads content gets that of content."""
+SIZE = 256
 LEVELS = 3
-JUDGED = 2_000
-ASKED = 4_000
-PEOPLE = 11_000
-"""Half of them, drawn once, make the set: ten fits of all are an hour."""
+JUDGED = 1_000
+ASKED = 3_000
+PEOPLE = 8_000
+"""So many, drawn once, make the set."""
 AGES = (0.6, 0.8)
 _AT_ONCE = 2_048
 
@@ -200,73 +200,10 @@ class Judged:
     cpu_s: float
 
 
-@dataclass(slots=True)
-class Choices:
-    """What was chosen on validation so far, and what the choice is made from.
-
-    Attributes:
-        sources: vectors [items, dim] that ids may code, by name.
-        settings: by representation, once it was fitted.
-        source, size: of the semantic ids.
-    """
-
-    sources: dict[str, NDArray[np.float32]]
-    settings: dict[str, tuple[float, float]] = field(default_factory=dict)
-    source: str = "attributes"
-    size: int = 256
-    coded: dict[tuple[str, int], Ids] = field(default_factory=dict)
-
-    def ids(self, name: str, source: str, size: int) -> Ids | None:
-        """For a representation that has them."""
-        if "semantic" not in name:
-            return None
-        if (source, size) not in self.coded:
-            self.coded[source, size] = coded(self.sources[source], size, source)
-        return self.coded[source, size]
-
-    def said(self, name: str) -> str:
-        """In words."""
-        rate, scale = self.settings[name]
-        of = (
-            f", {LEVELS} x {self.size} codes of {self.source} vectors" if "semantic" in name else ""
-        )
-        return f"rate {rate:g}, scale {scale:g}{of}"
-
-
-def chosen(
-    name: str, beauty: Beauty, choices: Choices, seed: int, epochs: int, say: Callable[[str], None]
-) -> tuple[Fitted, float]:
-    """The best fit on validation among what is yet to be chosen, and s of CPU of all of them."""
-    tried: list[tuple[Fitted, tuple[float, float], str, int]] = []
-
-    def attempt(setting: tuple[float, float], source: str, size: int) -> None:
-        ids = choices.ids(name, source, size)
-        one = learn(name, beauty, ids, setting, seed, epochs)
-        tried.append((one, setting, source, size))
-        of = f" {size} {source}" if ids else ""
-        say(
-            f"{name} {setting}{of} seed {seed}: validation {one.validation:.4f}, "
-            f"{one.epochs} epochs, {one.cpu_s:.0f} s"
-        )
-
-    def best() -> tuple[Fitted, tuple[float, float], str, int]:
-        return max(tried, key=lambda one: one[0].validation)
-
-    fresh = name not in choices.settings
-    for setting in TRIED[name] if fresh else (choices.settings[name],):
-        attempt(setting, choices.source, choices.size)
-    if fresh and name == "semantic":
-        attempt(best()[1], "trained", choices.size)
-    kept, choices.settings[name], *codes = best()
-    if name == "semantic":
-        choices.source, choices.size = codes
-    return kept, sum(one.cpu_s for one, *_ in tried)
-
-
 def judge(
     data: Path, seeds: Sequence[int], epochs: int, say: Callable[[str], None]
 ) -> Iterator[Judged]:
-    """Settings and codes are chosen on validation with the first seed; told after each seed."""
+    """What was found, after each seed; which vectors the ids code is chosen with the first."""
     plain = Beauty.read(data)
     plain = only(plain, np.random.default_rng(2).permutation(len(plain.people))[:PEOPLE])
     beauty, rare = plain.with_pairs(), cold(plain, 0)
@@ -274,25 +211,35 @@ def judge(
     drawn[np.random.default_rng(1).permutation(len(rare))[:ASKED]] = True
     asked = np.flatnonzero(rare | drawn)
     rare, drawn = rare[asked], drawn[asked]
-    choices = Choices({"attributes": attribute_vectors(plain)})
+    sources = {"attributes": attribute_vectors(plain)}
+    ids = {"attributes": coded(sources["attributes"], SIZE, "attributes")}
+    chosen = ""
     out: dict[str, list[Found]] = {name: [] for name in REPRESENTATIONS}
     notes: dict[str, str] = {}
     cpu = 0.0
     for seed in seeds:
         for name in REPRESENTATIONS:
-            kept, cpu_s = chosen(name, beauty, choices, seed, epochs, say)
+            of = [""] if "semantic" not in name else [chosen] if chosen else list(ids)
+            tried = {
+                one: learn(name, beauty, ids.get(one), SETTINGS[name], seed, epochs) for one in of
+            }
+            for one, fitted in tried.items():
+                said = f"validation {fitted.validation:.4f}, {fitted.epochs} epochs"
+                say(f"{name} {one} seed {seed}: {said}, {fitted.cpu_s:.0f} s")
+            source = max(tried, key=lambda one: tried[one].validation)
+            kept = tried[source]
             if name == "content":
                 # What is learned from clicks as far as content tells: one space for each seed.
-                choices.sources["trained"] = unit(vectors_of(kept.tower).numpy()[1:])
-                choices.coded = {
-                    key: ids for key, ids in choices.coded.items() if key[0] != "trained"
-                }
-            cpu += cpu_s
+                sources["trained"] = unit(vectors_of(kept.tower).numpy()[1:])
+                ids["trained"] = coded(sources["trained"], SIZE, "trained")
+            if "semantic" in name:
+                chosen = source
+                notes[name] = f"{LEVELS} x {SIZE} codes of {chosen} vectors"
+            cpu += sum(one.cpu_s for one in tried.values())
             out[name].append(found(kept.model, kept.tower, only(beauty, asked), 0))
             say(f"  test: {out[name][-1].said()}; cold: {out[name][-1].said(rare)}")
         if seed == seeds[0]:
-            notes |= _retrievers(plain, choices.sources, asked, out, say)
-        notes |= {name: choices.said(name) for name in REPRESENTATIONS}
+            notes |= _retrievers(plain, sources, asked, out, say)
         yield Judged(out, rare, drawn, notes, cpu)
 
 

@@ -10,7 +10,7 @@ from benchmarks.encoders import Beauty, log_scores
 from judge_rows import Found, of_places
 from numpy.typing import NDArray
 from semantic_ids.codebook import Codebook, prefixes
-from semantic_ids.retriever import STEEP, shared
+from semantic_ids.retriever import shared
 from semantic_ids.tower import SemanticIdTower, Together
 
 from heirloom.encoders.history import Histories
@@ -44,15 +44,6 @@ _AT_ONCE = 2_048
 
 
 @dataclass(frozen=True, slots=True)
-class Ids:
-    """Semantic ids of all items: [items, LEVELS] codes of `size` a level, and what they code."""
-
-    codes: NDArray[np.int32]
-    size: int
-    of: str
-
-
-@dataclass(frozen=True, slots=True)
 class Fitted:
     """A person encoder with its tower, and its best NDCG@10 on validation."""
 
@@ -78,13 +69,12 @@ def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     return made
 
 
-def coded(vectors: NDArray[np.float32], size: int, of: str) -> Ids:
-    """Semantic ids by a codebook of the vectors themselves."""
-    book = Codebook.fit(vectors, levels=LEVELS, codes=size)
-    return Ids(book.encode(vectors), size, of)
+def coded(vectors: NDArray[np.float32]) -> NDArray[np.int32]:
+    """[items, LEVELS] semantic ids, by a codebook of the vectors themselves."""
+    return Codebook.fit(vectors, levels=LEVELS, codes=SIZE).encode(vectors)
 
 
-def tower_of(name: str, beauty: Beauty, ids: Ids | None, scale: float) -> Tower:
+def tower_of(name: str, beauty: Beauty, ids: NDArray[np.int32] | None, scale: float) -> Tower:
     """The tower of a representation; `beauty` has its pairs of attributes."""
     if name in ("content", "content_ids"):
         both = name == "content_ids"
@@ -94,14 +84,19 @@ def tower_of(name: str, beauty: Beauty, ids: Ids | None, scale: float) -> Tower:
         return AttributeBag(np.zeros_like(beauty.starts), none, DIM, ids=True, scale=scale)
     if ids is None:
         raise ValueError(f"tower_of: {name} wants semantic ids; none came")
-    semantic = SemanticIdTower(ids.codes, ids.size, DIM, scale=scale)
+    semantic = SemanticIdTower(ids, SIZE, DIM, scale=scale)
     if name == "semantic":
         return semantic
     return Together([tower_of("content", beauty, None, scale), semantic])
 
 
 def learn(
-    name: str, beauty: Beauty, ids: Ids | None, setting: tuple[float, float], seed: int, epochs: int
+    name: str,
+    beauty: Beauty,
+    ids: NDArray[np.int32] | None,
+    setting: tuple[float, float],
+    seed: int,
+    epochs: int,
 ) -> Fitted:
     """Fitted on labels of training, the epoch by NDCG@10 of JUDGED people's validation items."""
     rate, scale = setting
@@ -160,22 +155,21 @@ def retrieved(
     beauty: Beauty,
     from_last: int,
     vectors: NDArray[np.float32],
-    ids: Ids | None,
-    steep: float,
+    ids: NDArray[np.int32] | None,
     age: float,
 ) -> Found:
     """Without training: the nearest to the mean of a history, or the longest shared prefixes."""
 
     def scorer(histories: Histories) -> NDArray[np.floating]:
         scores = np.empty((len(histories), len(vectors)), np.float64)
-        named = prefixes(ids.codes, ids.size) if ids is not None else None
+        named = prefixes(ids, SIZE) if ids is not None else None
         for person in range(len(histories)):
             items = histories.items[slice(*histories.starts[person : person + 2])][-50:] - 1
             weights = age ** np.arange(len(items) - 1, -1, -1.0)
             if named is None:
                 scores[person] = vectors @ (weights @ vectors[items]).astype(np.float32)
             else:
-                scores[person] = shared(named, named[items], weights, steep=steep)
+                scores[person] = shared(named, named[items], weights)
             scores[person, items] = -np.inf
         return scores
 
@@ -212,7 +206,7 @@ def judge(
     asked = np.flatnonzero(rare | drawn)
     rare, drawn = rare[asked], drawn[asked]
     sources = {"attributes": attribute_vectors(plain)}
-    ids = {"attributes": coded(sources["attributes"], SIZE, "attributes")}
+    ids = {"attributes": coded(sources["attributes"])}
     chosen = ""
     out: dict[str, list[Found]] = {name: [] for name in REPRESENTATIONS}
     notes: dict[str, str] = {}
@@ -231,7 +225,7 @@ def judge(
             if name == "content":
                 # What is learned from clicks as far as content tells: one space for each seed.
                 sources["trained"] = unit(vectors_of(kept.tower).numpy()[1:])
-                ids["trained"] = coded(sources["trained"], SIZE, "trained")
+                ids["trained"] = coded(sources["trained"])
             if "semantic" in name:
                 chosen = source
                 notes[name] = f"{LEVELS} x {SIZE} codes of {chosen} vectors"
@@ -239,34 +233,28 @@ def judge(
             out[name].append(found(kept.model, kept.tower, only(beauty, asked), 0))
             say(f"  test: {out[name][-1].said()}; cold: {out[name][-1].said(rare)}")
         if seed == seeds[0]:
-            notes |= _retrievers(plain, sources, asked, out, say)
+            notes |= _retrievers(plain, sources, ids, asked, out, say)
         yield Judged(out, rare, drawn, notes, cpu)
 
 
 def _retrievers(
     beauty: Beauty,
     sources: dict[str, NDArray[np.float32]],
+    ids: dict[str, NDArray[np.int32]],
     asked: NDArray[np.intp],
     out: dict[str, list[Found]],
     say: Callable[[str], None],
 ) -> dict[str, str]:
-    """Add the two ways of retrieving over vectors of each source; what they want on validation."""
+    """Add the two ways of retrieving over vectors of each source; the decay on validation."""
     notes = {}
-    part = only(beauty, np.random.default_rng(0).permutation(len(beauty.people))[:1_000])
+    part = only(beauty, np.random.default_rng(0).permutation(len(beauty.people))[:JUDGED])
     test = only(beauty, asked)
     for of, vectors in sources.items():
-        for name, ways in (
-            (f"vectors_{of}", [(None, 1.0, age) for age in AGES]),
-            (f"prefixes_{of}", [
-                (coded(vectors, size, of), STEEP, age)
-                for size in (64, 256) for age in AGES
-            ]),
-        ):  # fmt: skip
-            scores = [retrieved(part, 1, vectors, *way).hr100.mean() for way in ways]
-            ids, steep, age = ways[int(np.argmax(scores))]
-            out[name] = [retrieved(test, 0, vectors, ids, steep, age)]
-            notes[name] = f"weight {age:g}^age" + (
-                f", {LEVELS} x {ids.size} codes, steepness {steep:g}" if ids else ""
-            )
+        for name, by in ((f"vectors_{of}", None), (f"prefixes_{of}", ids[of])):
+            scores = [retrieved(part, 1, vectors, by, age).hr100.mean() for age in AGES]
+            age = AGES[int(np.argmax(scores))]
+            out[name] = [retrieved(test, 0, vectors, by, age)]
+            codes = f", {LEVELS} x {SIZE} codes" if by is not None else ""
+            notes[name] = f"an event weighs {age:g}^age{codes}"
             say(f"{name}: {out[name][0].said()}")
     return notes

@@ -4,11 +4,11 @@ r"""Semantic ids beside content, ids, and both: the numbers of ADR 0013.
         --data FOLDER [--part beauty market]
 
 FOLDER is that of the public sets; the marketplace is simulated. Every representation gets the
-same person encoder, recipe and budget of epochs; what is to be chosen is chosen on validation with
-the first seed. Each part has a results file of its own.
+same person encoder, recipe and number of epochs, the best of which is chosen on validation. Each part has a results file of its own.
 """
 
 import argparse
+from itertools import product
 from pathlib import Path
 
 import judge_beauty
@@ -67,22 +67,22 @@ def main() -> None:
     """Measure and write."""
     options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     options.add_argument("--data", type=Path, default=Path("data"), help="of public sets")
-    options.add_argument("--epochs", type=int, default=12, help="at most, of Amazon Beauty")
-    options.add_argument("--market-epochs", type=int, default=16, help="at most, of the market")
+    options.add_argument("--epochs", type=int, default=12, help="of Amazon Beauty")
+    options.add_argument("--market-epochs", type=int, default=20, help="of the market")
     options.add_argument(
         "--part", nargs="+", default=["market", "beauty"], choices=["market", "beauty"]
     )
     chosen = options.parse_args()
     torch.set_num_threads(1)
-    for part in chosen.part:
-        of = (
-            map(market_rows, judge_market.judge(SEEDS, chosen.market_epochs, say))
-            if part == "market"
-            else map(beauty_rows, judge_beauty.judge(chosen.data, SEEDS, chosen.epochs, say))
-        )
+    judged = {
+        "market": map(market_rows, judge_market.judge(SEEDS, chosen.market_epochs, say)),
+        "beauty": map(beauty_rows, judge_beauty.judge(chosen.data, SEEDS, chosen.epochs, say)),
+    }
+    # Written after each seed, by turns, lest a run that is cut short leave nothing.
+    for _, part in product(SEEDS, chosen.part):
         command = f"python examples/semantic_ids/judge.py --data FOLDER --part {part}"
-        for made in of:  # after each seed, lest a long run leave nothing
-            record.write("semantic_ids", made, command=command, path=record.RESULTS / FILES[part])
+        rows_of = next(judged[part])
+        record.write("semantic_ids", rows_of, command=command, path=record.RESULTS / FILES[part])
 
 
 def say(line: str) -> None:

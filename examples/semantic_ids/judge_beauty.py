@@ -104,7 +104,7 @@ def learn(
     tower = tower_of(name, beauty, ids, scale)
     model = PersonModel(Shape(dim=DIM), dropout=0.3)
     recipe = Recipe(
-        rows=128, epochs=epochs, patience=2, learning_rate=rate, average=0.99,
+        rows=128, epochs=epochs, patience=epochs, learning_rate=rate, average=0.99,
         sampling=Sampling(uniform=256), seed=seed,
     )  # fmt: skip
     part = only(beauty, np.random.default_rng(0).permutation(len(beauty.people))[:JUDGED])

@@ -173,7 +173,11 @@ def learn(
 
     done = fit(
         model, tower, captured.before(market.split),
-        replace(recipe.fit, epochs=epochs, patience=2, seed=seed), validate,
+        replace(
+            recipe.fit, epochs=epochs, patience=epochs, learning_rate=4e-3, seed=seed,
+            sampling=replace(recipe.fit.sampling, uniform=256),
+        ),
+        validate,
         lifetimes=Lifetimes(captured.begin, captured.end),
     )  # fmt: skip
     best = max(epoch.validation for epoch in done)

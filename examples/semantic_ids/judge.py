@@ -4,7 +4,8 @@ r"""Semantic ids beside content, ids, and both: the numbers of ADR 0013.
         --data FOLDER [--part beauty market]
 
 FOLDER is that of the public sets; the marketplace is simulated. Every representation gets the
-same person encoder, recipe and number of epochs, the best of which is chosen on validation. Each part has a results file of its own.
+same person encoder, recipe and number of epochs, the best of which is chosen on validation. Each
+part has a results file of its own.
 """
 
 import argparse

@@ -35,12 +35,10 @@ def beauty_rows(judged: judge_beauty.Judged) -> list[Row]:
             f"beauty_{part}", judged.found, which, people, against="content",
             names=judge_beauty.REPRESENTATIONS, metrics=METRICS, notes=judged.notes,
         )  # fmt: skip
-        for source in ("attributes", "trained"):
-            made += rows(
-                f"beauty_{part}", judged.found, which, people, against=f"vectors_{source}",
-                names=(f"vectors_{source}", f"prefixes_{source}"), metrics=RETRIEVED,
-                notes=judged.notes,
-            )  # fmt: skip
+        made += rows(
+            f"beauty_{part}", judged.found, which, people, against="vectors_trained",
+            names=("vectors_trained", "prefixes_trained"), metrics=RETRIEVED, notes=judged.notes,
+        )  # fmt: skip
     print(f"beauty: {judged.cpu_s:.0f} s of CPU to fit")
     return made
 
@@ -68,6 +66,7 @@ def main() -> None:
     """Measure and write."""
     options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     options.add_argument("--data", type=Path, default=Path("data"), help="of public sets")
+    options.add_argument("--people", type=int, default=22_363, help="so many of Amazon Beauty's")
     options.add_argument("--epochs", type=int, default=12, help="of Amazon Beauty")
     options.add_argument("--market-epochs", type=int, default=20, help="of the market")
     options.add_argument(
@@ -77,11 +76,19 @@ def main() -> None:
     torch.set_num_threads(1)
     judged = {
         "market": map(market_rows, judge_market.judge(SEEDS, chosen.market_epochs, say)),
-        "beauty": map(beauty_rows, judge_beauty.judge(chosen.data, SEEDS, chosen.epochs, say)),
+        "beauty": map(
+            beauty_rows,
+            judge_beauty.judge(chosen.data, chosen.people, SEEDS, chosen.epochs, say),
+        ),
     }
     # Written after each seed, by turns, lest a run that is cut short leave nothing.
     for _, part in product(SEEDS, chosen.part):
-        command = f"python examples/semantic_ids/judge.py --data FOLDER --part {part}"
+        options_of = f"--part {part}" + (
+            f" --people {chosen.people} --epochs {chosen.epochs}"
+            if part == "beauty"
+            else f" --market-epochs {chosen.market_epochs}"
+        )
+        command = f"python examples/semantic_ids/judge.py --data FOLDER {options_of}"
         rows_of = next(judged[part])
         record.write("semantic_ids", rows_of, command=command, path=record.RESULTS / FILES[part])
 

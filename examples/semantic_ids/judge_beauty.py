@@ -37,8 +37,6 @@ SIZE = 256
 LEVELS = 3
 JUDGED = 1_000
 ASKED = 3_000
-PEOPLE = 8_000
-"""So many, drawn once, make the set."""
 AGES = (0.6, 0.8)
 _AT_ONCE = 2_048
 
@@ -52,14 +50,6 @@ class Fitted:
     validation: float
     epochs: int
     cpu_s: float
-
-
-def attribute_vectors(beauty: Beauty) -> NDArray[np.float32]:
-    """[items, attributes] of unit length, nothing trained: attributes weighted by their idf."""
-    rows = np.repeat(np.arange(len(beauty.starts) - 1), np.diff(beauty.starts)) - 1
-    table = np.zeros((len(beauty.starts) - 2, int(beauty.attributes.max()) + 1))
-    table[rows, beauty.attributes] = 1
-    return unit(table * np.log(len(table) / np.maximum(table.sum(axis=0), 1)))
 
 
 def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -195,66 +185,52 @@ class Judged:
 
 
 def judge(
-    data: Path, seeds: Sequence[int], epochs: int, say: Callable[[str], None]
+    data: Path, people: int, seeds: Sequence[int], epochs: int, say: Callable[[str], None]
 ) -> Iterator[Judged]:
-    """What was found, after each seed; which vectors the ids code is chosen with the first."""
-    plain = Beauty.read(data)
-    plain = only(plain, np.random.default_rng(2).permutation(len(plain.people))[:PEOPLE])
-    beauty, rare = plain.with_pairs(), cold(plain, 0)
+    """What was found, after each seed; `people` of the set, drawn once, make it."""
+    beauty = Beauty.read(data).with_pairs()
+    beauty = only(beauty, np.random.default_rng(2).permutation(len(beauty.people))[:people])
+    rare = cold(beauty, 0)
     drawn = np.zeros(len(rare), np.bool_)
     drawn[np.random.default_rng(1).permutation(len(rare))[:ASKED]] = True
     asked = np.flatnonzero(rare | drawn)
     rare, drawn = rare[asked], drawn[asked]
-    sources = {"attributes": attribute_vectors(plain)}
-    ids = {"attributes": coded(sources["attributes"])}
-    chosen = ""
     out: dict[str, list[Found]] = {name: [] for name in REPRESENTATIONS}
-    notes: dict[str, str] = {}
-    cpu = 0.0
+    notes = {name: f"{LEVELS} x {SIZE} codes" for name in REPRESENTATIONS if "semantic" in name}
+    cpu, ids = 0.0, None
     for seed in seeds:
         for name in REPRESENTATIONS:
-            of = [""] if "semantic" not in name else [chosen] if chosen else list(ids)
-            tried = {
-                one: learn(name, beauty, ids.get(one), SETTINGS[name], seed, epochs) for one in of
-            }
-            for one, fitted in tried.items():
-                said = f"validation {fitted.validation:.4f}, {fitted.epochs} epochs"
-                say(f"{name} {one} seed {seed}: {said}, {fitted.cpu_s:.0f} s")
-            source = max(tried, key=lambda one: tried[one].validation)
-            kept = tried[source]
+            fitted = learn(name, beauty, ids, SETTINGS[name], seed, epochs)
+            say(f"{name} seed {seed}: validation {fitted.validation:.4f}, {fitted.cpu_s:.0f} s")
+            cpu += fitted.cpu_s
             if name == "content":
-                # What is learned from clicks as far as content tells: one space for each seed.
-                sources["trained"] = unit(vectors_of(kept.tower).numpy()[1:])
-                ids["trained"] = coded(sources["trained"])
-            if "semantic" in name:
-                chosen = source
-                notes[name] = f"{LEVELS} x {SIZE} codes of {chosen} vectors"
-            cpu += sum(one.cpu_s for one in tried.values())
-            out[name].append(found(kept.model, kept.tower, only(beauty, asked), 0))
+                # Ids code what the content tower of the same seed has learned.
+                vectors = unit(vectors_of(fitted.tower).numpy()[1:])
+                ids = coded(vectors)
+            out[name].append(found(fitted.model, fitted.tower, only(beauty, asked), 0))
             say(f"  test: {out[name][-1].said()}; cold: {out[name][-1].said(rare)}")
-        if seed == seeds[0]:
-            notes |= _retrievers(plain, sources, ids, asked, out, say)
+        if seed == seeds[0] and ids is not None:
+            notes |= _retrievers(beauty, vectors, ids, asked, out, say)
         yield Judged(out, rare, drawn, notes, cpu)
 
 
 def _retrievers(
     beauty: Beauty,
-    sources: dict[str, NDArray[np.float32]],
-    ids: dict[str, NDArray[np.int32]],
+    vectors: NDArray[np.float32],
+    ids: NDArray[np.int32],
     asked: NDArray[np.intp],
     out: dict[str, list[Found]],
     say: Callable[[str], None],
 ) -> dict[str, str]:
-    """Add the two ways of retrieving over vectors of each source; the decay on validation."""
+    """Add the two ways of retrieving; how events fade on validation."""
     notes = {}
     part = only(beauty, np.random.default_rng(0).permutation(len(beauty.people))[:JUDGED])
     test = only(beauty, asked)
-    for of, vectors in sources.items():
-        for name, by in ((f"vectors_{of}", None), (f"prefixes_{of}", ids[of])):
-            scores = [retrieved(part, 1, vectors, by, age).hr100.mean() for age in AGES]
-            age = AGES[int(np.argmax(scores))]
-            out[name] = [retrieved(test, 0, vectors, by, age)]
-            codes = f", {LEVELS} x {SIZE} codes" if by is not None else ""
-            notes[name] = f"an event weighs {age:g}^age{codes}"
-            say(f"{name}: {out[name][0].said()}")
+    for name, by in (("vectors_trained", None), ("prefixes_trained", ids)):
+        scores = [retrieved(part, 1, vectors, by, age).hr100.mean() for age in AGES]
+        age = AGES[int(np.argmax(scores))]
+        out[name] = [retrieved(test, 0, vectors, by, age)]
+        codes = f", {LEVELS} x {SIZE} codes" if by is not None else ""
+        notes[name] = f"an event weighs {age:g}^age{codes}"
+        say(f"{name}: {out[name][0].said()}")
     return notes

@@ -18,7 +18,7 @@ class Codebook:
 
     Source: residual quantisation as in Rajput et al., "Recommender Systems with Generative
     Retrieval" (TIGER, NeurIPS 2023, arXiv 2305.05065), section 3.1, with k-means in place of the
-    RQ-VAE: nothing to train, and no code falls out of use.
+    RQ-VAE: the same kind of code, and nothing to train.
 
     Attributes:
         centroids: [levels, codes, dim] float32.

@@ -36,7 +36,7 @@ from heirloom.encoders.training.person import PersonModel, Shape
 from heirloom.encoders.training.towers import AttributeBag, vectors_of
 from heirloom.retrieval.collaborative.sequences import Sequences
 from heirloom.retrieval.collaborative.session_knn import SessionKnn
-from heirloom.retrieval.collaborative.spectral import Spectral
+from heirloom.retrieval.collaborative.spectral import leading
 
 RECTOOLS = record.ROOT / "var" / "rectools" / "bin" / "python"
 """The interpreter of RecTools' own environment (benchmarks/peers/rectools_requirements.txt)."""
@@ -57,7 +57,7 @@ class Kind:
         shape: of each member.
         dropout: in the person's model.
         scale: standard deviation of the items' vectors at the start.
-        spectral: length of the items' spectral vectors, added at the start; 0: none.
+        spectral: root mean square length of `spectral` vectors added at the start; 0: none.
         ids: whether items have vectors of their own.
         members: how many stand side by side.
     """
@@ -73,10 +73,10 @@ class Kind:
 
 WITH_IDS = Kind(
     Recipe(
-        rows=128, epochs=40, patience=2, learning_rate=2e-3, average=0.998, reverse=0.33,
+        rows=128, epochs=8, patience=3, learning_rate=2e-3, average=0.998, reverse=0.33,
         sampling=Sampling(uniform=1024, ahead=2, fade=0.4),
     ),
-    Shape(dim=128), dropout=0.5, scale=0.02, spectral=0.5, members=MEMBERS,
+    Shape(dim=128), dropout=0.5, scale=0.02, spectral=0.57, members=MEMBERS,
 )  # fmt: skip
 CONTENT = Kind(
     Recipe(
@@ -147,11 +147,31 @@ def tower(kind: Kind, split: LeaveOneOut, content: sparse.csr_matrix | None) -> 
         starts[1:], codes = content.indptr, content.indices.astype(np.int64)
     made = AttributeBag(starts, codes, kind.shape.dim, ids=kind.ids, scale=kind.scale)
     if kind.spectral and made.ids is not None:
-        rank = min(kind.shape.dim, split.train.number)
-        counted = Spectral.of(SessionKnn.fit(split.train), rank=rank, backward=1.0)
+        begun = spectral(split.train, kind.shape.dim, kind.spectral)
         with torch.no_grad():
-            made.ids[1:, :rank] += kind.spectral * torch.from_numpy(counted.reached)
+            made.ids[1:, : begun.shape[1]] += torch.from_numpy(begun)
     return made
+
+
+def spectral(train: Sequences, dim: int, length: float) -> NDArray[np.float32]:
+    """[items, dim or fewer] float32: vectors whose products are how often two are taken together.
+
+    Of pairs as SessionKnn counts them, in both directions alike, each divided by the square roots
+    of how often its items were taken: P, symmetric. With P ~ V S V', an item is its row of V S^1/2
+    (Levy and Goldberg, "Neural word embedding as implicit matrix factorization", NIPS 2014, eq. 13
+    for counts damped so), turned at random, lest few dimensions hold all, and as long as `length`
+    in the root mean square. A rare item begins near zero.
+    """
+    counted = SessionKnn.fit(train)
+    damped = sparse.diags((counted.count + 1.0) ** -0.5)
+    pairs = (damped @ (counted.followed + counted.followed.T) @ damped).tocsr().astype(np.float32)
+    basis = leading(pairs, min(dim, train.number), seed=0)
+    strength = np.linalg.norm(pairs @ basis, axis=0)
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.standard_normal((len(strength), len(strength))))[0]
+    vectors = (basis * np.sqrt(strength)) @ turn
+    vectors *= length / np.sqrt(np.square(vectors).sum(axis=1).mean())
+    return vectors.astype(np.float32)
 
 
 def learn(

@@ -7,14 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 from benchmarks import encoders
-from benchmarks.encoders import CONTENT, WITH_IDS, Kind, fitted, tower, with_pairs
+from benchmarks.encoders import CONTENT, WITH_IDS, Kind, fitted, spectral, tower, with_pairs
 from benchmarks.model_protocols import LeaveOneOut, Places, amazon, attributes, unseen
 from scipy import sparse
 
 from heirloom.encoders.training.person import Shape
 from heirloom.evaluation.metrics import ranks
 from heirloom.retrieval.collaborative.session_knn import SessionKnn
-from heirloom.retrieval.collaborative.spectral import Spectral
 
 ITEMS, PEOPLE = 15, 60
 
@@ -78,9 +77,23 @@ def test_the_tower_reads_attributes_and_starts_at_the_spectral_vectors(data: Pat
     made = tower(kind, split, content)
     assert made.starts.tolist() == [0, 0, 2, 3, 3, 3, *[4] * (ITEMS - 4)]
     assert made.attributes.tolist() == [0, 2, 0, 1]
-    counted = Spectral.of(SessionKnn.fit(split.train), rank=8, backward=1.0).reached
-    np.testing.assert_allclose(made.ids.detach()[1:], 0.5 * counted, atol=1e-4)
+    begun = spectral(split.train, 8, 0.5)
+    np.testing.assert_allclose(made.ids.detach()[1:], begun, atol=1e-4)
     assert tower(quick(CONTENT), split, content).ids is None
+
+
+def test_spectral_products_are_damped_counts(data: Path) -> None:
+    train = split_of(data)[0].train
+    begun = spectral(train, ITEMS, 0.5).astype(np.float64)
+    assert np.sqrt(np.square(begun).sum(axis=1).mean()) == pytest.approx(0.5)
+    counted = SessionKnn.fit(train)
+    scale = np.diag((counted.count + 1.0) ** -0.5)
+    pairs = scale @ (counted.followed + counted.followed.T).toarray() @ scale
+    values, vectors = np.linalg.eigh(pairs)
+    # Of all dimensions the products are the matrix without its eigenvalues' signs.
+    wanted = (vectors * np.abs(values)) @ vectors.T
+    wanted *= 0.25 / wanted.trace() * ITEMS
+    np.testing.assert_allclose(begun @ begun.T, wanted, atol=1e-5)
 
 
 def test_pairs_that_several_items_have_are_attributes() -> None:

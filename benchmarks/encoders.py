@@ -1,20 +1,16 @@
-"""Encoders: which item comes next in Amazon Beauty, by the person encoder alone, and what it costs.
+"""Encoders: what a person takes next, by the person encoder alone, on the leave-one-out sets.
 
-    python -m benchmarks.encoders --data FOLDER [--part ids content throughput serving cuda]
+Protocol as in `model_protocols`: labels of training alone, all items ranked but those the person
+had before, ties in expectation. The epoch is chosen by NDCG@10 on validation for JUDGED people, and
+so were all settings. What is measured is what is served: the ONNX graph of `MEMBERS` models side by
+side, whose joined vectors an index holds like any others.
 
-Protocol. Leave-one-out: of each of 22,363 people the last item is for test, the one before it for
-validation, all others train. Labels are those of training alone; at test the validation item is
-read as history. All 12,101 items are ranked but those the person had before; ties count in
-expectation. The epoch is chosen by NDCG@10 on validation, and so were all settings.
-
-`beauty_scores` gives the log-scores, for hybrids to be fused with.
+Checkpoints lie in `var/bench-encoders`; a run that was broken off goes on from them.
 """
 
-import argparse
 import json
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,243 +22,270 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 
 from benchmarks import record
-from benchmarks.encoder_cuda import cuda_rows
+from benchmarks.model_protocols import LeaveOneOut, Places, amazon, attributes, row
 from benchmarks.record import Row
-from heirloom.encoders.history import Histories
+from heirloom.encoders.history import EVENTS, Histories
 from heirloom.encoders.person import About, PersonEncoder
 from heirloom.encoders.training.fit import Epoch, Recipe, fit
 from heirloom.encoders.training.graph import person_graph
 from heirloom.encoders.training.objective import Sampling
-from heirloom.encoders.training.person import Events, PersonModel, Shape
+from heirloom.encoders.training.person import PersonModel, Shape
 from heirloom.encoders.training.towers import AttributeBag, vectors_of
-from heirloom.evaluation.metrics import hit_rate, ndcg_of_one, ranks
+from heirloom.retrieval.collaborative.sequences import Sequences
+from heirloom.retrieval.collaborative.session_knn import SessionKnn
+from heirloom.retrieval.collaborative.spectral import leading
 
 RECTOOLS = record.ROOT / "var" / "rectools" / "bin" / "python"
 """The interpreter of RecTools' own environment (benchmarks/peers/rectools_requirements.txt)."""
+CHECKPOINTS = record.ROOT / "var" / "bench-encoders"
 JUDGED = 6_000
 """People, drawn once, whose validation items choose the epoch."""
 SEEDS = (0, 1, 2)
-WITH_IDS = Recipe(
-    rows=128, epochs=40, patience=3, learning_rate=2e-3, average=0.998, reverse=0.33,
-    sampling=Sampling(uniform=1024, ahead=2, fade=0.4),
-)  # fmt: skip
-CONTENT = Recipe(
-    rows=128, epochs=40, patience=3, learning_rate=4e-3, average=0.998,
-    sampling=Sampling(uniform=512),
-)  # fmt: skip
+MEMBERS = 2
+"""Models with ids that are served side by side, as one; of content only there is one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Beauty:
-    """Amazon Beauty: people's items in order, and the items' attributes.
+class Kind:
+    """What is fitted, and how.
 
     Attributes:
-        people: [people] each [items] int64 from 1.
-        starts: [items + 2] int64, where each item's attributes begin; row 0 is padding.
-        attributes: int64, from 0.
+        recipe: of training; its seed is replaced.
+        shape: of each member.
+        dropout: in the person's model.
+        scale: standard deviation of the items' vectors at the start.
+        spectral: root mean square length of `spectral` vectors added at the start; 0: none.
+        ids: whether items have vectors of their own.
+        members: how many stand side by side.
     """
 
-    people: list[NDArray[np.int64]]
-    starts: NDArray[np.int64]
-    attributes: NDArray[np.int64]
+    recipe: Recipe
+    shape: Shape
+    dropout: float
+    scale: float
+    spectral: float = 0.0
+    ids: bool = True
+    members: int = 1
 
-    @classmethod
-    def read(cls, data: Path) -> "Beauty":
-        """From the folder of the public sets."""
-        folder = data / "amazon_beauty"
-        rows = pl.read_parquet(folder / "sequences.parquet").sort("user_id", "position")
-        user = rows["user_id"].to_numpy()
-        items = rows["item_id"].to_numpy().astype(np.int64)
-        people = np.split(items, np.flatnonzero(np.diff(user)) + 1)
-        pairs = pl.read_parquet(folder / "item_attributes.parquet").unique()
-        pairs = pairs.sort("item_id", "attribute_id")
-        of = pairs["item_id"].to_numpy().astype(np.int64)
-        starts = np.searchsorted(of, np.arange(items.max() + 2)).astype(np.int64)
-        codes = np.unique(pairs["attribute_id"].to_numpy(), return_inverse=True)[1]
-        return cls(people, starts, codes.astype(np.int64))
 
-    def with_pairs(self, least: int = 3) -> "Beauty":
-        """The pairs of attributes that at least so many items have, as attributes of their own.
-
-        A brand's shampoo is more than a brand and a shampoo; no pair tells an item from all others.
-        """
-        pieces = np.split(self.attributes, self.starts[1:-1])
-        most = int(self.attributes.max()) + 1
-        pairs = [
-            (piece[:, None] * most + piece)[np.triu_indices(len(piece), 1)] for piece in pieces
-        ]
-        codes, counts = np.unique(np.concatenate(pairs), return_counts=True)
-        kept = codes[counts >= least]
-        both = [
-            np.concatenate([piece, most + np.searchsorted(kept, pair[np.isin(pair, kept)])])
-            for piece, pair in zip(pieces, pairs, strict=True)
-        ]
-        starts = np.cumsum([0, *(len(attributes) for attributes in both)]).astype(np.int64)
-        return replace(self, starts=starts, attributes=np.concatenate(both).astype(np.int64))
-
-    def without(self, last: int) -> Histories:
-        """Histories of all people, the last so many items of each left out."""
-        return Histories.of_items([items[: len(items) - last] for items in self.people])
-
-    def target(self, from_last: int) -> NDArray[np.int64]:
-        """[people], the item that many places from the last."""
-        return np.array([items[-1 - from_last] for items in self.people])
+WITH_IDS = Kind(
+    Recipe(
+        rows=128, epochs=8, patience=3, learning_rate=2e-3, average=0.998, reverse=0.33,
+        sampling=Sampling(uniform=1024, ahead=2, fade=0.4),
+    ),
+    Shape(dim=128), dropout=0.5, scale=0.02, spectral=0.57, members=MEMBERS,
+)  # fmt: skip
+CONTENT = Kind(
+    Recipe(
+        rows=128, epochs=40, patience=3, learning_rate=4e-3, average=0.998,
+        sampling=Sampling(uniform=512),
+    ),
+    Shape(dim=64), dropout=0.3, scale=0.2, ids=False,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A person encoder and its tower, fitted; `cpu_s` is all it took, validation included."""
+    """Members side by side, as they are served.
 
-    model: PersonModel
-    tower: AttributeBag
-    epochs: tuple[Epoch, ...]
-    cpu_s: float
+    Attributes:
+        encoder: of people.
+        items: [items, dim] float32, the members' vectors of each item, one after another.
+        epochs: of each member.
+    """
 
-    def scores(self, histories: Histories) -> NDArray[np.float32]:
-        """[people, items] float32: log-softmax over all items, -inf for those had before.
+    encoder: PersonEncoder
+    items: NDArray[np.float32]
+    epochs: tuple[tuple[Epoch, ...], ...]
 
-        Column j is item j + 1.
-        """
-        return log_scores(self.model, vectors_of(self.tower), histories)
+    def scores(self, histories: Sequences) -> NDArray[np.float32]:
+        """[people, items] float32, the members' mean logits."""
+        # One event more than is read: how long before the first it was is known then too.
+        latest = histories.latest(EVENTS + 1)
+        people = self.encoder.encode(read(latest), self.items[latest.items])
+        found: NDArray[np.float32] = people[:, 0] @ self.items.T / np.float32(len(self.epochs))
+        return found
 
-
-def log_scores(
-    model: PersonModel, items: torch.Tensor, histories: Histories
-) -> NDArray[np.float32]:
-    """As `Fitted.scores`; `items` [rows, dim] are the tower's vectors, row 0 for padding."""
-    people = np.arange(len(histories))
-    scores = np.empty((len(people), len(items) - 1), np.float32)
-    lengths = np.diff(histories.starts)
-    order = np.argsort(lengths, kind="stable")
-    for begin in range(0, len(order), 256):
-        some = order[begin : begin + 256]
-        logits = model.scale() * _last(model, items, histories, some) @ items[1:].T
-        made = torch.log_softmax(logits, dim=1).numpy()
-        had = np.repeat(np.arange(len(some)), lengths[some])
-        places = np.concatenate([np.arange(*histories.starts[p : p + 2]) for p in some.tolist()])
-        made[had, histories.items[places] - 1] = -np.inf
-        scores[some] = made
-    return scores
+    @property
+    def cpu_s(self) -> float:
+        """Of learning alone, validation left out."""
+        return sum(epoch.cpu_s for epochs in self.epochs for epoch in epochs)
 
 
-@torch.no_grad()
-def _last(
-    model: PersonModel, items: torch.Tensor, histories: Histories, people: NDArray[np.int64]
-) -> torch.Tensor:
-    """[people, dim], the vector after each one's latest event."""
-    ends = histories.starts[people + 1]
-    lengths = np.minimum(ends - histories.starts[people], model.shape.events)
-    steps = np.arange(lengths.max())
-    there = steps < lengths[:, None]
-    places = np.where(there, (ends - lengths)[:, None] + steps, 0)
-    read = torch.from_numpy(np.where(there, histories.items[places], 0))
-    # The set tells order alone: no kinds, no times, no surfaces.
-    none = torch.zeros_like(read)
-    later = there & (places > histories.starts[people][:, None])
-    gaps = torch.from_numpy(later.astype(np.int64))
-    vectors = model(items[read], Events(read, none, gaps, none))
-    return vectors[torch.arange(len(people)), torch.from_numpy(lengths - 1), 0]
+def read(sequences: Sequences) -> Histories:
+    """Sequences as the encoders read them, row 0 being padding: order alone is known."""
+    codes = np.zeros(len(sequences.items), np.int8)
+    items = sequences.items.astype(np.int64) + 1
+    return Histories(sequences.starts, items, codes, codes, np.zeros(len(items), np.int64))
+
+
+def with_pairs(content: sparse.csr_matrix, least: int = 3) -> sparse.csr_matrix:
+    """The pairs of attributes that at least so many items have, as attributes of their own.
+
+    A brand's shampoo is more than a brand and a shampoo; no pair tells an item from all others.
+    """
+    most = content.shape[1]
+    content.sort_indices()
+    pieces = np.split(content.indices.astype(np.int64), content.indptr[1:-1])
+    both = [(one[:, None] * most + one)[np.triu_indices(len(one), 1)] for one in pieces]
+    codes, column, counts = np.unique(np.concatenate(both), return_inverse=True, return_counts=True)
+    rows = np.repeat(np.arange(len(both)), [len(one) for one in both])
+    kept = counts >= least
+    shape = (len(both), len(codes))
+    pairs = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, column)), shape=shape)
+    return sparse.hstack([content, pairs[:, np.flatnonzero(kept)]]).tocsr()
+
+
+def tower(kind: Kind, split: LeaveOneOut, content: sparse.csr_matrix | None) -> AttributeBag:
+    """The items' side before training; torch's seed draws it."""
+    starts, codes = np.zeros(split.train.number + 2, np.int64), np.zeros(0, np.int64)
+    if content is not None:
+        content.sort_indices()
+        starts[1:], codes = content.indptr, content.indices.astype(np.int64)
+    made = AttributeBag(starts, codes, kind.shape.dim, ids=kind.ids, scale=kind.scale)
+    if kind.spectral and made.ids is not None:
+        begun = spectral(split.train, kind.shape.dim, kind.spectral)
+        with torch.no_grad():
+            made.ids[1:, : begun.shape[1]] += torch.from_numpy(begun)
+    return made
+
+
+def spectral(train: Sequences, dim: int, length: float) -> NDArray[np.float32]:
+    """[items, dim or fewer] float32: vectors whose products are how often two are taken together.
+
+    Of pairs as SessionKnn counts them, in both directions alike, each divided by the square roots
+    of how often its items were taken: P, symmetric. With P ~ V S V', an item is its row of V S^1/2
+    (Levy and Goldberg, "Neural word embedding as implicit matrix factorization", NIPS 2014, eq. 13
+    for counts damped so), turned at random, lest few dimensions hold all, and as long as `length`
+    in the root mean square. A rare item begins near zero.
+    """
+    counted = SessionKnn.fit(train)
+    damped = sparse.diags((counted.count + 1.0) ** -0.5)
+    pairs = (damped @ (counted.followed + counted.followed.T) @ damped).tocsr().astype(np.float32)
+    basis = leading(pairs, min(dim, train.number), seed=0)
+    strength = np.linalg.norm(pairs @ basis, axis=0)
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.standard_normal((len(strength), len(strength))))[0]
+    vectors = (basis * np.sqrt(strength)) @ turn
+    vectors *= length / np.sqrt(np.square(vectors).sum(axis=1).mean())
+    return vectors.astype(np.float32)
 
 
 def learn(
-    beauty: Beauty,
-    recipe: Recipe,
-    *,
-    ids: bool = True,
-    file: Path | None = None,
-    say: Callable[[str], None] = print,
-) -> Fitted:
-    """A person encoder fitted on the labels of training, its epoch chosen on validation."""
-    torch.manual_seed(recipe.seed)
-    dim = 128 if ids else 64
-    tower = AttributeBag(beauty.starts, beauty.attributes, dim, ids=ids, scale=0.02 if ids else 0.2)
-    model = PersonModel(Shape(dim=dim), dropout=0.5 if ids else 0.3)
-    judged = np.sort(np.random.default_rng(0).permutation(len(beauty.people))[:JUDGED])
-    part = replace(beauty, people=[beauty.people[i] for i in judged])
-    asked, target = part.without(2), part.target(1)
+    kind: Kind, split: LeaveOneOut, content: sparse.csr_matrix | None, seed: int, *,
+    file: Path | None = None, say: Callable[[str], None] = print,
+) -> tuple[PersonModel, NDArray[np.float32], tuple[Epoch, ...]]:  # fmt: skip
+    """One member and its items' vectors, fitted on the labels of training."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    items = tower(kind, split, content)
+    model = PersonModel(kind.shape, dropout=kind.dropout)
+    judged = np.sort(np.random.default_rng(0).permutation(len(split.train))[:JUDGED])
+    asked, target = split.train.take(judged), split.validation[judged]
 
     def validate() -> float:
-        return measured(log_scores(model, vectors_of(tower), asked), target)[1]
+        made = _served([model], [_vectors(items)], ((),))
+        return float(Places.of(made.scores, asked, target).ndcg().mean())
 
-    cpu = time.process_time()
     epochs = fit(
-        model, tower, beauty.without(2), recipe, validate,
+        model, items, read(split.train), replace(kind.recipe, seed=seed), validate,
         file=file, progress=lambda epoch: say(str(epoch)),
     )  # fmt: skip
-    return Fitted(model, tower, epochs, time.process_time() - cpu)
+    return model, _vectors(items), epochs
 
 
-def measured(scores: NDArray[np.float32], target: NDArray[np.int64]) -> tuple[float, float]:
-    """HR@10 and NDCG@10 of the one item wanted by each person."""
-    places = np.concatenate(
-        [ranks(scores[i : i + 512], target[i : i + 512] - 1) for i in range(0, len(scores), 512)]
-    )
-    return float(hit_rate(places, 10).mean()), float(ndcg_of_one(places, 10).mean())
+def fitted(
+    kind: Kind, split: LeaveOneOut, content: sparse.csr_matrix | None, seed: int,
+    name: str = "", say: Callable[[str], None] = print,
+) -> Fitted:  # fmt: skip
+    """All members of a seed; `name` begins their checkpoints' names, none is kept without."""
+    found = []
+    for member in range(seed * kind.members, (seed + 1) * kind.members):
+        if name:
+            CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+        file = CHECKPOINTS / f"{name}-{member}.safetensors" if name else None
+        found.append(learn(kind, split, content, member, file=file, say=say))
+    models, items, epochs = zip(*found, strict=True)
+    return _served(list(models), list(items), tuple(epochs))
 
 
-def beauty_scores(data: Path, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Log-scores [people, items] float32 for validation and test, people in order of user_id.
+def _served(
+    models: list[PersonModel], items: list[NDArray[np.float32]],
+    epochs: tuple[tuple[Epoch, ...], ...],
+) -> Fitted:  # fmt: skip
+    joined = np.ascontiguousarray(np.concatenate(items, axis=1))
+    about = About(dim=joined.shape[1], vectors=1, events=EVENTS, listings="items")
+    return Fitted(PersonEncoder(person_graph(*models), about), joined, epochs)
 
-    Column j is item j + 1; -inf stands at what the person had before. Labels of training alone.
-    """
-    beauty = Beauty.read(data)
-    fitted = learn(beauty, replace(WITH_IDS, seed=seed))
-    return fitted.scores(beauty.without(2)), fitted.scores(beauty.without(1))
+
+def _vectors(items: AttributeBag) -> NDArray[np.float32]:
+    vectors: NDArray[np.float32] = vectors_of(items)[1:].numpy()
+    return vectors
 
 
-def quality(
-    beauty: Beauty, seeds: tuple[int, ...], folder: Path, *, ids: bool, say: Callable[[str], None]
-) -> tuple[list[Fitted], NDArray[np.float64]]:
-    """The fitted models, and [seeds, 4] HR@10, NDCG@10 on validation and on test."""
-    found, fits = [], []
+def for_hybrid(name: str, data: Path) -> Callable[[LeaveOneOut, int], Fitted]:
+    """What fits the encoder of a set with ids, or takes it from its checkpoints."""
+    folder = data / f"amazon_{name}"
+
+    def of(split: LeaveOneOut, seed: int) -> Fitted:
+        return fitted(WITH_IDS, split, attributes(folder, split.train.number), seed, name)
+
+    return of
+
+
+def rows(name: str, data: Path, *, ids: bool = True, seeds: tuple[int, ...] = SEEDS) -> list[Row]:
+    """HR@10 and NDCG@10 of `beauty` or `clothing`, with ids or of content only."""
+    split = LeaveOneOut.of(amazon(data / f"amazon_{name}"))
+    content = attributes(data / f"amazon_{name}", split.train.number)
+    kind = WITH_IDS if ids else CONTENT
+    if not ids and content is not None:
+        content = with_pairs(content)
+    title = "encoder" if ids else "content"
+    validation, test, cpu = [], [], 0.0
     for seed in seeds:
-        recipe = replace(WITH_IDS if ids else CONTENT, seed=seed)
-        file = folder / f"{'ids' if ids else 'content'}-{seed}.safetensors"
-        fitted = learn(beauty, recipe, ids=ids, file=file, say=say)
-        validation = measured(fitted.scores(beauty.without(2)), beauty.target(1))
-        test = measured(fitted.scores(beauty.without(1)), beauty.target(0))
-        say(f"seed {seed}: validation {validation}, test {test}, {fitted.cpu_s:.0f} s of CPU")
-        found.append([*validation, *test])
-        fits.append(fitted)
-    return fits, np.array(found)
+        one = fitted(kind, split, content, seed, name if ids else f"{name}-content")
+        validation.append(Places.of(one.scores, split.train, split.validation))
+        test.append(Places.of(one.scores, split.test_histories, split.test))
+        cpu += one.cpu_s
+        print(f"{name} {title} seed {seed}: validation {validation[-1]}, test {test[-1]}")
+    note = (
+        f"labels of training alone; {kind.members} model(s) of {kind.shape.dim} dimensions served "
+        f"as one ONNX graph; validation {', '.join(map(str, validation))}; "
+        f"{cpu / len(seeds):.0f} s of CPU a seed"
+    )
+    bars = TARGETS.get((name, title), (None, None))
+    measures = (("hr10", Places.hits, bars[0]), ("ndcg10", Places.ndcg, bars[1]))
+    return [
+        row(f"models.{name}_{title}_{metric}", [measure(places) for places in test],
+            target=bar, note=note)
+        for metric, measure, bar in measures
+    ]  # fmt: skip
 
 
-def quality_rows(data: Path, seeds: tuple[int, ...], *, ids: bool, folder: Path) -> list[Row]:
-    """HR@10 and NDCG@10 with ids, or of content only."""
-    beauty = Beauty.read(data)
-    fits, found = quality(beauty if ids else beauty.with_pairs(), seeds, folder, ids=ids, say=print)
-    name, targets = ("encoder", (0.09, 0.052)) if ids else ("content", (0.05, 0.025))
-    cpu = sum(fitted.cpu_s for fitted in fits)
-    rows = []
-    for column, metric, target in ((2, "hr10", targets[0]), (3, "ndcg10", targets[1])):
-        values = found[:, column]
-        rows.append(
-            Row(
-                id=f"models.beauty_{name}_{metric}",
-                value=round(float(values.mean()), 4),
-                unit="",
-                better="higher",
-                target=target if (ids or metric == "hr10") else None,
-                interval=(round(float(values.min()), 4), round(float(values.max()), 4)),
-                note=f"mean of seeds {list(seeds)}, interval their spread; labels of training "
-                f"alone; validation {found[:, column - 2].mean():.4f}; {cpu:.0f} s of CPU in all",
-            )
-        )
-    return rows
+TARGETS = {("beauty", "encoder"): (0.09, 0.052), ("beauty", "content"): (0.05, 0.025)}
 
 
 def throughput_rows(data: Path, epochs: int = 1) -> list[Row]:
-    """Windows learned from in a CPU-second, beside RecTools' SASRec in the same run."""
+    """Sequences learned from in a CPU-second, beside RecTools' SASRec in the same run."""
     id, target = "models.train_vs_rectools", 2.0
     if not RECTOOLS.exists():
         why = f"RecTools is not installed at {RECTOOLS.relative_to(record.ROOT)}"
         return [Row(id=id, value=None, unit="x", better="higher", target=target, note=why)]
     peer = rectools(data, epochs)
-    recipe = replace(WITH_IDS, epochs=epochs)
-    fitted = learn(Beauty.read(data), recipe)
-    ours = statistics.median(epoch.sequences / epoch.cpu_s for epoch in fitted.epochs)
+    folder = data / "amazon_beauty"
+    split = LeaveOneOut.of(amazon(folder))
+    content = attributes(folder, split.train.number)
+    kind = replace(WITH_IDS, recipe=replace(WITH_IDS.recipe, epochs=epochs))
+    begin = time.process_time()
+    member = learn(kind, split, content, seed=0)
+    spent = time.process_time() - begin
+    ours = statistics.median(epoch.sequences / epoch.cpu_s for epoch in member[2])
+    places = Places.of(
+        _served([member[0]], [member[1]], ((),)).scores, split.train, split.validation
+    )
     return [
         Row(
             id=id,
@@ -272,9 +295,9 @@ def throughput_rows(data: Path, epochs: int = 1) -> list[Row]:
             target=target,
             peer=f"RecTools {peer['version']} SASRec, sampled softmax of {peer['negatives']}",
             peer_value=round(peer["sequences_per_cpu_s"], 1),
-            note=f"windows in a CPU-second, one thread, ours {ours:.0f}; NDCG@10 on validation "
-            f"after {epochs} epochs {fitted.epochs[-1].validation:.4f} to "
-            f"{peer['validation_ndcg10']:.4f}",
+            note=f"sequences in a CPU-second, one thread, ours {ours:.0f} (one member; "
+            f"{spent:.0f} s of CPU with start and validation); NDCG@10 on validation after "
+            f"{epochs} epoch(s) {places.ndcg().mean():.4f} to {peer['validation_ndcg10']:.4f}",
         )
     ]
 
@@ -282,11 +305,11 @@ def throughput_rows(data: Path, epochs: int = 1) -> list[Row]:
 def rectools(data: Path, epochs: int) -> dict[str, Any]:
     """What `benchmarks/peers/rectools_sasrec.py` says of the same file."""
     script = record.ROOT / "benchmarks" / "peers" / "rectools_sasrec.py"
-    rows = pl.read_parquet(data / "amazon_beauty" / "sequences.parquet")
+    table = pl.read_parquet(data / "amazon_beauty" / "sequences.parquet")
     with tempfile.TemporaryDirectory() as name:
         # RecTools' environment reads no Parquet.
         file = Path(name) / "sequences.npz"
-        np.savez(file, **{column: rows[column].to_numpy() for column in rows.columns})
+        np.savez(file, **{column: table[column].to_numpy() for column in table.columns})
         command = [str(RECTOOLS), str(script), str(file), "--epochs", str(epochs)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -295,12 +318,13 @@ def rectools(data: Path, epochs: int) -> dict[str, Any]:
 
 def serving_rows(runs: int = 500) -> list[Row]:
     """CPU time to encode one person of 50 events, one thread."""
-    model = PersonModel(Shape(dim=128)).eval()
-    about = About(dim=128, vectors=1, events=50, listings="none")
-    encoder = PersonEncoder(person_graph(model), about)
+    models = [PersonModel(WITH_IDS.shape).eval() for _ in range(WITH_IDS.members)]
+    dim = WITH_IDS.shape.dim * len(models)
+    about = About(dim=dim, vectors=1, events=EVENTS, listings="none")
+    encoder = PersonEncoder(person_graph(*models), about)
     rng = np.random.default_rng(0)
-    histories = Histories.of_items([rng.integers(1, 100, 50)])
-    vectors = rng.normal(size=(50, 128)).astype(np.float32)
+    histories = Histories.of_items([rng.integers(1, 100, EVENTS)])
+    vectors = rng.normal(size=(EVENTS, dim)).astype(np.float32)
     took = []
     for _ in range(5):
         cpu = time.process_time()
@@ -314,40 +338,7 @@ def serving_rows(runs: int = 500) -> list[Row]:
             unit="ms",
             better="lower",
             target=1.0,
-            note="CPU, 50 events of 128 dimensions, one LiGR layer, ONNX on one thread, median "
-            f"of 5 x {runs}",
+            note=f"CPU, {EVENTS} events, {len(models)} members of {WITH_IDS.shape.dim} dimensions "
+            f"and one LiGR layer each, ONNX on one thread, median of 5 x {runs}",
         )
     ]
-
-
-def main() -> None:
-    """Measure and write."""
-    options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    options.add_argument("--data", type=Path, required=True, help="folder of the public sets")
-    options.add_argument("--out", type=Path, default=record.RESULTS / "models_encoders.json")
-    options.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
-    options.add_argument(
-        "--part", nargs="+", default=["ids", "content", "throughput", "serving", "cuda"],
-        choices=["ids", "content", "throughput", "serving", "cuda"],
-    )  # fmt: skip
-    chosen = options.parse_args()
-    torch.set_num_threads(1)
-    folder = record.ROOT / "var" / "bench-encoders"
-    folder.mkdir(parents=True, exist_ok=True)
-    seeds = tuple(chosen.seeds)
-    parts: dict[str, Callable[[], list[Row]]] = {
-        "ids": lambda: quality_rows(chosen.data, seeds, ids=True, folder=folder),
-        "content": lambda: quality_rows(chosen.data, seeds, ids=False, folder=folder),
-        "throughput": lambda: throughput_rows(chosen.data),
-        "serving": serving_rows,
-        "cuda": cuda_rows,
-    }
-    measured_rows = [row for part in chosen.part for row in parts[part]()]
-    for row in measured_rows:
-        print(f"{row.id} = {row.value} {row.interval or ''} {row.note}", file=sys.stderr)
-    command = f"python -m benchmarks.encoders --data FOLDER --part {' '.join(chosen.part)}"
-    record.write("models", measured_rows, command=command, path=chosen.out)
-
-
-if __name__ == "__main__":
-    main()

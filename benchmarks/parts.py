@@ -18,7 +18,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def measured(benchmark: str, name: str, measure: Callable[[], list[Row]]) -> list[Row]:
-    """The rows of a part: kept ones of this commit, else measured and kept."""
+    """The rows of a part: those kept of this commit, or measured now; kept if none is missing."""
     commit, dirty = record.version()
     path = KEPT / f"bench-{benchmark}" / f"{name}.json"
     if path.exists() and not dirty:
@@ -28,6 +28,8 @@ def measured(benchmark: str, name: str, measure: Callable[[], list[Row]]) -> lis
             return kept.rows
     print(f"{name}: measuring")
     rows = measure()
+    if any(row.value is None for row in rows):
+        return rows
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.encode(Part(commit, rows)))
     return rows

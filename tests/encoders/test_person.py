@@ -160,6 +160,22 @@ def test_an_encoder_without_questions_is_no_encoder_with() -> None:
         PersonEncoder(person_graph(fitted(SHAPES[0])), about)
 
 
+def test_several_side_by_side_answer_one_after_another() -> None:
+    shapes = Shape(dim=16, heads=2), Shape(dim=32, layers=2, heads=4)
+    models = [fitted(shape) for shape in shapes]
+    about = About(dim=48, vectors=1, events=50, listings="listing-x")
+    histories, vectors = people(LENGTHS, 48)
+    joined = PersonEncoder(person_graph(*models), about).encode(histories, vectors)
+    parts = [
+        served(model).encode(histories, part)
+        for model, part in zip(models, (vectors[:, :16], vectors[:, 16:]), strict=True)
+    ]
+    np.testing.assert_allclose(joined, np.concatenate(parts, axis=-1), atol=1e-5)
+    for shape in (Shape(dim=16, vectors=2), Shape(dim=16, unit=True)):
+        with pytest.raises(ConfigError, match="wanted one vector of free length"):
+            person_graph(models[0], fitted(shape))
+
+
 def test_batch_is_one_by_one() -> None:
     encoder = served(fitted(SHAPES[0]))
     histories, vectors = people(LENGTHS, 16)

@@ -5,6 +5,7 @@ layer asks for the last event alone), and no exporter's version changes a model'
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from heirloom.core.errors import ConfigError
 from heirloom.encoders.question import ASKED
 from heirloom.encoders.tokens import NUMBERS, PARTS
 from heirloom.encoders.training.listing import ListingTower
@@ -85,40 +87,88 @@ class Graph:
         return encoded
 
 
-def person_graph(model: PersonModel) -> bytes:
-    """A person encoder as ONNX.
+def person_graph(*members: PersonModel) -> bytes:
+    """A person encoder as ONNX, of one model or of several side by side.
+
+    Several read an item as their vectors of it one after another, and answer in the same way: the
+    dot product with an item is then the sum of their logits, and ranks as the mean of their
+    log-softmaxes does (deep ensembles, Lakshminarayanan et al., NeurIPS 2017).
 
     Inputs: items [people, events, dim] float32; kinds, gaps, surfaces [people, events] int64, right
     of a person's last event anything; last [people] int64, the index of that event, -1 for none.
     Where questions are read: asked_surface [people] int64; asked [people, ASKED, dim] float32.
-    Output: vectors [people, vectors, dim] float32.
+    Output: vectors [people, vectors, dim] float32. `dim` is the sum of the members'.
+
+    Raises:
+        ConfigError: if several have more than one vector each, unit length, or questions.
     """
-    shape, graph = model.shape, Graph()
-    zero, one = graph.weight([0]), graph.weight([1])
-    events = graph.op("Slice", graph.op("Shape", "items"), one, graph.weight([2]))
-    stream = graph.op("Mul", "items", graph.weight(float(shape.dim) ** 0.5))
-    places = graph.op("Slice", graph.weight(model.places), zero, events)
+    shapes = [model.shape for model in members]
+    if len(shapes) > 1 and any(
+        shape.vectors > 1 or shape.unit or shape.questions for shape in shapes
+    ):
+        problem = (
+            f"{len(shapes)} side by side are {shapes}; wanted one vector of free length each, and "
+            "no questions"
+        )
+        raise ConfigError("person encoder", [problem])
+    graph = Graph()
+    zero, one, two = (graph.weight([n]) for n in range(3))
+    events = graph.op("Slice", graph.op("Shape", "items"), one, two)
+    steps = graph.op("Range", *(graph.op("Squeeze", of, zero) for of in (zero, events, one)))
+    window = _Window(events, steps, graph.op("Unsqueeze", "last", one))
+    begin, answers = 0, []
+    for model in members:
+        ends = [graph.weight([n]) for n in (begin, begin + model.shape.dim)]
+        answers.append(_answer(graph, model, graph.op("Slice", "items", *ends, two), window))
+        begin += model.shape.dim
+    out = graph.op("Concat", *answers, axis=-1)
+    inputs: list[tuple[str, int, list[str | int]]] = [
+        ("items", TensorProto.FLOAT, ["people", "events", begin])
+    ]
+    inputs += [(name, TensorProto.INT64, ["people", "events"]) for name in _CODES]
+    inputs.append(("last", TensorProto.INT64, ["people"]))
+    if shapes[0].questions:
+        inputs.append(("asked_surface", TensorProto.INT64, ["people"]))
+        inputs.append(("asked", TensorProto.FLOAT, ["people", len(ASKED), begin]))
+    return graph.bytes("person", inputs, out, ["people", shapes[0].vectors, begin])
+
+
+_CODES = ("kinds", "gaps", "surfaces")
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Names of what all members need: how many events, 0 … events - 1, and [people, 1] the last."""
+
+    events: str
+    steps: str
+    index: str
+
+
+def _answer(graph: Graph, model: PersonModel, items: str, window: _Window) -> str:
+    """[people, vectors, dim], one model's vectors of people whose items it reads."""
+    shape, zero, one = model.shape, graph.weight([0]), graph.weight([1])
+    stream = graph.op("Mul", items, graph.weight(float(shape.dim) ** 0.5))
+    places = graph.op("Slice", graph.weight(model.places), zero, window.events)
     stream = graph.op("Add", stream, places)
-    for name in ("kinds", "gaps", "surfaces"):
+    for name in _CODES:
         added = graph.op("Gather", graph.weight(getattr(model, name)), name)
         stream = graph.op("Add", stream, added)
-    last = "last"
+    last = window.index
+    events, steps = window.events, window.steps
     if shape.questions:
         stream, last = _after_nobody(graph, model, stream), graph.op("Add", last, one)
         events = graph.op("Add", events, one)
-    scalars = [graph.op("Squeeze", of, zero) for of in (zero, events, one)]
-    steps = graph.op("Range", *scalars)
-    column = graph.op("Unsqueeze", steps, one)
-    causal = graph.op("LessOrEqual", steps, column)
+        steps = graph.op("Range", *(graph.op("Squeeze", of, zero) for of in (zero, events, one)))
+    causal = graph.op("LessOrEqual", steps, graph.op("Unsqueeze", steps, one))
     *earlier, last_layer = model.layers
     for layer in earlier:
         stream = _layer(graph, layer, stream, stream, causal)
-    index = graph.op("Unsqueeze", last, one)
-    asking = graph.op("GatherND", stream, index, batch_dims=1)
+    asking = graph.op("GatherND", stream, last, batch_dims=1)
     if shape.questions:
         asking = _asking(graph, model, asking)
     asking = graph.op("Unsqueeze", asking, one)
-    reached = graph.op("LessOrEqual", steps, index)
+    reached = graph.op("LessOrEqual", steps, last)
     seen = graph.op("Unsqueeze", reached, graph.weight([1, 2]))
     out = _layer(graph, last_layer, asking, stream, seen)
     out = graph.norm(out, model.norm)
@@ -126,20 +176,7 @@ def person_graph(model: PersonModel) -> bytes:
         spread = graph.linear(out, model.heads)
         split = graph.op("Reshape", spread, graph.weight([0, shape.vectors, shape.dim]))
         out = graph.op("Add", out, split)
-    if shape.unit:
-        out = graph.unit(out)
-    inputs: list[tuple[str, int, list[str | int]]] = [
-        ("items", TensorProto.FLOAT, ["people", "events", shape.dim])
-    ]
-    inputs += [(name, TensorProto.INT64, ["people", "events"]) for name in _CODES]
-    inputs.append(("last", TensorProto.INT64, ["people"]))
-    if shape.questions:
-        inputs.append(("asked_surface", TensorProto.INT64, ["people"]))
-        inputs.append(("asked", TensorProto.FLOAT, ["people", len(ASKED), shape.dim]))
-    return graph.bytes("person", inputs, out, ["people", shape.vectors, shape.dim])
-
-
-_CODES = ("kinds", "gaps", "surfaces")
+    return graph.unit(out) if shape.unit else out
 
 
 def _after_nobody(graph: Graph, model: PersonModel, stream: str) -> str:

@@ -14,6 +14,7 @@ from heirloom.core.event import Event, Kind, Surface
 from heirloom.core.listing import Listing
 from heirloom.core.query import Query
 from heirloom.encoders.hashed import Hashed
+from heirloom.encoders.pair import Encoders
 
 from .conftest import LAPTOP, START_MS, Clock, listings
 
@@ -97,13 +98,9 @@ def test_vectors_of_another_model_are_not_taken(
     system.snapshot()
     system.close()
     encoded.clear()
-    other, made = Hashed().model_id + ", another", Hashed.__init__
-
-    def renamed(self: Hashed) -> None:
-        made(self)
-        self.model_id = other
-
-    monkeypatch.setattr(Hashed, "__init__", renamed)
+    renamed = Hashed()
+    other = renamed.model_id = f"{renamed.model_id}, another"
+    monkeypatch.setattr("heirloom.apps.encoding.HASHED", Encoders(renamed))
     again = opened(tmp_path)
     assert again.live.content.model_id == again.live.content.index.model_id == other
     assert sum(encoded) == len(stock)

@@ -17,6 +17,7 @@ from heirloom.core.errors import ShapeError
 from heirloom.core.event import Event, Kind
 from heirloom.core.listing import Listing
 from heirloom.encoders.hashed import Hashed
+from heirloom.encoders.pair import Encoders
 
 from .conftest import LAPTOP, START_MS, Client, Clock, Door, listings
 
@@ -93,8 +94,7 @@ def test_a_filter_on_what_there_is_not_is_refused_and_harms_nothing(door: Door) 
 def test_an_encoder_that_no_index_can_hold_is_refused_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = Hashed.__init__
-    monkeypatch.setattr(Hashed, "__init__", lambda self: made(self, 264))
+    monkeypatch.setattr("heirloom.apps.encoding.HASHED", Encoders(Hashed(264)))
     with pytest.raises(ShapeError, match=r"dim=264; wanted an even number from 2 to 256"):
         System(load(LAPTOP, folder=tmp_path), clock=Clock())
 

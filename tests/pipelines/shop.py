@@ -1,10 +1,12 @@
 """A shop in memory with random traffic: late, duplicate, tied, skewed, restarted, slots reused."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import msgspec
 import numpy as np
+import torch
 
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.event import Event, Kind, Surface
@@ -13,6 +15,9 @@ from heirloom.core.log import EventLog
 from heirloom.core.query import Query
 from heirloom.core.slate import SlateRecord
 from heirloom.encoders.hashed import Hashed
+from heirloom.encoders.person import About, PersonEncoder
+from heirloom.encoders.training.graph import person_graph
+from heirloom.encoders.training.person import PersonModel, Shape
 from heirloom.features.library import marketplace_view
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.ingest import Ingest
@@ -50,8 +55,18 @@ def empty_live(log: EventLog, view: FeatureView | None = None) -> Live:
         catalogue=Catalogue(log.vocabulary().rewound(), retire_after_ms=2 * DAY_MS),
         view=view or marketplace_view(),
         content=ContentIndex(Hashed(16)),
+        person_encoder=person_encoder(),
         declared=DECLARED,
     )
+
+
+@cache
+def person_encoder() -> PersonEncoder:
+    """Of no training: it stands for any that reads what was done, stated and asked."""
+    torch.manual_seed(0)
+    model = PersonModel(Shape(dim=16, heads=2, unit=True, questions=True))
+    about = About(dim=16, vectors=1, events=50, listings=Hashed(16).model_id, questions=True)
+    return PersonEncoder(person_graph(model.eval()), about)
 
 
 class Shop:

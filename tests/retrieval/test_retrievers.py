@@ -241,6 +241,7 @@ def test_what_is_given_to_features() -> None:
     assert set(nothing) == {
         "text_match",
         "taste_match",
+        "person_match",
         "anchor_match",
         "style_match",
         "anchor_style",

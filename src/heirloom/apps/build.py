@@ -20,7 +20,7 @@ from heirloom.adapters.slate_records import ParquetRecords
 from heirloom.adapters.sqlite import SqliteLog
 from heirloom.adapters.write_behind import WriteBehind
 from heirloom.apps.deadline import within
-from heirloom.apps.encoding import encoders_in, train_encoders
+from heirloom.apps.encoding import current_bundle, encoders_in, train_encoders
 from heirloom.apps.kept import Kept
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.row_stores import FoldedLog, check_reader, row_store
@@ -416,10 +416,7 @@ class System:
 
     def _current(self) -> Path | None:
         """The folder of the bundle that was published last, if one was."""
-        pointer = self.folder / "current.txt"
-        if not pointer.exists():
-            return None
-        return self._bundle_folder(pointer.read_text(encoding="utf-8").strip())
+        return current_bundle(self.folder)
 
     def _bundle_folder(self, bundle_id: str) -> Path:
         return self.folder / "bundles" / bundle_id
@@ -500,10 +497,14 @@ def empty_live(
     registry: Registry,
     log: EventLog,
     *,
-    encoders: Encoders = HASHED,
+    encoders: Encoders | None = None,
     retrievers: bool = True,
 ) -> Live:
-    """A state that has folded nothing yet; it knows a string from the entry on that brought it."""
+    """A state that has folded nothing yet; it knows a string from the entry on that brought it.
+
+    Without encoders given, its vectors are those of the bundle that was published last.
+    """
+    encoders = encoders or encoders_in(current_bundle(settings.system.folder))
     catalogue = Catalogue(
         log.vocabulary().rewound(), retire_after_ms=settings.system.retire_after_days * DAY_MS
     )

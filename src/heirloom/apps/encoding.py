@@ -14,6 +14,14 @@ from heirloom.evaluation.split import moment
 Progress = Callable[[str, int, int], None]
 
 
+def current_bundle(folder: Path) -> Path | None:
+    """The folder of the bundle that a system's folder published last, if one was."""
+    pointer = folder / "current.txt"
+    if not pointer.exists():
+        return None
+    return folder / "bundles" / pointer.read_text(encoding="utf-8").strip()
+
+
 def encoders_in(bundle: Path | None) -> Encoders:
     """Those that the ranker in a bundle's folder was trained with; without one, the hashed.
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from heirloom.apps.build import empty_live, open_log
-from heirloom.apps.registry import Registry, pick
+from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings
 from heirloom.core.errors import InputError, NotFoundError
 from heirloom.core.event import Surface
 from heirloom.core.log import EventLog
 from heirloom.core.query import Query
-from heirloom.core.slate import Candidates
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.serve import sources
 from heirloom.retrieval.fusion import fuse
+from heirloom.retrieval.top import best
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def neighbours(
     live_only: bool = False,
     registry: Registry | None = None,
 ) -> Neighbours:
-    """The k listings nearest to one by content, as the retriever `similar` finds them.
+    """The k listings nearest to one by their vectors, each compared.
 
     Args:
         settings: of the system whose log is folded.
@@ -110,16 +110,20 @@ def neighbours(
     registry = registry or Registry.installed()
     with folded(settings, registry, retrievers=False) as (live, _):
         slot = slot_of(live, listing, "neighbours: listing")
-        query = Query(surface=Surface.SIMILAR.value, t=0, anchor=listing, k=k)
-        allowed = live.catalogue.live if live_only else np.ones(len(live.catalogue), np.bool_)
-        similar = pick("retriever", registry.retrievers, "similar")(live)
-        found: Candidates = similar.retrieve(live.request(query), allowed, k)
-        pairs = zip(found.slots.tolist(), found.scores.tolist(), strict=True)
+        vectors = live.content.vectors
+        cosines = vectors @ vectors[slot]
+        shown = vectors.any(axis=1)
+        if live_only:
+            shown &= live.catalogue.live[: len(vectors)]
+        shown[slot] = False
+        # The index holds what is on offer alone; what was sold lately still has its vector.
+        near = best(np.where(shown, cosines, -np.inf), min(k, int(shown.sum())))
+        pairs = zip(near.tolist(), cosines[near].tolist(), strict=True)
         return Neighbours(
             of=card(live, slot),
             model_id=live.content.model_id,
             n=live.n,
-            nearest=tuple(Neighbour(card(live, near), cosine) for near, cosine in pairs),
+            nearest=tuple(Neighbour(card(live, at), cosine) for at, cosine in pairs),
         )
 
 

@@ -5,7 +5,7 @@ from the edit on. What a person did is foretold from what they had done before, 
 that could be found at that moment.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from heirloom.core.log import Entry
 from heirloom.encoders.history import Histories
 from heirloom.encoders.listing import About as AboutListings
 from heirloom.encoders.listing import ListingEncoder
+from heirloom.encoders.modalities import Modality, dense, told
 from heirloom.encoders.person import About as AboutPeople
 from heirloom.encoders.person import PersonEncoder
 from heirloom.encoders.tokens import PriceRanks, tokens_of
@@ -245,6 +246,7 @@ def train_encoders(
     until_t: int,
     recipe: EncoderRecipe,
     *,
+    modalities: Sequence[Modality] = (),
     file: Path | None = None,
     progress: Callable[[Epoch], None] = lambda _: None,
 ) -> tuple[ListingEncoder, PersonEncoder, tuple[Epoch, ...]]:
@@ -254,6 +256,7 @@ def train_encoders(
         captured: the log.
         until_t: ms; nothing from then on is looked at, neither actions nor listings.
         recipe: how.
+        modalities: models of photos or text, trained already, whose vectors the tower reads too.
         file: where checkpoints go, and are taken up from.
         progress: told after each epoch.
 
@@ -265,6 +268,7 @@ def train_encoders(
     Raises:
         InputError: if too little was done before `until_t`.
     """
+    read = told(modalities)
     histories = captured.before(until_t)
     split_t = moment(histories.t, 1 - recipe.validation)
     known = int((captured.begin[1:] < until_t).sum())
@@ -272,8 +276,9 @@ def train_encoders(
     prices = PriceRanks.learned(listings[: int((captured.begin[1:] < split_t).sum())])
     torch.manual_seed(recipe.fit.seed)
     tower = ListingTower(
-        tokens_of(listings, recipe.buckets, prices), recipe.buckets, recipe.dim, drop=recipe.drop
-    )
+        tokens_of(listings, recipe.buckets, prices), recipe.buckets, recipe.dim, drop=recipe.drop,
+        dense=[dense(modality, listings) for modality in modalities],
+    )  # fmt: skip
     shape = Shape(dim=recipe.dim, unit=True, vectors=recipe.vectors)
     model = PersonModel(shape, dropout=recipe.dropout)
     held_out = captured.actions(split_t, until_t, recipe.judged)
@@ -297,8 +302,11 @@ def train_encoders(
         file=file,
         progress=progress,
     )
-    about = AboutListings(dim=recipe.dim, buckets=recipe.buckets, deciles=prices.deciles)
-    encoder = ListingEncoder(listing_graph(tower), about)
+    about = AboutListings(
+        dim=recipe.dim, buckets=recipe.buckets, deciles=prices.deciles,
+        modalities=read or msgspec.UNSET,
+    )  # fmt: skip
+    encoder = ListingEncoder(listing_graph(tower), about, modalities)
     return encoder, PersonEncoder(person_graph(model), _about(shape, encoder.model_id)), epochs
 
 

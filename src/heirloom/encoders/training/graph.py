@@ -172,12 +172,20 @@ def listing_graph(tower: ListingTower) -> bytes:
     """A listing tower as ONNX.
 
     Inputs: tokens [listings, tokens] int64; weights [listings, PARTS, tokens] float32, rows of a
-    part's tokens summing to 1; numbers [listings, NUMBERS] float32.
+    part's tokens summing to 1; numbers [listings, NUMBERS] float32; of each modality
+    NAME_vectors [listings, its dim] float32, zeros where there is none.
     Output: vectors [listings, dim] float32 of unit length.
     """
-    graph, parts = Graph(), len(PARTS)
+    graph, parts = Graph(), len(PARTS) + len(tower.read)
     found = graph.op("Gather", graph.weight(tower.table), "tokens")
     means = graph.op("MatMul", "weights", found)
+    if tower.read:
+        beside = [
+            graph.op("MatMul", f"{read.name}_vectors", graph.weight(projection))
+            for read, projection in zip(tower.read, tower.projections, strict=True)
+        ]
+        raised = [graph.op("Unsqueeze", one, graph.weight([1])) for one in beside]
+        means = graph.op("Concat", means, *raised, axis=1)
     weighed = graph.op("Mul", means, graph.weight(tower.weights.unsqueeze(-1)))
     priced = graph.linear("numbers", tower.numbers)
     flat = graph.op("Reshape", weighed, graph.weight([0, parts * tower.dim]))
@@ -190,7 +198,10 @@ def listing_graph(tower: ListingTower) -> bytes:
     whole = graph.op("Add", graph.op("Add", summed, priced), deep)
     inputs: list[tuple[str, int, list[str | int]]] = [
         ("tokens", TensorProto.INT64, ["listings", "tokens"]),
-        ("weights", TensorProto.FLOAT, ["listings", parts, "tokens"]),
+        ("weights", TensorProto.FLOAT, ["listings", len(PARTS), "tokens"]),
         ("numbers", TensorProto.FLOAT, ["listings", len(NUMBERS)]),
+    ]
+    inputs += [
+        (f"{read.name}_vectors", TensorProto.FLOAT, ["listings", read.dim]) for read in tower.read
     ]
     return graph.bytes("listing", inputs, graph.unit(whole), ["listings", tower.dim])

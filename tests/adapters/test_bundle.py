@@ -1,13 +1,22 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+import torch
 
-from heirloom.adapters.bundle import GOLDEN_SCORES, load, write
+from heirloom.adapters.bundle import GOLDEN_SCORES, encoders_of, load, write
 from heirloom.core.bundle import MANIFEST_FILE, DataWindow, ModelBundle
 from heirloom.core.errors import BundleError
+from heirloom.core.listing import Listing
 from heirloom.core.slate import FeatureBatch
+from heirloom.encoders.listing import About, ListingEncoder
+from heirloom.encoders.modalities import dense, told
+from heirloom.encoders.pair import HASHED, Encoders
+from heirloom.encoders.tokens import PriceRanks, tokens_of
+from heirloom.encoders.training.graph import listing_graph
+from heirloom.encoders.training.listing import ListingTower
 from heirloom.ranking.catboost import CatBoostListwise
 from heirloom.ranking.linear import Linear
 from heirloom.ranking.ranker import Ranker
@@ -22,7 +31,9 @@ def ranker() -> Linear:
     return Linear.fit(examples(1), examples(2, groups=40), seed=3)
 
 
-def put(folder: Path, ranker: Ranker, kind: str = "linear") -> ModelBundle[Ranker]:
+def put(
+    folder: Path, ranker: Ranker, kind: str = "linear", encoders: Encoders = HASHED
+) -> ModelBundle[Ranker]:
     return write(
         folder,
         ranker,
@@ -35,6 +46,7 @@ def put(folder: Path, ranker: Ranker, kind: str = "linear") -> ModelBundle[Ranke
         seed=3,
         code_version="test",
         golden=GOLDEN,
+        encoders=encoders,
     )
 
 
@@ -192,3 +204,37 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, ranker: Linear) -> None:
 def test_no_folder_is_an_error_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no such folder"):
         load(tmp_path / "nothing", LOADERS)
+
+
+class Photos:
+    """One listing of the shop has a photo."""
+
+    name, dim, model_id = "photo", 2, "photos-1"
+
+    def listings(self, listings: Sequence[Listing]) -> tuple[np.ndarray, np.ndarray]:
+        known = np.array([{"a": True, "b": False}[one.listing_id] for one in listings])
+        return np.tile(np.array([0.6, 0.8], np.float32), (len(listings), 1)), known
+
+    def text(self, text: str) -> None:
+        return None
+
+
+def test_encoders_that_read_photos_are_loaded_where_there_are_photos(
+    tmp_path: Path, ranker: Linear
+) -> None:
+    stock = [Listing(listing_id=name, seller="s", title="Boots") for name in "ab"]
+    torch.manual_seed(0)
+    tower = ListingTower(
+        tokens_of(stock, 64, PriceRanks({})), 64, 8, dense=[dense(Photos(), stock)]
+    )
+    about = About(dim=8, buckets=64, deciles={}, modalities=told([Photos()]))
+    encoder = ListingEncoder(listing_graph(tower.eval()), about, [Photos()])
+    put(tmp_path / "bundle", ranker, encoders=Encoders(encoder))
+    again = encoders_of(tmp_path / "bundle", [Photos()])
+    assert again.model_id == encoder.model_id
+    vectors = again.listings.listings(stock)
+    np.testing.assert_array_equal(vectors, encoder.listings(stock))
+    assert not np.allclose(vectors[0], vectors[1])
+    says = "bundle bundle: modalities: 'photo' is missing; wanted photos-1, dim 2. Give those"
+    with pytest.raises(BundleError, match=says):
+        encoders_of(tmp_path / "bundle")

@@ -1,10 +1,11 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from heirloom.core.errors import InputError
+from heirloom.core.errors import BundleError, InputError
 from heirloom.core.event import KIND_CODE, Event, Kind
 from heirloom.core.listing import Listing
 from heirloom.core.log import Entry
@@ -183,14 +184,15 @@ def test_places_are_among_the_live() -> None:
     assert captured.places(asked, towards_ab, vectors).tolist() == [2]  # b is sold; a is above c
 
 
-def fashion(seed: int) -> list[Event]:
+def fashion(seed: int, *, branded: bool = True) -> list[Event]:
     """Each person keeps to one brand; new listings come all the time."""
     rng = np.random.default_rng(seed)
     events = []
     names: list[list[str]] = [[] for _ in BRANDS]
     for hour in range(240):
         for brand, name in enumerate(BRANDS):
-            data = written(f"{name}{hour}", title="worn", brand=name, price_minor=1_000)
+            brand_written = name if branded else ""
+            data = written(f"{name}{hour}", title="worn", brand=brand_written, price_minor=1_000)
             events.append(event(Kind.LISTED, hour, data=data))
             names[brand].append(f"{name}{hour}")
         for person in [*rng.permutation(60)[:12].tolist(), 100 + hour]:
@@ -206,18 +208,40 @@ def fashion(seed: int) -> list[Event]:
     return events
 
 
-def test_listings_unseen_in_training_are_found_by_what_is_written() -> None:
+class Photos:
+    """What of a listing only its photo says, here by its id: which brand it is of."""
+
+    name, dim = "photo", len(BRANDS)
+
+    def __init__(self, model_id: str = "photos-of-brands") -> None:
+        self.model_id = model_id
+
+    def listings(self, listings: Sequence[Listing]) -> tuple[np.ndarray, np.ndarray]:
+        known = np.array([not one.listing_id.endswith("7") for one in listings])
+        brands = np.array([BRANDS.index(one.listing_id.rstrip("0123456789")) for one in listings])
+        return np.eye(self.dim, dtype=np.float32)[brands], known
+
+    def text(self, text: str) -> None:
+        return None
+
+
+@pytest.mark.parametrize("modalities", [(), (Photos(),)], ids=["written", "in the photo"])
+def test_listings_unseen_in_training_are_found_by_their_content(
+    modalities: tuple[Photos, ...],
+) -> None:
     torch.set_num_threads(1)
-    captured = capture(entries(fashion(0)))
+    captured = capture(entries(fashion(0, branded=not modalities)))
     cut = START + 200 * HOUR
     recipe = EncoderRecipe(
         dim=16, buckets=1 << 10, judged=100,
         fit=Recipe(rows=32, epochs=4, learning_rate=0.01, sampling=Sampling(uniform=128)),
     )  # fmt: skip
-    listings, person, epochs = train_encoders(captured, cut, recipe)
+    listings, person, epochs = train_encoders(captured, cut, recipe, modalities=modalities)
     person.meets(listings.model_id)
     asked = captured.actions(cut, START + 300 * HOUR, 200)
-    asked = asked.only(captured.begin[asked.targets] >= cut)
+    cold = captured.begin[asked.targets] >= cut
+    seen = np.array([not one.listing_id.endswith("7") for one in captured.listings])
+    asked = asked.only(cold & seen[asked.targets - 1])
     vectors = np.zeros((len(captured.listings) + 1, 16), np.float32)
     vectors[1:] = listings.listings(captured.listings)
     people = person.encode(asked.histories, vectors[asked.histories.items])
@@ -225,11 +249,11 @@ def test_listings_unseen_in_training_are_found_by_what_is_written() -> None:
     # Of six brands one is liked: within it no order can be learned, so 1/12 is the best there is.
     assert share < 0.15
     assert [epoch.number for epoch in epochs] == list(range(1, len(epochs) + 1))
-    again, _, _ = train_encoders(captured, cut, recipe)
+    again, _, _ = train_encoders(captured, cut, recipe, modalities=modalities)
     assert again.model_id == listings.model_id
     # Newcomers who stated or seek a brand are as easy; without that nothing is known of them.
     new = captured.actions(cut, START + 300 * HOUR, 200, earlier=0)
-    new = new.only(np.diff(new.histories.starts) == 0)
+    new = new.only((np.diff(new.histories.starts) == 0) & seen[new.targets - 1])
     vectors = np.concatenate([vectors, listings.listings(captured.asked)])
     for questions, most in ((new.asked(vectors), 0.15), (None, 1.0)):
         people = person.encode(new.histories, vectors[:0], questions)
@@ -241,4 +265,19 @@ def test_listings_unseen_in_training_are_found_by_what_is_written() -> None:
     nobody = Histories.of_items([np.zeros(0, np.int64)] * 6)
     found = person.encode(nobody, vectors[:0], asked)[:, 0] @ vectors[1:].T
     best = found[:, : len(captured.listings)].argmax(axis=1).tolist()
-    assert [captured.listings[row].brand for row in best] == list(BRANDS)
+    assert [captured.listings[row].listing_id.rstrip("0123456789") for row in best] == [*BRANDS]
+
+
+def test_a_run_is_not_gone_on_with_over_another_model(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    captured = capture(entries(fashion(0)[:600]))
+    recipe = EncoderRecipe(
+        dim=16, buckets=1 << 8, judged=10,
+        fit=Recipe(rows=32, epochs=1, sampling=Sampling(uniform=16)),
+    )  # fmt: skip
+    cut, file = START + 999 * HOUR, tmp_path / "run.safetensors"
+    train_encoders(captured, cut, recipe, modalities=(Photos(),), file=file)
+    train_encoders(captured, cut, recipe, modalities=(Photos(),), file=file)
+    for others in ((), (Photos("photos-of-others"),)):
+        with pytest.raises(BundleError, match="another run"):
+            train_encoders(captured, cut, recipe, modalities=others, file=file)

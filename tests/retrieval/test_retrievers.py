@@ -259,4 +259,5 @@ def test_what_is_given_to_features() -> None:
     )
     for i in range(4):
         alone = content.given(request, slots[i : i + 1])
-        assert all(alone[name][0] == given[name][i] for name in given)
+        for name, values in given.items():
+            np.testing.assert_array_equal(alone[name][0], values[i])

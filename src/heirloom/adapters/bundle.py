@@ -6,7 +6,7 @@ No pickle. Every file stands in the manifest with its hash, and no other file ma
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from heirloom.core.bundle import FORMAT, MANIFEST_FILE, DataWindow, Manifest, ModelBundle
 from heirloom.core.errors import BundleError, ConfigError
 from heirloom.core.slate import FeatureBatch
+from heirloom.encoders.modalities import Modality
 from heirloom.encoders.pair import HASHED, Encoders
 from heirloom.ranking.ranker import Ranker
 
@@ -127,14 +128,17 @@ def manifest_of(folder: Path) -> Manifest:
     return _manifest(folder, f"bundle {folder.name}")[0]
 
 
-def encoders_of(folder: Path) -> Encoders:
+def encoders_of(folder: Path, modalities: Sequence[Modality] = ()) -> Encoders:
     """The encoders that a bundle's ranker was trained with.
 
     Args:
         folder: as `write` made it.
+        modalities: the models of photos or text that they were trained with; a bundle names them,
+            and does not hold them.
 
     Raises:
-        BundleError: if a file is not as it was written, or the golden vectors do not come out.
+        BundleError: if a file is not as it was written, the golden vectors do not come out, or a
+            modality is missing or another.
     """
     where = f"bundle {folder.name}"
     manifest, _ = _manifest(folder, where)
@@ -142,7 +146,7 @@ def encoders_of(folder: Path) -> Encoders:
         return HASHED
     _check_files(folder, manifest, where)
     try:
-        encoders = Encoders.load(folder / ENCODERS_FOLDER)
+        encoders = Encoders.load(folder / ENCODERS_FOLDER, modalities)
     except (BundleError, ConfigError) as error:
         raise BundleError(f"{where}: {error}") from error
     if encoders.model_id != manifest.encoders:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heirloom.apps.build import empty_live, open_log
 from heirloom.apps.registry import Registry
@@ -112,7 +113,7 @@ def neighbours(
         slot = slot_of(live, listing, "neighbours: listing")
         vectors = live.content.vectors
         cosines = vectors @ vectors[slot]
-        shown = vectors.any(axis=1)
+        shown: NDArray[np.bool_] = np.asarray(vectors.any(axis=1))
         if live_only:
             shown &= live.catalogue.live[: len(vectors)]
         shown[slot] = False

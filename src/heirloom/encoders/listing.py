@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.errors import BundleError
 from heirloom.core.listing import Listing
+from heirloom.encoders.modalities import Dense, Modality, Read, agreed, dense, dense_text
 from heirloom.encoders.person import session
 from heirloom.encoders.tokens import (
     NUMBERS,
@@ -37,26 +38,33 @@ class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     numbers: tuple[str, ...] = NUMBERS
     deciles: dict[str, tuple[int, ...]]
     """Prices by category path, for ranks."""
+    modalities: tuple[Read, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Other models whose vectors it reads, in order; unset where it reads what is written alone."""
 
 
 class ListingEncoder:
-    """An Encoder: each listing's vector depends on its own text, attributes and numbers alone.
+    """An Encoder: each listing's vector depends on its own content alone.
 
     Args:
         model: an ONNX graph as `training.graph.listing_graph` makes it.
         about: what it is.
+        modalities: the models of photos or text that it was trained with, if any. A listing of
+            which one of them has no vector gets a fair one from the rest.
 
     Raises:
-        BundleError: if the graph cannot be read, or reads other parts than this version writes.
+        BundleError: if the graph cannot be read, or reads other parts than this version writes,
+            or `modalities` are others than it was trained with.
     """
 
-    def __init__(self, model: bytes, about: About) -> None:
+    def __init__(self, model: bytes, about: About, modalities: Sequence[Modality] = ()) -> None:
         if (about.parts, about.numbers) != (PARTS, NUMBERS):
             raise BundleError(
                 f"{ABOUT_FILE}: trained on parts {about.parts} and numbers {about.numbers}; this "
                 f"version writes {PARTS} and {NUMBERS}. Train again"
             )
         self.about = about
+        wanted = about.modalities
+        self._modalities = agreed(() if wanted is msgspec.UNSET else wanted, modalities)
         self.dim = about.dim
         digest = hashlib.blake2b(model + msgspec.json.encode(about), digest_size=8).hexdigest()
         self.model_id = f"listing-1-{about.dim}-{digest}"
@@ -69,7 +77,8 @@ class ListingEncoder:
 
     def listings(self, listings: Sequence[Listing]) -> NDArray[np.float32]:
         """[listings, dim] float32 of unit length; each depends on its own listing alone."""
-        return self._encode(tokens_of(listings, self.about.buckets, self._prices))
+        tokens = tokens_of(listings, self.about.buckets, self._prices)
+        return self._encode(tokens, [dense(one, listings) for one in self._modalities])
 
     def text(self, text: str) -> NDArray[np.float32]:
         """[dim] float32 of unit length, comparable with listings; zeros if no word is in it."""
@@ -82,11 +91,12 @@ class ListingEncoder:
                 found,
                 np.full(len(found), TEXT_PART, np.int64),
                 np.zeros((1, len(NUMBERS)), np.float32),
-            )
+            ),
+            [dense_text(one, text) for one in self._modalities],
         )[0]
         return vector
 
-    def _encode(self, tokens: Tokens) -> NDArray[np.float32]:
+    def _encode(self, tokens: Tokens, beside: Sequence[Dense]) -> NDArray[np.float32]:
         out = np.zeros((len(tokens), self.dim), np.float32)
         lengths = np.diff(tokens.starts)
         order = np.argsort(lengths, kind="stable")
@@ -107,6 +117,7 @@ class ListingEncoder:
                 weights[rows, part[rows, columns], columns] = 1
                 weights /= np.maximum(weights.sum(axis=2, keepdims=True), 1)
             read = {"tokens": buckets, "weights": weights, "numbers": tokens.numbers[some]}
+            read |= {f"{one.read.name}_vectors": one.vectors[some] for one in beside}
             out[some] = self._session.run(None, read)[0]
         return out
 
@@ -117,14 +128,15 @@ class ListingEncoder:
         (folder / ABOUT_FILE).write_bytes(about)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote.
+    def load(cls, folder: Path, modalities: Sequence[Modality] = ()) -> Self:
+        """Read what `save` wrote; the modalities are saved where they belong, and given here.
 
         Raises:
-            BundleError: if a file is missing or is none of ours.
+            BundleError: if a file is missing or is none of ours, or as the class.
         """
         try:
             about = msgspec.json.decode((folder / ABOUT_FILE).read_bytes(), type=About)
-            return cls((folder / MODEL_FILE).read_bytes(), about)
+            model = (folder / MODEL_FILE).read_bytes()
         except (OSError, msgspec.MsgspecError) as error:
             raise BundleError(f"ListingEncoder.load: {folder.name}: {error}") from error
+        return cls(model, about, modalities)

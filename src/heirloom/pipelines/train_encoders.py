@@ -6,16 +6,18 @@ that could be found at that moment. What they asked with it (the surface, the wo
 beside which it stood, what they had stated till then) is read as a question of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 
 from heirloom.core.event import Kind
 from heirloom.encoders.listing import About as AboutListings
 from heirloom.encoders.listing import ListingEncoder
+from heirloom.encoders.modalities import Modality, dense, told
 from heirloom.encoders.person import About as AboutPeople
 from heirloom.encoders.person import PersonEncoder
 from heirloom.encoders.tokens import PriceRanks, tokens_of
@@ -87,6 +89,7 @@ def train_encoders(
     until_t: int,
     recipe: EncoderRecipe,
     *,
+    modalities: Sequence[Modality] = (),
     file: Path | None = None,
     progress: Callable[[Epoch], None] = lambda _: None,
 ) -> tuple[ListingEncoder, PersonEncoder, tuple[Epoch, ...]]:
@@ -96,6 +99,7 @@ def train_encoders(
         captured: the log.
         until_t: ms; nothing from then on is looked at, neither actions nor listings.
         recipe: how.
+        modalities: models of photos or text, trained already, whose vectors the tower reads too.
         file: where checkpoints go, and are taken up from.
         progress: told after each epoch.
 
@@ -107,6 +111,7 @@ def train_encoders(
     Raises:
         InputError: if too little was done before `until_t`.
     """
+    read = told(modalities)
     histories = captured.before(until_t)
     split_t = moment(histories.t, 1 - recipe.validation)
     known = int((captured.begin[1:] < until_t).sum())
@@ -115,8 +120,9 @@ def train_encoders(
     torch.manual_seed(recipe.fit.seed)
     written = listings + captured.asked if recipe.questions else listings
     tower = ListingTower(
-        tokens_of(written, recipe.buckets, prices), recipe.buckets, recipe.dim, drop=recipe.drop
-    )
+        tokens_of(written, recipe.buckets, prices), recipe.buckets, recipe.dim, drop=recipe.drop,
+        dense=[dense(modality, written) for modality in modalities],
+    )  # fmt: skip
     shape = Shape(
         dim=recipe.dim, unit=True, vectors=recipe.vectors, questions=recipe.questions
     )  # fmt: skip
@@ -152,8 +158,11 @@ def train_encoders(
         file=file,
         progress=progress,
     )
-    about = AboutListings(dim=recipe.dim, buckets=recipe.buckets, deciles=prices.deciles)
-    encoder = ListingEncoder(listing_graph(tower), about)
+    about = AboutListings(
+        dim=recipe.dim, buckets=recipe.buckets, deciles=prices.deciles,
+        modalities=read or msgspec.UNSET,
+    )  # fmt: skip
+    encoder = ListingEncoder(listing_graph(tower), about, modalities)
     return encoder, PersonEncoder(person_graph(model), _about(shape, encoder.model_id)), epochs
 
 

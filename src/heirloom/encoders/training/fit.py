@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -155,7 +156,7 @@ def fit(
     averaged = copied(both) if recipe.average else {}
     state = State(both, optimiser(both, recipe), averaged)
     objective = Objective(model, tower, histories, recipe.sampling, lifetimes, questions)
-    signature = _signature(model, recipe, histories, questions)
+    signature = _signature(model, tower, recipe, histories, questions)
     if file is not None and file.exists():
         restore(file, state, signature)
     step: nn.Module = Step(both, objective)
@@ -267,7 +268,11 @@ def _over(epochs: list[Epoch], recipe: Recipe) -> bool:
 
 
 def _signature(
-    model: PersonModel, recipe: Recipe, histories: Histories, questions: QuestionRows | None
+    model: PersonModel,
+    tower: Tower,
+    recipe: Recipe,
+    histories: Histories,
+    questions: QuestionRows | None,
 ) -> str:
     """What a checkpoint is of: all that the weights follow from, short of the tower's content."""
     data = hashlib.blake2b(digest_size=16)
@@ -277,5 +282,9 @@ def _signature(
     for column in columns:
         data.update(np.ascontiguousarray(column).tobytes())
     settled = asdict(recipe) | {"epochs": 0, "patience": 0}
-    of = {"recipe": settled, "shape": asdict(model.shape), "data": data.hexdigest()}
+    of: dict[str, Any] = {
+        "recipe": settled, "shape": asdict(model.shape), "data": data.hexdigest()
+    }  # fmt: skip
+    if beneath := getattr(tower, "read", ()):
+        of["beneath"] = msgspec.to_builtins(beneath)
     return msgspec.json.encode(of, order="sorted").decode()

@@ -15,10 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from heirloom.core.errors import ConfigError
+from heirloom.encoders.photo import HEIGHT, WIDTH
 from heirloom.encoders.question import ASKED
 from heirloom.encoders.tokens import NUMBERS, PARTS
 from heirloom.encoders.training.listing import ListingTower
 from heirloom.encoders.training.person import PersonModel
+from heirloom.encoders.training.photo import PhotoNet
 from heirloom.encoders.training.transformer import Layer
 
 OPSET = 17
@@ -241,12 +243,20 @@ def listing_graph(tower: ListingTower) -> bytes:
     """A listing tower as ONNX.
 
     Inputs: tokens [listings, tokens] int64; weights [listings, PARTS, tokens] float32, rows of a
-    part's tokens summing to 1; numbers [listings, NUMBERS] float32.
+    part's tokens summing to 1; numbers [listings, NUMBERS] float32; of each modality
+    NAME_vectors [listings, its dim] float32, zeros where there is none.
     Output: vectors [listings, dim] float32 of unit length.
     """
-    graph, parts = Graph(), len(PARTS)
+    graph, parts = Graph(), len(PARTS) + len(tower.read)
     found = graph.op("Gather", graph.weight(tower.table), "tokens")
     means = graph.op("MatMul", "weights", found)
+    if tower.read:
+        beside = [
+            graph.op("MatMul", f"{read.name}_vectors", graph.weight(projection))
+            for read, projection in zip(tower.read, tower.projections, strict=True)
+        ]
+        raised = [graph.op("Unsqueeze", one, graph.weight([1])) for one in beside]
+        means = graph.op("Concat", means, *raised, axis=1)
     weighed = graph.op("Mul", means, graph.weight(tower.weights.unsqueeze(-1)))
     priced = graph.linear("numbers", tower.numbers)
     flat = graph.op("Reshape", weighed, graph.weight([0, parts * tower.dim]))
@@ -259,7 +269,35 @@ def listing_graph(tower: ListingTower) -> bytes:
     whole = graph.op("Add", graph.op("Add", summed, priced), deep)
     inputs: list[tuple[str, int, list[str | int]]] = [
         ("tokens", TensorProto.INT64, ["listings", "tokens"]),
-        ("weights", TensorProto.FLOAT, ["listings", parts, "tokens"]),
+        ("weights", TensorProto.FLOAT, ["listings", len(PARTS), "tokens"]),
         ("numbers", TensorProto.FLOAT, ["listings", len(NUMBERS)]),
     ]
+    inputs += [
+        (f"{read.name}_vectors", TensorProto.FLOAT, ["listings", read.dim]) for read in tower.read
+    ]
     return graph.bytes("listing", inputs, graph.unit(whole), ["listings", tower.dim])
+
+
+def photo_graph(net: PhotoNet) -> bytes:
+    """A photo network as ONNX.
+
+    Input: photos [photos, HEIGHT, WIDTH, 3] uint8.
+    Output: vectors [photos, dim] float32 of unit length.
+    """
+    graph = Graph()
+    seen = graph.op("Transpose", "photos", perm=[0, 3, 1, 2])
+    seen = graph.op("Cast", seen, to=TensorProto.FLOAT)
+    seen = graph.op("Sub", graph.op("Div", seen, graph.weight(127.5)), graph.weight(1.0))
+    for part in net.convolutions:
+        weights = (
+            graph.weight(part.get_parameter("weight")),
+            graph.weight(part.get_parameter("bias")),
+        )
+        seen = graph.op("Relu", graph.op("Conv", seen, *weights, strides=[2, 2], pads=[1] * 4))
+    flat = graph.op("Flatten", seen)
+    inputs: list[tuple[str, int, list[str | int]]] = [
+        ("photos", TensorProto.UINT8, ["photos", HEIGHT, WIDTH, 3])
+    ]
+    return graph.bytes(
+        "photo", inputs, graph.unit(graph.linear(flat, net.out)), ["photos", net.dim]
+    )

@@ -1,10 +1,14 @@
 """Listing: the tower of what is written of a listing, for stock whose ids mean nothing."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from heirloom.core.errors import ShapeError
+from heirloom.encoders.modalities import Dense
 from heirloom.encoders.tokens import NUMBERS, PARTS, Tokens
 
 HIDDEN = 2
@@ -14,21 +18,36 @@ class ListingTower(nn.Module):
     """Tokens and numbers of listings into unit vectors.
 
     Each part's tokens are averaged in one table of vectors and weighed; their sum, and a residual
-    of two layers over all parts side by side, is the listing. In training whole parts are dropped
-    at random, so that a listing, or a query, of which little is written still gets a fair vector.
+    of two layers over all parts side by side, is the listing. Vectors of other models (of a photo,
+    of the text) are projected, and stand beside as parts of their own. In training whole parts are
+    dropped at random, so that a listing, or a query, of which little is known still gets a fair
+    vector.
 
     Args:
         tokens: of all listings to be trained on; row i of the tower is listing i - 1.
         buckets: rows of the table.
         dim: of the vectors.
         drop: share of the parts left out at random in training.
+        dense: vectors of other models for the same listings; zeros where there is none.
+
+    Raises:
+        ShapeError: if `dense` is of another number of listings.
     """
 
-    def __init__(self, tokens: Tokens, buckets: int, dim: int = 64, *, drop: float = 0.2) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        buckets: int,
+        dim: int = 64,
+        *,
+        drop: float = 0.2,
+        dense: Sequence[Dense] = (),
+    ) -> None:
         super().__init__()
         self.rows, self.dim, self.buckets = len(tokens) + 1, dim, buckets
         self._drop = drop
-        parts = len(PARTS)
+        self.read = tuple(one.read for one in dense)
+        parts = len(PARTS) + len(dense)
         self.table = nn.Parameter(torch.randn(buckets, dim) * 0.1)
         self.weights = nn.Parameter(torch.ones(parts))
         self.numbers = nn.Linear(len(NUMBERS), dim)
@@ -46,10 +65,26 @@ class ListingTower(nn.Module):
             ("known_numbers", padded),
         ):
             self.register_buffer(name, torch.from_numpy(np.asarray(array)), persistent=False)
+        self.projections = nn.ParameterList()
+        for one in dense:
+            self._add(one)
         # The residual begins as nothing: a listing is at first the sum of its parts.
         nn.init.zeros_(self.narrow.weight)
         nn.init.zeros_(self.narrow.bias)
         nn.init.normal_(self.numbers.weight, std=0.05)
+
+    def _add(self, one: Dense) -> None:
+        rows = len(one.vectors) + 1
+        if rows != self.rows:
+            raise ShapeError(
+                f"ListingTower: {one.read.name} has vectors of {rows - 1} listings; "
+                f"wanted {self.rows - 1}"
+            )
+        # As long as the mean of a few tokens; zeros, for what is not there, stay zeros.
+        self.projections.append(nn.Parameter(torch.randn(one.read.dim, self.dim) * 0.05))
+        padded = np.concatenate([np.zeros((1, one.read.dim), np.float32), one.vectors])
+        name = f"{one.read.name}_vectors"
+        self.register_buffer(name, torch.from_numpy(padded), persistent=False)
 
     def forward(self, items: Tensor) -> Tensor:
         """[items] int64 → [items, dim] float32 of unit length."""
@@ -66,10 +101,15 @@ class ListingTower(nn.Module):
         sums = sums.index_add(0, cells, vectors)
         counts = torch.bincount(cells, minlength=len(sums)).clamp(min=1).unsqueeze(1)
         means = (sums / counts).view(len(items), len(PARTS), self.dim)
+        beside = [
+            self.get_buffer(f"{read.name}_vectors")[items] @ projection
+            for read, projection in zip(self.read, self.projections, strict=True)
+        ]
+        means = torch.cat([means, *(one.unsqueeze(1) for one in beside)], dim=1)
         return self.combined(means, self.known_numbers[items])
 
     def combined(self, means: Tensor, numbers: Tensor) -> Tensor:
-        """Means of the parts [items, PARTS, dim] and numbers [items, NUMBERS] → [items, dim]."""
+        """Parts [items, PARTS + modalities, dim], numbers [items, NUMBERS] → [items, dim]."""
         kept = torch.ones(*means.shape[:2], 1, device=means.device)
         if self.training and self._drop:
             kept = (torch.rand_like(kept) >= self._drop).float()

@@ -155,7 +155,8 @@ class Photos:
 
     Args:
         model: reads photos.
-        fetch: a listing's photo, as a file's bytes or an array; None where it has none.
+        fetch: a listing's photo, as a file's bytes or an array; None where it has none. It may
+            raise InputError of one that is not to be used.
         refused: told of each photo that is none, or is too large; its listing goes without.
     """
 
@@ -189,8 +190,8 @@ class Photos:
         return
 
     def _photo(self, listing: Listing) -> Image.Image | None:
-        photo = self._fetch(listing)
         try:
+            photo = self._fetch(listing)
             return None if photo is None else decoded(photo)
         except InputError as error:
             self._refused(listing, error)

@@ -161,6 +161,37 @@ def test_a_brand_stated_before_it_is_sold_here() -> None:
     assert parity(shop).holds
 
 
+def test_a_size_stated_is_a_distance_before_it_is_sold_here() -> None:
+    shop = Shop(0)
+    shop.ingest(listed("l1", category="women/coats", size="UK 10"))
+    shop.ingest(act(Kind.PREFER, user="anna", attributes={"sizes": ["xl"]}))
+    query = Query(t=START_MS, user="anna")
+    served = shop.ask(query)
+    assert np.isnan(value(served, "size_stated"))
+    assert (value(served, "size_gap"), value(served, "size_evidence")) == (2.0, 100.0)
+    shop.ingest(listed("l2", category="women/dresses", size="xl"))
+    known = shop.ask(query)
+    assert {value(known, "size_gap", row) for row in (0, 1)} == {0.0, 2.0}
+    shop.restart()
+    assert shop.ask(query).features == known.features
+    assert parity(shop).holds
+
+
+def test_a_usual_size_is_what_it_was_then() -> None:
+    shop = Shop(0)
+    sizes = {"l1": "s", "l2": "m", "l3": "xl"}
+    shop.ingest(*(listed(name, category="men/coats", size=size) for name, size in sizes.items()))
+    shop.ingest(act(Kind.CLICK, "l1", user="anna"), act(Kind.CLICK, "l2", user="anna"))
+    query = Query(t=START_MS, user="anna")
+    served = shop.ask(query)
+    shop.ingest(act(Kind.PURCHASE, "l3", user="anna"))
+    shop.ask(query)
+    usual = {name: value(served, "size_gap", row) for row, name in enumerate(served.listings)}
+    assert usual == {"l1": 0.5, "l2": 0.5, "l3": 2.5}
+    assert {value(served, "size_evidence", row) for row in range(3)} == {2.0}
+    assert parity(shop).holds
+
+
 def test_a_sold_anchor_keeps_its_slot_until_another_takes_it() -> None:
     shop = Shop(0)
     shop.ingest(listed("l1"), listed("l2"), act(Kind.SOLD, "l1"), act(Kind.SOLD, "l2"))

@@ -279,6 +279,13 @@ def _context() -> tuple[Definition, ...]:
         ),
         Given("size_recent", "Share of them in that family and this size.", "share"),
         Given(
+            "size_gap", "How far its size is from what the person states or usually takes.",
+            "sizes",
+        ),
+        Given(
+            "size_evidence", "Recent listings behind the size gap; 100 for a stated size.", "count"
+        ),
+        Given(
             "anchor_category", "Steps of the category path shared with the anchor, over its own.",
             "share",
         ),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.query import Request
+from heirloom.core.vocabulary import Vocabulary
 from heirloom.pipelines.preferences import Preference
 from heirloom.retrieval.lexicon import FIELDS, Lexicon
 
@@ -21,6 +22,7 @@ _CONTENT = "the content index: what is written of the listings"
 _ACTIONS = "the person's recent actions and the catalogue's categories"
 _ANCHOR = "the anchor's row of the catalogue"
 _STATED = "what the person stated: preferences, declared attributes"
+_SIZES = "the sizes the person stated or acted on, as numbers, and the listing's"
 _ASKED = "the words of the query, by the lexicon"
 ORIGINS: dict[str, str] = {
     **dict.fromkeys(("text_match", "taste_match", "person_match", "anchor_match"), _CONTENT),
@@ -29,6 +31,7 @@ ORIGINS: dict[str, str] = {
     **dict.fromkeys(("photos", "price_drop"), "the listing's row of the catalogue"),
     **dict.fromkeys(("size_stated", "brand_stated", "department_stated"), _STATED),
     **dict.fromkeys(("department_recent", "family_recent", "size_recent"), _ACTIONS),
+    **dict.fromkeys(("size_gap", "size_evidence"), _SIZES),
     **dict.fromkeys(("anchor_category", "anchor_brand", "anchor_price"), _ANCHOR),
 }
 """Where each given column comes from, for people who ask."""
@@ -47,6 +50,17 @@ def stock_columns(slots: NDArray[np.int32], catalogue: Catalogue) -> dict[str, C
     }
 
 
+def declared_texts(
+    request: Request, vocabulary: Vocabulary, declared: tuple[str, ...]
+) -> dict[str, str]:
+    """The declared attributes of a request by name, those that are known."""
+    return {
+        name: vocabulary.text(f"declared.{name}", int(code))
+        for name, code in zip(declared, request.declared.tolist(), strict=False)
+        if code
+    }
+
+
 def stated_match(
     request: Request,
     slots: NDArray[np.int32],
@@ -61,11 +75,7 @@ def stated_match(
     category lies below the declared attribute `department`.
     """
     vocabulary = catalogue.vocabulary
-    stated = {
-        name: vocabulary.text(f"declared.{name}", int(code))
-        for name, code in zip(declared, request.declared.tolist(), strict=False)
-        if code
-    }
+    stated = declared_texts(request, vocabulary, declared)
     sizes = set(preference.sizes)
     for name, text in stated.items():
         if name.endswith("size"):

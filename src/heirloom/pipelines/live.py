@@ -35,8 +35,10 @@ from heirloom.encoders.question import Questions, wish_vector, wished
 from heirloom.features.people import People
 from heirloom.features.state import FeatureState
 from heirloom.features.view import FeatureView
+from heirloom.pipelines.fit import SizeTable, size_gaps
 from heirloom.pipelines.given import (
     anchor_match,
+    declared_texts,
     recent_match,
     stated_match,
     stock_columns,
@@ -86,6 +88,7 @@ class Live:
         self.preferences = Preferences(catalogue.vocabulary)
         self.saved_searches = SavedSearches(catalogue.vocabulary)
         self.lexicon = Lexicon(catalogue.vocabulary)
+        self.sizes = SizeTable(catalogue.vocabulary)
         self.content = content
         self.person_encoder = person_encoder
         self._wishes: dict[tuple[Listing, ...], NDArray[np.float32]] = {}
@@ -310,9 +313,18 @@ class Live:
             ),
             **text_asks(request, slots, self.catalogue, self.lexicon),
             **recent_match(request, slots, self.catalogue),
+            **size_gaps(request, slots, self.catalogue, self.sizes, self._stated(request)),
             **anchor_match(request, slots, self.catalogue),
         }
         return {name: given[name] for name in wanted}
+
+    def _stated(self, request: Request) -> dict[str, Scalar | list[str]]:
+        """What the person stated by name; with the request what is said there."""
+        return {
+            **self.preferences.stated(request.person),
+            **declared_texts(request, self.vocabulary, self.declared),
+            **request.query.attributes,
+        }
 
 
 def fold_content(content: ContentIndex, entries: Iterable[Entry]) -> None:

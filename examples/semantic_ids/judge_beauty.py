@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks.encoders import Beauty, log_scores
+from judge_data import Beauty, log_scores
 from judge_rows import Found, of_places
 from numpy.typing import NDArray
 from semantic_ids.codebook import Codebook, prefixes

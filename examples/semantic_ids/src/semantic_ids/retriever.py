@@ -13,7 +13,7 @@ from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
 from heirloom.pipelines.live import REFIT_EVERY, Live
 from heirloom.retrieval.content import HALF_LIFE_MS, INTEREST, ContentIndex
-from heirloom.retrieval.shelf import EDITED, LISTED, mentions
+from heirloom.retrieval.shelf import EDITED, LISTED, Shelf, mentions
 from heirloom.retrieval.top import best, fitted
 from semantic_ids.codebook import Codebook, prefixes
 
@@ -88,6 +88,7 @@ class SharedPrefix:
     ) -> None:
         self.name = name
         self._content, self._codes, self._every = content, codes, refit_every
+        self._shelf = Shelf()
         self._codebook: Codebook | None = None
         self._fitted_to = self._n = 0
         self._known = np.zeros(0, np.bool_)
@@ -100,6 +101,7 @@ class SharedPrefix:
 
     def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:
         """Code the listings that are new or edited."""
+        self._shelf.apply(facts)
         kinds = facts.events["kind"]
         events, rows = mentions(facts, (kinds == LISTED) | (kinds == EDITED))
         begin = 0
@@ -122,7 +124,7 @@ class SharedPrefix:
         slots = slots[slots != request.anchor]
         scores = shared(self._prefixes[slots], self._prefixes[recent], weights)
         slots, scores = slots[scores > 0], scores[scores > 0]
-        listed_at = self._content.shelf.column("listed_at")[slots]
+        listed_at = self._shelf.column("listed_at")[slots]
         first = np.lexsort((slots, -listed_at, -scores))[:k]
         return Candidates.of(
             self.name, slots[first].astype(np.int32), scores[first].astype(np.float32)

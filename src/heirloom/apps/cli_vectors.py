@@ -165,10 +165,10 @@ def _print_neighbours(found: "Neighbours") -> None:
         f"vectors of {found.model_id}, log offset {found.n}"
     )
     table = Table(title=title, title_justify="left")
-    table.add_column("listing", overflow="fold")
-    table.add_column("cosine", justify="right")
+    table.add_column("listing", overflow="fold", min_width=8)
+    table.add_column("cosine", justify="right", min_width=6)
     _add_card_columns(table)
-    table.add_column("status")
+    table.add_column("status", min_width=6)
     for near in found.nearest:
         table.add_row(
             escape(near.card.listing), f"{near.cosine:.3f}", *_cells(near.card), near.card.status
@@ -188,18 +188,17 @@ def _print_retrieved(found: "Retrieved", k: int) -> None:
     for name, (gave, quota) in found.gave.items():
         console.print(f"  {name}: {gave} of {quota}", highlight=False)
     table = Table()
-    table.add_column("place", justify="right")
-    table.add_column("listing", overflow="fold")
-    for name in found.gave:
-        table.add_column(name, justify="right")
-    table.add_column("score", justify="right")
-    table.add_column("kept")
+    table.add_column("place", justify="right", min_width=5)
+    table.add_column("listing", overflow="fold", min_width=8)
+    table.add_column("rank in each source", min_width=16)
+    table.add_column("score", justify="right", min_width=6)
+    table.add_column("kept", min_width=4)
     _add_card_columns(table)
     for each in found.candidates[:k]:
         table.add_row(
             str(each.place),
             escape(each.card.listing),
-            *(str(each.ranks.get(name, "")) for name in found.gave),
+            ", ".join(f"{name} {rank}" for name, rank in each.ranks.items()),
             f"{each.score:.4f}",
             "yes" if each.kept else "no",
             *_cells(each.card),

@@ -1,4 +1,4 @@
-"""CatBoostExpected: what a listing is expected to gain, beside its place among the others."""
+"""CatBoostExpected: what a listing is expected to gain, and whether anything happens at all."""
 
 from pathlib import Path
 from typing import Self
@@ -7,43 +7,32 @@ import numpy as np
 from catboost import CatBoost, CatBoostError, Pool
 from numpy.typing import NDArray
 
-from heirloom.core.errors import BundleError
+from heirloom.core.errors import BundleError, InputError
 from heirloom.core.slate import FeatureBatch
-from heirloom.ranking.catboost import (
-    CatBoostListwise,
-    training_settings,
-    with_position,
-    without_time,
-)
+from heirloom.ranking.catboost import training_settings, with_position, without_time
 from heirloom.ranking.examples import checked, with_gain
-from heirloom.ranking.ranker import Examples
+from heirloom.ranking.ranker import POSITION, Examples
 
-CHANCE_FILE, WORTH_FILE = "chance.cbm", "worth.cbm"
+GAIN_FILE, CHANCE_FILE = "gain.cbm", "chance.cbm"
+TWEEDIE = "Tweedie:variance_power=1.8"
+"""Most rows gain nothing and a few gain much: a compound of counts and sizes. Source: Jørgensen,
+"Exponential dispersion models", JRSS B 1987; between 1 (Poisson) and 2 (gamma) both are present."""
 
 
 class CatBoostExpected:
-    """listwise + log P(gain > 0) + log E[gain | gain > 0], one score, higher is better.
+    """log E[gain] + log P(gain > 0), one score, higher is better.
 
-    Three ensembles of symmetric trees. The first lets a slate's rows compete (CatBoostListwise);
-    the second (logistic loss) knows the chance of any action at all; the third (Poisson loss, on
-    the rows that gained alone) what an action is worth. A rare dear action is one large label to
-    a listwise loss: apart from whether anything happens, its worth is learned with less noise.
-    The sum is the logarithm of a product of two views of the same thing.
+    Two ensembles of symmetric trees over single rows. The first (Tweedie loss) knows what a listing
+    brings; the second (logistic loss) the chance of any action at all. A rare dear action is one
+    large label to the first; the second has less noise, and the sum is the logarithm of a product
+    of two views of the same thing.
     """
 
-    def __init__(
-        self,
-        listwise: CatBoostListwise,
-        chance: CatBoost,
-        worth: CatBoost | None,
-        *,
-        threads: int = 1,
-    ) -> None:
-        self.columns = listwise.columns
+    def __init__(self, gain: CatBoost, chance: CatBoost, *, threads: int = 1) -> None:
+        self.columns = tuple(gain.feature_names_[:-1])
         self.actions: tuple[str, ...] = ("gain",)
-        self._listwise = listwise
+        self._gain = gain
         self._chance = chance
-        self._worth = worth
         self._threads = threads
 
     def score(self, batch: FeatureBatch) -> NDArray[np.float32]:
@@ -52,19 +41,17 @@ class CatBoostExpected:
         if not len(values):
             return np.zeros((0, 1), np.float32)
         rows = with_position(values, None)
-        chance = np.asarray(self._chance.predict(rows, thread_count=self._threads), np.float64)
-        expected = -np.logaddexp(0.0, -chance)
-        if self._worth is not None:
-            expected += np.asarray(self._worth.predict(rows, thread_count=self._threads))
-        scores: NDArray[np.float32] = expected.astype(np.float32).reshape(-1, 1)
-        return self._listwise.score(batch) + scores
+        gain, chance = (
+            np.asarray(model.predict(rows, thread_count=self._threads), np.float64)
+            for model in (self._gain, self._chance)
+        )
+        scores: NDArray[np.float32] = (gain - np.logaddexp(0.0, -chance)).astype(np.float32)
+        return scores.reshape(-1, 1)
 
     def save(self, folder: Path) -> None:
-        """Write what CatBoostListwise does, chance.cbm and, if gains differed, worth.cbm."""
-        self._listwise.save(folder)
+        """Write gain.cbm and chance.cbm."""
+        self._gain.save_model(str(folder / GAIN_FILE))
         self._chance.save_model(str(folder / CHANCE_FILE))
-        if self._worth is not None:
-            self._worth.save_model(str(folder / WORTH_FILE))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -73,10 +60,14 @@ class CatBoostExpected:
         Raises:
             BundleError: if a file is missing, is none of ours, or is of other columns.
         """
-        listwise = CatBoostListwise.load(folder)
-        chance = _loaded(folder / CHANCE_FILE, listwise)
-        worth = folder / WORTH_FILE
-        return cls(listwise, chance, _loaded(worth, listwise) if worth.exists() else None)
+        gain, chance = _loaded(folder / GAIN_FILE), _loaded(folder / CHANCE_FILE)
+        names = gain.feature_names_
+        if names != chance.feature_names_ or names[-1:] != [POSITION]:
+            raise BundleError(
+                f"CatBoostExpected.load: {GAIN_FILE} wants {len(names)} columns and {CHANCE_FILE} "
+                f"{len(chance.feature_names_)}; wanted the same of both, {POSITION!r} the last"
+            )
+        return cls(gain, chance)
 
     @classmethod
     def fit(
@@ -85,48 +76,52 @@ class CatBoostExpected:
         validation: Examples,
         *,
         seed: int,
-        iterations: int = 400,
+        iterations: int = 1_200,
+        learning_rate: float = 0.08,
+        patience: int = 60,
         thread_count: int = 2,
     ) -> Self:
-        """Fit the three, each stopped early on `validation`.
+        """Fit both, each stopped when `validation` has not improved for `patience` trees.
 
         Raises:
             InputError: if nothing was gained in any group of either.
             ShapeError: if the examples' arrays do not fit each other.
         """
-        listwise = CatBoostListwise.fit(train, validation, seed=seed, thread_count=thread_count)
         parts = [with_gain(part) for part in (train, validation)]
-        settings = training_settings(seed, thread_count, iterations)
+        for name, part in zip(("train", "validation"), parts, strict=True):
+            if not len(part.values):
+                raise InputError(
+                    f"CatBoostExpected.fit: no group of the {name} examples has a gain; wanted at "
+                    "least one click, save or purchase"
+                )
 
-        def fitted(loss: str, rate: float, pools: list[Pool]) -> CatBoost:
-            model = CatBoost({**settings, "loss_function": loss, "learning_rate": rate})
+        def fitted(loss: str, labels: list[NDArray[np.float32]]) -> CatBoost:
+            pools = [_pool(part, label) for part, label in zip(parts, labels, strict=True)]
+            settings = training_settings(seed, thread_count, iterations)
+            model = CatBoost(
+                {
+                    **settings,
+                    "loss_function": loss,
+                    "learning_rate": learning_rate,
+                    "od_wait": patience,
+                }
+            )
             model.fit(pools[0], eval_set=pools[1])
             return without_time(model)
 
-        every = [_pool(part, (part.gains > 0).astype(np.float32)) for part in parts]
-        chance, worth = fitted("Logloss", 0.1, every), None
-        if all(len(np.unique(part.gains[part.gains > 0])) > 1 for part in parts):
-            gained = [_pool(part, part.gains, part.gains > 0) for part in parts]
-            worth = fitted("Poisson", 0.05, gained)
-        return cls(listwise, chance, worth)
+        gain = fitted(TWEEDIE, [part.gains for part in parts])
+        return cls(gain, fitted("Logloss", [(p.gains > 0).astype(np.float32) for p in parts]))
 
 
-def _loaded(file: Path, listwise: CatBoostListwise) -> CatBoost:
+def _loaded(file: Path) -> CatBoost:
     model = CatBoost()
     try:
         model.load_model(str(file))
     except (OSError, CatBoostError) as error:
         raise BundleError(f"CatBoostExpected.load: {file.name}: {error}") from error
-    if len(model.feature_names_) != len(listwise.columns) + 1:
-        raise BundleError(
-            f"CatBoostExpected.load: {file.name} wants {len(model.feature_names_)} columns; "
-            f"the bundle's ranker has {len(listwise.columns) + 1} with the position"
-        )
     return model
 
 
-def _pool(
-    examples: Examples, label: NDArray[np.float32], rows: NDArray[np.bool_] | slice = slice(None)
-) -> Pool:
+def _pool(examples: Examples, label: NDArray[np.float32]) -> Pool:
     values = with_position(examples.values, examples.positions)
-    return Pool(values[rows], label=label[rows])
+    return Pool(values, label=label, feature_names=[*examples.columns, POSITION])

@@ -248,7 +248,8 @@ def capture(entries: Iterable[Entry]) -> Captured:
             starts=np.cumsum([0, *(len(done) for done in reader.acts.values())]).astype(np.int64),
             items=columns[:, 0],
             kinds=columns[:, 1].astype(np.int8),
-            surfaces=columns[:, 2].astype(np.int8),
+            # `People` keeps no surface: what serving cannot know is not learned from.
+            surfaces=np.zeros(len(columns), np.int8),
             t=columns[:, 3],
         ),
         questions=questions,

@@ -2,7 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,14 @@ from heirloom.apps.demo import simulate_into
 from heirloom.apps.parity import check
 from heirloom.apps.progress import Silent
 from heirloom.apps.settings import Settings, load
-from heirloom.core.errors import BundleError
+from heirloom.core.errors import BundleError, ConfigError
 from heirloom.core.event import Event
 from heirloom.core.listing import Listing
+from heirloom.core.log import Entry
 from heirloom.core.query import Query
 from heirloom.encoders.hashed import Hashed
-from heirloom.pipelines.live import Live
+from heirloom.pipelines.live import Live, fold_content
+from heirloom.retrieval.content import ContentIndex
 
 from .conftest import LAPTOP, Marketplace
 
@@ -157,6 +161,53 @@ def test_a_bundle_with_a_strange_graph_is_refused(learned: Marketplace, tmp_path
     (folder / "encoders" / "person.onnx").write_bytes(b"no graph")
     with pytest.raises(BundleError, match=r"person\.onnx was changed or damaged"):
         bundles.encoders_of(folder)
+
+
+def test_while_the_stock_is_encoded_anew_requests_and_events_go_on(
+    learned: Marketplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(learned.system.folder, copied)
+    system = System(settings(copied), answering=False)  # hashed, as before any training
+    answered: list[int] = []
+
+    def meanwhile() -> None:
+        slate = system.recommend(Query(t=system.now_ms(), k=3))
+        late = Listing(listing_id="late", seller="s", title="Late silk dress")
+        event = Event(event_id="late", kind="listed", t=system.now_ms(), listing="late", data=late)
+        answered.extend((len(slate.shown), system.ingest([event]).taken))
+
+    def slowly(content: ContentIndex, entries: Iterable[Entry]) -> None:
+        fold_content(content, entries)
+        if not answered:
+            other = threading.Thread(target=meanwhile, daemon=True)
+            other.start()
+            other.join(timeout=60)
+
+    monkeypatch.setattr("heirloom.apps.build.fold_content", slowly)
+    try:
+        system.publish(learned.system.policy.bundle)
+        assert answered == [3, 1]
+        assert system.live.content.model_id == learned.system.encoders.listings.model_id
+        slot = system.live.catalogue.slot_of("late")
+        wanted = system.encoders.listings.listings([system.live.catalogue.listing(slot)])[0]
+        np.testing.assert_array_equal(system.live.content.vectors[slot], wanted)
+    finally:
+        system.close()
+
+
+def test_training_encoders_without_torch_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "heirloom.pipelines.train_encoders", raising=False)
+    monkeypatch.delattr("heirloom.pipelines.train_encoders", raising=False)
+    system = System(settings(tmp_path))
+    try:
+        with pytest.raises(ConfigError, match=r"install heirloom\[train\], or set kind"):
+            system.train()
+    finally:
+        system.close()
 
 
 def test_a_system_without_a_bundle_is_hashed(tmp_path: Path) -> None:

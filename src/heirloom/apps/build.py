@@ -37,7 +37,7 @@ from heirloom.features.rows import Packing
 from heirloom.features.view import FeatureView
 from heirloom.pipelines import recovery
 from heirloom.pipelines.ingest import Ingest, Report
-from heirloom.pipelines.live import Live
+from heirloom.pipelines.live import Live, fold_content
 from heirloom.pipelines.serve import Policy, recommend, record, retrieve
 from heirloom.pipelines.stored import StoredFeatures
 from heirloom.pipelines.train import Progress, Recipe, Trained, evaluate, held_out, train
@@ -307,14 +307,20 @@ class System:
     def publish(self, bundle_id: str) -> None:
         """Answer with a bundle from now on, here and after a restart.
 
-        Where it has other encoders, every listing is encoded anew first.
+        Where it has other encoders, every listing is encoded anew first; until that is done the old
+        bundle answers, and events go on coming in.
         """
         policy = self._policy_with(bundle_id)
         policy.check(self.live, self.published)
-        encoders = encoders_in(self._bundle_folder(bundle_id))
+        encoders, n = encoders_in(self._bundle_folder(bundle_id)), self.live.n
+        other = encoders.model_id != self.encoders.model_id
+        content = ContentIndex(encoders.listings)
+        if other:
+            fold_content(content, self.log.read(0, n))
         with self._lock:
-            if encoders.model_id != self.encoders.model_id:
-                self.live.change_encoders(encoders, self.log.read(0, self.live.n))
+            if other:
+                fold_content(content, self.log.read(n, self.live.n))  # what came meanwhile
+                self.live.change_encoders(encoders, content)
                 self.encoders = encoders
             self._point_to(bundle_id)
             self.policy = policy

@@ -185,15 +185,13 @@ class Live:
             retriever.apply(facts, listings)
         self.n = entries[-1].seq + 1
 
-    def change_encoders(self, encoders: Encoders, entries: Iterable[Entry]) -> None:
+    def change_encoders(self, encoders: Encoders, content: ContentIndex) -> None:
         """Know listings and people by other vectors from now on.
 
         Args:
             encoders: what makes them.
-            entries: the log from its beginning up to `n`.
+            content: of these encoders, folded up to `n` (`fold_content`); not to be used again.
         """
-        content = ContentIndex(encoders.listings)
-        fold_content(content, entries)
         self.content.take_over(content)
         self.person_encoder = encoders.people
         self._wishes.clear()

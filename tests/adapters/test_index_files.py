@@ -22,7 +22,7 @@ from heirloom.retrieval.vectors.where import Where
 
 SIZE = 4_000
 EVERY = np.arange(SIZE, dtype=np.int32)
-BY_CODES = Settings(exact_rows=0, exact_share=0)
+BY_CODES = Settings(exact_rows=0, rows_share=0)
 
 
 @pytest.fixture(scope="module")

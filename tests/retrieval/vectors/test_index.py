@@ -16,7 +16,7 @@ from heirloom.retrieval.vectors.searcher import Settings
 from heirloom.retrieval.vectors.where import EVERYTHING, Where
 
 SIZE, K = 20_000, 50
-BY_CODES = Settings(exact_rows=0, exact_share=0)
+BY_CODES = Settings(exact_rows=0, rows_share=0)
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +279,7 @@ def test_what_lies_apart_is_found_by_its_like() -> None:
     rows[2 * size :] *= 20  # so that there are levels for what lies apart
     rows[2 * size :, 0] -= 3
     index = VectorIndex(
-        Codebook.trained(rows, "m", lists=3), settings=Settings(exact_rows=0, exact_share=0)
+        Codebook.trained(rows, "m", lists=3), settings=Settings(exact_rows=0, rows_share=0)
     )
     index.upsert(np.arange(3 * size, dtype=np.int32), rows)
     apart = np.array([[0.75, 0.55, 0.37, 0, 0, 0, 0, 0]], np.float32)

@@ -14,7 +14,7 @@ from heirloom.retrieval.vectors.where import Columns
 from heirloom.testing.index import IndexLaws
 from heirloom.testing.vectors import DIM, FilteredIndexLaws, rows
 
-BY_CODES = Settings(exact_rows=0, exact_share=0, rerank=3)
+BY_CODES = Settings(exact_rows=0, rows_share=0, rerank=3)
 
 
 def by_codes(dim: int, model_id: str, columns: Columns, form: int | None = 1) -> VectorIndex:

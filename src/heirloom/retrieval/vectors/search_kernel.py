@@ -58,11 +58,12 @@ C_KIND, C_WIDE, C_COLUMN, C_LO, C_HI, C_START, C_COUNT, C_NOT = range(8)
 # Places in Scratch.state, Scratch.reals and in the settings.
 (
     S_MODE, S_LIST, S_FOUND, S_WRITTEN, S_REPACKED, S_BLOCKS, S_CLAUSES, S_FIRST, S_KEPT, S_AGAIN,
-    S_OWN,
-) = range(11)  # fmt: skip
-R_THRESHOLD, R_SPREAD, R_STEP, R_LEAST, R_SHARE, R_DENSITY = range(6)
-P_Z, P_Z_SPARSE, P_EXACT_ROWS, P_EXACT_SHARE, P_FILTER_FIRST = range(5)
-EXACT, COARSE = range(2)
+    S_OWN, S_PENDING,
+) = range(12)  # fmt: skip
+R_THRESHOLD, R_SPREAD, R_STEP, R_LEAST, R_SHARE, R_DENSITY, R_EMPTY = range(7)
+P_Z, P_Z_SPARSE, P_EXACT_ROWS, P_ROWS_SHARE, P_FILTER_FIRST = range(5)
+EXACT, COARSE, ROWS = range(3)
+"""All rows that pass; list by list by their codes; list by list by their rows."""
 # What `search` is asked to do, added up, and what it gives.
 BEGIN, GO_ON, FINISH = 1, 2, 4
 DONE, MORE, GROWN = range(3)
@@ -97,7 +98,7 @@ class Clauses(NamedTuple):
 class Scratch(NamedTuple):
     """Room to work in; what stands in it means nothing after a search.
 
-    state: [11] int64, before a search the query's own list at S_OWN. reals: [6] float64. query:
+    state: [12] int64, before a search the query's own list at S_OWN. reals: [7] float64. query:
     [1, dim] float32. tables: [dim * 32] uint8. dots: [lists] float32. reach: [lists] float32.
     order: [lists] int32. buckets: [BUCKETS + 1] int64. sums: [32] uint16. pending: [PENDING] int64.
     kept: int64, twice as many as are reranked, and RECENT more. keys: int64, as many. seen: int32,
@@ -326,20 +327,24 @@ def _estimate(clauses: Clauses, memory: Memory, reals: Array) -> None:
     """Estimate from blocks evenly spread which share of the live places passes, and how densely.
 
     The density is the share among the neighbours of one that passes: as low as the share where the
-    filter has nothing to do with the vector, near 1 where it takes whole lists.
+    filter has nothing to do with the vector, near 1 where it takes whole lists. Empty are blocks
+    of which nothing passes.
     """
     blocks = min(BLOCKS * memory.header[H_USED], len(memory.live))
     step = max(blocks // SAMPLED, 1)
     live: Any = np.int64(0)
     passing: Any = np.int64(0)
     squares: Any = np.int64(0)
+    empty: Any = np.int64(0)
     for block in range(step // 2, blocks, step):
         mask = _live(block, memory)
         live += popcount(mask)
         number = popcount(_passing(block, mask, clauses, memory))
         passing += number
         squares += number * number
+        empty += number == 0
     reals[R_SHARE] = passing / max(live, 1)
+    reals[R_EMPTY] = empty / max(len(range(step // 2, blocks, step)), 1)
     reals[R_DENSITY] = squares / max(BLOCK * passing, 1)
 
 
@@ -413,12 +418,12 @@ def _rank_lists(learned: Learned, scratch: Scratch) -> None:
 
 
 @inner
-def _begin(kept: Any, settings: Array, learned: Learned, clauses: Clauses, memory: Memory,
+def _begin(k: Any, kept: Any, settings: Array, learned: Learned, clauses: Clauses, memory: Memory,
            scratch: Scratch) -> None:  # fmt: skip
     state, reals = scratch.state, scratch.reals
     state[S_WRITTEN] = load(memory.header, H_WRITTEN)
     state[S_REPACKED] = load(memory.header, H_REPACKED)
-    state[S_FOUND] = state[S_LIST] = state[S_BLOCKS] = state[S_AGAIN] = 0
+    state[S_FOUND] = state[S_LIST] = state[S_BLOCKS] = state[S_AGAIN] = state[S_PENDING] = 0
     state[S_CLAUSES], state[S_KEPT] = len(clauses.table), kept
     reals[R_THRESHOLD] = -np.inf
     live = memory.header[H_LIVE]
@@ -427,10 +432,15 @@ def _begin(kept: Any, settings: Array, learned: Learned, clauses: Clauses, memor
         _estimate(clauses, memory, reals)
     share = reals[R_SHARE]
     passing = share * live
-    if passing <= settings[P_EXACT_ROWS] or share <= settings[P_EXACT_SHARE] or passing <= kept:
+    if passing <= settings[P_EXACT_ROWS] or passing <= kept:
         state[S_MODE] = EXACT
         return
-    state[S_MODE], state[S_FIRST] = COARSE, np.int64(share < settings[P_FILTER_FIRST])
+    state[S_MODE] = COARSE
+    if share <= settings[P_ROWS_SHARE]:
+        # Their scores are final: a few more than asked for, should the writer take some away.
+        state[S_MODE], state[S_KEPT] = ROWS, min(k + k // 4, kept)
+    # Looking at the filter first spares the codes of blocks of which nothing passes, no others.
+    state[S_FIRST] = np.int64(reals[R_EMPTY] >= settings[P_FILTER_FIRST])
     _tabulate(learned, scratch)
     # Where few of a list pass, few of those it may still hold do: it may be left out sooner.
     sparse = settings[P_Z_SPARSE] * np.log(min(max(reals[R_DENSITY], 0.03), 1.0))
@@ -438,7 +448,7 @@ def _begin(kept: Any, settings: Array, learned: Learned, clauses: Clauses, memor
     _rank_lists(learned, scratch)
 
 
-# --- coarse: the lists in turn --------------------------------------------------------------------
+# --- rows: what passes, by its float32 row --------------------------------------------------------
 
 
 @inner
@@ -453,6 +463,44 @@ def _keep(key: Any, scratch: Scratch) -> Any:
     state[S_FOUND] = state[S_KEPT]
     scratch.reals[R_THRESHOLD] = _score(kept[state[S_KEPT] - 1])
     return True
+
+
+@outlined
+def _score_pending(memory: Memory, scratch: Scratch) -> None:
+    dim = scratch.query.shape[1]
+    for i in range(scratch.state[S_PENDING]):
+        place = scratch.pending[i]
+        score = product(memory.rows, place, scratch.query, 0, dim)
+        if score >= scratch.reals[R_THRESHOLD]:
+            _keep(_key(score, memory.marks[place] & _SLOT), scratch)
+    scratch.state[S_PENDING] = 0
+
+
+@inner
+def _fetch_row(place: Any, memory: Memory, dim: Any) -> None:
+    for line in range(0, dim, 16):
+        fetch(memory.rows, place * dim + line)
+
+
+@inner
+def _gather_block(block: Any, clauses: Clauses, memory: Memory, scratch: Scratch) -> None:
+    """Ask the memory for the rows of a block that pass; score them when there are enough."""
+    state, dim = scratch.state, scratch.query.shape[1]
+    mask = _live(block, memory)
+    if state[S_CLAUSES] > 0 and mask != 0:
+        mask = _passing(block, mask, clauses, memory)
+    while mask != 0:
+        place = BLOCK * block + lowest(mask)
+        mask &= mask - 1
+        scratch.pending[state[S_PENDING]] = place
+        fetch(memory.marks, place)
+        _fetch_row(place, memory, dim)
+        state[S_PENDING] += 1
+        if state[S_PENDING] == PENDING:
+            _score_pending(memory, scratch)
+
+
+# --- coarse: the lists in turn --------------------------------------------------------------------
 
 
 @inner
@@ -508,7 +556,10 @@ def _scan_list(c: Any, clauses: Clauses, memory: Memory, scratch: Scratch, form:
             if state[S_CLAUSES] > 0:
                 _fetch_columns(np.int64(memory.following[chunk]) - 1, clauses, memory)
             for block in range(BLOCKS * chunk, BLOCKS * chunk + BLOCKS):
-                limit = _scan_block(block, base, limit, clauses, memory, scratch, form)
+                if state[S_MODE] == ROWS:
+                    _gather_block(block, clauses, memory, scratch)
+                else:
+                    limit = _scan_block(block, base, limit, clauses, memory, scratch, form)
             state[S_BLOCKS] += BLOCKS
             chunk = np.int64(load(memory.following, chunk)) - 1
         fence()
@@ -521,64 +572,39 @@ def _scan_list(c: Any, clauses: Clauses, memory: Memory, scratch: Scratch, form:
 def _scan(blocks: Any, clauses: Clauses, memory: Memory, scratch: Scratch, form: Any) -> Any:
     state, reals = scratch.state, scratch.reals
     end = state[S_BLOCKS] + blocks
+    status: Any = np.int64(DONE)
     while state[S_LIST] < len(scratch.order):
         c = np.int64(scratch.order[state[S_LIST]])
         if scratch.reach[c] < reals[R_THRESHOLD]:
-            return DONE
+            break
         if not _scan_list(c, clauses, memory, scratch, form):
             return GROWN
         state[S_LIST] += 1
         if state[S_BLOCKS] >= end:
-            return MORE
-    return DONE
+            status = np.int64(MORE)
+            break
+    _score_pending(memory, scratch)
+    return status
 
 
 # --- exact: every row that passes -----------------------------------------------------------------
 
 
-@outlined
-def _score_pending(number: Any, memory: Memory, scratch: Scratch) -> None:
-    dim = scratch.query.shape[1]
-    for i in range(number):
-        place = scratch.pending[i]
-        score = product(memory.rows, place, scratch.query, 0, dim)
-        if score >= scratch.reals[R_THRESHOLD]:
-            _keep(_key(score, memory.marks[place] & _SLOT), scratch)
-
-
-@inner
-def _fetch_row(place: Any, memory: Memory, dim: Any) -> None:
-    for line in range(0, dim, 16):
-        fetch(memory.rows, place * dim + line)
-
-
 @inner
 def _gather(blocks: Any, clauses: Clauses, memory: Memory, scratch: Scratch) -> Any:
-    state, pending, dim = scratch.state, scratch.pending, scratch.query.shape[1]
+    state = scratch.state
     end = state[S_LIST] + blocks
-    number: Any = np.int64(0)
     while True:
         last = BLOCKS * load(memory.header, H_USED)
         if last > len(memory.live):
             return GROWN
         while state[S_LIST] < min(last, end):
             block = state[S_LIST]
-            mask = _live(block, memory)
-            if state[S_CLAUSES] > 0:
-                if block % BLOCKS == 0:
-                    _fetch_columns(block // BLOCKS + 2, clauses, memory)
-                mask = _passing(block, mask, clauses, memory)
-            while mask != 0:
-                pending[number] = BLOCK * block + lowest(mask)
-                mask &= mask - 1
-                _fetch_row(pending[number], memory, dim)
-                number += 1
-                if number == PENDING:
-                    _score_pending(number, memory, scratch)
-                    number = 0
+            if state[S_CLAUSES] > 0 and block % BLOCKS == 0:
+                _fetch_columns(block // BLOCKS + 2, clauses, memory)
+            _gather_block(block, clauses, memory, scratch)
             state[S_LIST] += 1
-        _score_pending(number, memory, scratch)
-        number = np.int64(0)
+        _score_pending(memory, scratch)
         if state[S_LIST] < last:
             return MORE
         if load(memory.header, H_REPACKED) == state[S_REPACKED] or state[S_AGAIN] >= 4:
@@ -602,7 +628,7 @@ def _rerank(memory: Memory, scratch: Scratch) -> Any:
         _select(kept, np.int64(0), number, state[S_KEPT] - 1)
         number = state[S_KEPT]
     for i in range(number):
-        if state[S_MODE] == EXACT:
+        if state[S_MODE] != COARSE:
             keys[i] = kept[i]
             continue
         if i + _AHEAD < number:
@@ -745,7 +771,7 @@ def search(
         memory: begin anew with a larger one.
     """
     if what & BEGIN:
-        _begin(kept, settings, learned, clauses, memory, scratch)
+        _begin(k, kept, settings, learned, clauses, memory, scratch)
     if what & GO_ON:
         if scratch.state[S_MODE] == EXACT:
             status = _gather(blocks, clauses, memory, scratch)

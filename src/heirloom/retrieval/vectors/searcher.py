@@ -35,17 +35,18 @@ class Settings:
             filter the threshold lies lower, so the same rule looks into more lists.
         z_sparse: what is taken off z, times the logarithm of how many neighbours of a row that
             passes there are to one that passes too: nothing for a filter that takes whole lists.
-        exact_rows: so many passing rows are compared exactly.
-        exact_share: and so large a share of all.
-        filter_first: below this share the filter is looked at before the codes.
+        exact_rows: so many passing rows are compared exactly, whichever list they are in.
+        rows_share: up to this share what passes is scored by its row, and no codes are looked at.
+        filter_first: from this share of blocks on of which nothing passes, the filter is looked at
+            before the codes.
         rerank: how many times k are scored by their float32 rows.
     """
 
     z: float = 2.75
-    z_sparse: float = 0.2
+    z_sparse: float = 0.3
     exact_rows: float = 4_096
-    exact_share: float = 0.02
-    filter_first: float = 0.35
+    rows_share: float = 0.02
+    filter_first: float = 0.4
     rerank: float = 2.0
 
     def kept(self, k: int) -> int:
@@ -192,8 +193,8 @@ class Searcher:
         """Room for any k up to `size`."""
         kept = self._settings.kept(size)
         return kernel.Scratch(
-            state=np.zeros(11, np.int64),
-            reals=np.zeros(6, np.float64),
+            state=np.zeros(12, np.int64),
+            reals=np.zeros(7, np.float64),
             query=np.zeros((1, self.dim), np.float32),
             tables=np.zeros(32 * self.dim, np.uint8),
             dots=np.zeros(self._lists, np.float32),

@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 
 from heirloom.core.catalogue import Catalogue
-from heirloom.core.event import Event, Kind
+from heirloom.core.event import KIND_CODE, Event, Kind
 from heirloom.core.facts import MAX_DECLARED
 from heirloom.core.listing import Listing
 from heirloom.core.query import Query, Request
 from heirloom.core.vocabulary import Vocabulary
-from heirloom.pipelines.given import anchor_match, recent_match, stated_match, stock_columns
+from heirloom.pipelines.given import (
+    INTEREST_HALF_LIFE_MS,
+    anchor_match,
+    recent_match,
+    stated_match,
+    stock_columns,
+)
 from heirloom.pipelines.preferences import Preference
+from heirloom.retrieval.content import INTEREST
 
 T = 1_735_689_600_000
 SHELF = (
@@ -81,6 +88,17 @@ def test_shares_of_recent_actions(catalogue: Catalogue) -> None:
     assert found["department_recent"].tolist() == [3 / 4, 3 / 4, 3 / 4, 1 / 4]
     assert found["family_recent"].tolist() == [3 / 4, 3 / 4, 0, 1 / 4]
     assert found["size_recent"].tolist() == [2 / 4, 1 / 4, 0, 1 / 4]
+
+
+def test_interest_in_a_category_fades_by_half_in_two_days(catalogue: Catalogue) -> None:
+    request = replace(
+        asked(catalogue, [0, 2]),
+        recent_kinds=np.array([KIND_CODE[Kind.CLICK], KIND_CODE[Kind.SAVE]], np.int8),
+        recent_t=np.array([T, T - 2 * INTEREST_HALF_LIFE_MS]),
+    )
+    found = recent_match(request, ALL, catalogue)["category_interest"]
+    click, save = (INTEREST[kind] for kind in (Kind.CLICK, Kind.SAVE))
+    assert found.tolist() == [click, 0, save / 4, 0]
 
 
 def test_beside_an_anchor(catalogue: Catalogue) -> None:

@@ -139,3 +139,16 @@ def test_the_parts_of_another_bundle_are_refused(tmp_path: Path) -> None:
     (tmp_path / CHANCE_FILE).write_bytes(b"no model")
     with pytest.raises(BundleError, match=CHANCE_FILE):
         CatBoostExpected.load(tmp_path)
+
+
+def test_a_refit_learns_from_all_for_as_long_and_is_the_same_again() -> None:
+    train, late = examples(1), examples(2, groups=40)
+    first = CatBoostExpected.fit(train, late, seed=3, iterations=60)
+    more = examples(5, groups=300)
+    again, once_more = (first.refit(more, seed=3) for _ in range(2))
+    batch = FeatureBatch(examples(4).values, COLUMNS, n=0)
+    assert [again._gain.tree_count_, again._chance.tree_count_] == [
+        first._gain.tree_count_, first._chance.tree_count_
+    ]  # fmt: skip
+    assert np.array_equal(again.score(batch), once_more.score(batch))
+    assert not np.array_equal(again.score(batch), first.score(batch))

@@ -5,7 +5,7 @@ from heirloom.slates.reasons import reasons
 from heirloom.testing.retrieval import HOUR_MS, World
 
 NAMES = ("recent", "popular", "taste", "search", "followed", "saved_search", "similar")
-COLUMNS = ("v@1.person_size_share_4w", "v@1.person_brand_share_4w", "v@1.price_to_kind_12w")
+COLUMNS = ("v@1.size_gap", "v@1.person_brand_share_4w", "v@1.price_to_kind_12w")
 
 
 def words(world: World, source: str, values: tuple[float, float, float], text: str = "") -> tuple:
@@ -27,13 +27,13 @@ def test_each_reason_rests_on_its_source_or_value() -> None:
     world.t += 30 * 24 * HOUR_MS
     assert words(world, "recent", nothing) == ()
     assert words(world, "recent", (0.5, 0.1, 0.0)) == ("in your size",)
-    assert words(world, "recent", (0.1, 0.5, 0.0)) == ("Alba, a brand you like",)
-    assert words(world, "recent", (0.0, 0.0, float(np.log(0.5)))) == (
+    assert words(world, "recent", (1.0, 0.5, 0.0)) == ("Alba, a brand you like",)
+    assert words(world, "recent", (2.0, 0.0, float(np.log(0.5)))) == (
         "priced below others like it",
     )
 
 
 def test_there_are_at_most_three() -> None:
-    found = words(World(listings=1, people=0), "taste", (1.0, 1.0, -2.0))
+    found = words(World(listings=1, people=0), "taste", (0.0, 1.0, -2.0))
     assert found[0] == "close to what you looked at lately"
     assert len(found) == 3

@@ -151,7 +151,7 @@ def retrieved(settings: Settings, query: Query, *, registry: Registry | None = N
             )
         if query.anchor is not None:
             slot_of(live, query.anchor, "retrieve: anchor")
-        found = sources(request, quotas, live)
+        found = sources(request, quotas, live, least=settings.policy.pool)
         fused = fuse(found, sum(map(len, found)))
         ranks = {
             each.names[0]: {slot: rank for rank, slot in enumerate(each.slots.tolist(), 1)}

@@ -187,7 +187,6 @@ def _taste() -> tuple[Definition, ...]:
     for part, why in (
         ("brand", "brand: loyalty"),
         ("category", "category: what the person buys"),
-        ("size", "size: a wrong size is worth nothing"),
         ("seller", "seller: a wardrobe to come back to"),
     ):
         mine = Counter(
@@ -278,6 +277,25 @@ def _context() -> tuple[Definition, ...]:
             "family_recent", "Share of them in the first two steps of this category path.", "share"
         ),
         Given("size_recent", "Share of them in that family and this size.", "share"),
+        Given(
+            "category_interest",
+            "Worth of recent actions in this very category, halved every two days: a need.",
+            "clicks",
+        ),
+        Given(
+            "searched_category",
+            "The person's latest searches that name this category, halved every seven days.",
+            "count",
+        ),
+        Given("searched_brand", "The same of the brand.", "count"),
+        Given("price_to_category", "Log price against the category's: dear or cheap.",
+            "difference of logs",
+        ),
+        Given(
+            "price_to_level",
+            "That, less the same of what the person acted on lately: budget, whatever it is.",
+            "difference of logs",
+        ),
         Given(
             "size_gap", "How far its size is from what the person states or usually takes.",
             "sizes",

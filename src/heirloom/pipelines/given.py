@@ -10,13 +10,18 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from heirloom.core.catalogue import Catalogue
+from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.query import Request
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.pipelines.preferences import Preference
+from heirloom.retrieval.content import KIND_WEIGHT
 from heirloom.retrieval.lexicon import FIELDS, Lexicon
 
 Column = NDArray[np.float32]
+
+INTEREST_HALF_LIFE_MS = 2 * DAY_MS
+"""What somebody wants now is seldom what they wanted last week."""
+_UNIT = 1 << 10
 
 _CONTENT = "the content index: what is written of the listings"
 _ACTIONS = "the person's recent actions and the catalogue's categories"
@@ -24,6 +29,8 @@ _ANCHOR = "the anchor's row of the catalogue"
 _STATED = "what the person stated: preferences, declared attributes"
 _SIZES = "the sizes the person stated or acted on, as numbers, and the listing's"
 _ASKED = "the words of the query, by the lexicon"
+_SEARCHES = "the words of the person's latest searches, by the lexicon"
+_PRICES = "prices of the listings the person acted on, each beside those of its category"
 ORIGINS: dict[str, str] = {
     **dict.fromkeys(("text_match", "taste_match", "person_match", "anchor_match"), _CONTENT),
     **dict.fromkeys(("style_match", "anchor_style"), _CONTENT),
@@ -31,6 +38,9 @@ ORIGINS: dict[str, str] = {
     **dict.fromkeys(("photos", "price_drop"), "the listing's row of the catalogue"),
     **dict.fromkeys(("size_stated", "brand_stated", "department_stated"), _STATED),
     **dict.fromkeys(("department_recent", "family_recent", "size_recent"), _ACTIONS),
+    "category_interest": _ACTIONS,
+    **dict.fromkeys(("searched_category", "searched_brand"), _SEARCHES),
+    **dict.fromkeys(("price_to_category", "price_to_level"), _PRICES),
     **dict.fromkeys(("size_gap", "size_evidence"), _SIZES),
     **dict.fromkeys(("anchor_category", "anchor_brand", "anchor_price"), _ANCHOR),
 }
@@ -113,13 +123,14 @@ def recent_match(
     """Share of the person's recent actions that went to the like of each candidate; NaN: none.
 
     `department_recent` and `family_recent` compare the first one and two steps of the category
-    path; `size_recent` counts the actions of the same family in the same size.
+    path; `size_recent` counts the actions of the same family in the same size. `category_interest`
+    is no share: the worth (INTEREST) of those in the very category, halved every two days.
     """
-    names = ("department_recent", "family_recent", "size_recent")
+    names = ("department_recent", "family_recent", "size_recent", "category_interest")
     if not len(request.recent):
         return dict.fromkeys(names, _missing(slots))
     category, size = catalogue.column("category"), catalogue.column("size")
-    columns = {}
+    columns = {"category_interest": _interest(request, category[request.recent], category[slots])}
     for name, steps in zip(names[:2], (1, 2), strict=True):
         stem = catalogue.stem(steps)
         columns[name] = _share(stem[category[request.recent]], stem[category[slots]])
@@ -156,6 +167,15 @@ def anchor_match(
         "anchor_brand": ((brand[slots] == brand[anchor]) & (brand[anchor] > 0)).astype(np.float32),
         "anchor_price": np.log(ratio).astype(np.float32),
     }
+
+
+def _interest(request: Request, recent: NDArray[np.int32], candidates: NDArray[np.int32]) -> Column:
+    """Decayed worth of recent actions [actions] by category, for those of the candidates."""
+    age = np.maximum(request.query.t - request.recent_t, 0) / INTEREST_HALF_LIFE_MS
+    decay = np.rint(np.exp2(-age) * _UNIT).astype(np.int64)
+    worth = np.zeros(1 + max(int(recent.max()), int(candidates.max(initial=0))), np.int64)
+    np.add.at(worth, recent, decay * KIND_WEIGHT[request.recent_kinds])
+    return (worth[candidates] / _UNIT).astype(np.float32)
 
 
 def _share(recent: NDArray[np.integer], candidates: NDArray[np.integer]) -> Column:

@@ -45,6 +45,8 @@ from heirloom.pipelines.given import (
     text_asks,
 )
 from heirloom.pipelines.preferences import Preferences
+from heirloom.pipelines.prices import PriceLevels, price_match
+from heirloom.pipelines.searches import Searches, searched_match
 from heirloom.pipelines.stored import StoredFeatures
 from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.lexical import NO_SYNONYMS, Synonyms
@@ -89,6 +91,8 @@ class Live:
         self.saved_searches = SavedSearches(catalogue.vocabulary)
         self.lexicon = Lexicon(catalogue.vocabulary)
         self.sizes = SizeTable(catalogue.vocabulary)
+        self.searches = Searches()
+        self.prices = PriceLevels()
         self.content = content
         self.person_encoder = person_encoder
         self._wishes: dict[tuple[Listing, ...], NDArray[np.float32]] = {}
@@ -179,6 +183,8 @@ class Live:
         self.people.apply(facts[max(self.people.n - first, 0) :])
         self.preferences.apply(entries)
         self.saved_searches.apply(entries)
+        self.searches.apply(facts)
+        self.prices.apply(facts)
         listings = _listings_by_slot(entries)
         self.content.apply(facts, listings)
         for retriever in self.retrievers.values():
@@ -312,6 +318,8 @@ class Live:
             **text_asks(request, slots, self.catalogue, self.lexicon),
             **recent_match(request, slots, self.catalogue),
             **size_gaps(request, slots, self.catalogue, self.sizes, self._stated(request)),
+            **searched_match(request, slots, self.catalogue, self.lexicon, self.searches),
+            **price_match(request, slots, self.catalogue, self.prices),
             **anchor_match(request, slots, self.catalogue),
         }
         return {name: given[name] for name in wanted}

@@ -153,20 +153,26 @@ def retrieve(
 ) -> Candidates:
     """Candidates of all sources, fused; live, as the filters ask, and fit for this person."""
     quotas = policy.quotas[request.query.surface]
-    return fuse(sources(request, quotas, live, out_of_time), policy.pool)
+    return fuse(sources(request, quotas, live, out_of_time, least=policy.pool), policy.pool)
 
 
 def sources(
-    request: Request, quotas: Mapping[str, int], live: Live, out_of_time: OutOfTime | None = None
+    request: Request,
+    quotas: Mapping[str, int],
+    live: Live,
+    out_of_time: OutOfTime | None = None,
+    *,
+    least: int = 100,
 ) -> list[Candidates]:
     """Candidates of each retriever named, up to its quota, before they are fused.
 
-    In a search every source chooses among the listings that have the words, if any has. Out of
-    time, sources that were not asked are left out once there is anything to show.
+    In a search every source chooses among the listings that match the words well, and among no
+    fewer than the `least` best matched. Out of time, sources that were not asked are left out once
+    there is anything to show.
     """
     scope = Scope(request, live)
     if request.query.text:
-        having = live.matcher(quotas).matching(request.query.text, scope.mask)
+        having = live.matcher(quotas).matching(request.query.text, scope.mask, least)
         scope.narrow(having)
     found: list[Candidates] = []
     for name, quota in quotas.items():

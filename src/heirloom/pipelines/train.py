@@ -28,7 +28,7 @@ from heirloom.pipelines.negatives import (
 )
 from heirloom.ranking.examples import take
 from heirloom.ranking.gains import GAINS, by_code
-from heirloom.ranking.ranker import Examples, Ranker
+from heirloom.ranking.ranker import Examples, Ranker, Refits
 
 Progress = Callable[[str, int, int], None]
 """(step, done, of): told now and then, for a bar."""
@@ -71,7 +71,8 @@ class Recipe:
 class Trained:
     """A fitted ranker with what is known of it.
 
-    `metrics` are on the held-out test part; `slices` the same by surface; `golden` a few rows
+    `metrics` are on the held-out test part, by a ranker that did not learn from it; one that
+    `Refits` was then fitted on all of it; `slices` the same by surface; `golden` a few rows
     whose scores a loader must reproduce; `refused` the gates that it failed.
     """
 
@@ -118,10 +119,13 @@ def train(
         )
     parts = _split(examples, recipe)
     learn, validation, test = (take(examples, rows) for rows in parts)
-    progress("fit", 0, 1)
-    fitted = ranker.fit(learn, validation, seed=recipe.seed)
-    progress("fit", 1, 1)
+    progress("fit", 0, 2)
+    fitted: Ranker = ranker.fit(learn, validation, seed=recipe.seed)
+    progress("fit", 1, 2)
     metrics, slices = evaluate(fitted, test, surfaces[parts[2]])
+    if isinstance(fitted, Refits):
+        fitted = fitted.refit(examples, seed=recipe.seed)
+    progress("fit", 2, 2)
     return Trained(
         ranker=fitted,
         metrics=metrics,

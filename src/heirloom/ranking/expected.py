@@ -1,7 +1,7 @@
 """CatBoostExpected: what a listing is expected to gain, and whether anything happens at all."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from catboost import CatBoost, CatBoostError, Pool
@@ -17,6 +17,9 @@ GAIN_FILE, CHANCE_FILE = "gain.cbm", "chance.cbm"
 TWEEDIE = "Tweedie:variance_power=1.8"
 """Most rows gain nothing and a few gain much: a compound of counts and sizes. Source: Jørgensen,
 "Exponential dispersion models", JRSS B 1987; between 1 (Poisson) and 2 (gamma) both are present."""
+LOSSES = (TWEEDIE, "Logloss")
+"""Of what is gained, and of whether anything is."""
+LEARNING_RATE = 0.08
 
 
 class CatBoostExpected:
@@ -77,7 +80,7 @@ class CatBoostExpected:
         *,
         seed: int,
         iterations: int = 1_200,
-        learning_rate: float = 0.08,
+        learning_rate: float = LEARNING_RATE,
         patience: int = 60,
         thread_count: int = 2,
     ) -> Self:
@@ -94,23 +97,38 @@ class CatBoostExpected:
                     f"CatBoostExpected.fit: no group of the {name} examples has a gain; wanted at "
                     "least one click, save or purchase"
                 )
+        settings = training_settings(seed, thread_count, iterations)
+        settings |= {"learning_rate": learning_rate, "od_wait": patience}
+        return cls(*(_fitted(loss, settings, *parts) for loss in LOSSES))
 
-        def fitted(loss: str, labels: list[NDArray[np.float32]]) -> CatBoost:
-            pools = [_pool(part, label) for part, label in zip(parts, labels, strict=True)]
-            settings = training_settings(seed, thread_count, iterations)
-            model = CatBoost(
-                {
-                    **settings,
-                    "loss_function": loss,
-                    "learning_rate": learning_rate,
-                    "od_wait": patience,
-                }
-            )
-            model.fit(pools[0], eval_set=pools[1])
-            return without_time(model)
+    def refit(
+        self,
+        examples: Examples,
+        *,
+        seed: int,
+        learning_rate: float = LEARNING_RATE,
+        thread_count: int = 2,
+    ) -> Self:
+        """Both fitted on all examples, each with as many trees as it has here."""
+        part = with_gain(examples)
+        models = []
+        for loss, model in zip(LOSSES, (self._gain, self._chance), strict=True):
+            settings = training_settings(seed, thread_count, max(model.tree_count_, 1))
+            settings |= {"learning_rate": learning_rate, "use_best_model": False}
+            models.append(_fitted(loss, settings, part))
+        return type(self)(*models, threads=self._threads)
 
-        gain = fitted(TWEEDIE, [part.gains for part in parts])
-        return cls(gain, fitted("Logloss", [(p.gains > 0).astype(np.float32) for p in parts]))
+
+def _fitted(
+    loss: str, settings: dict[str, Any], train: Examples, validation: Examples | None = None
+) -> CatBoost:
+    def pool(part: Examples) -> Pool:
+        label = part.gains if loss == TWEEDIE else (part.gains > 0).astype(np.float32)
+        return _pool(part, label)
+
+    model = CatBoost({**settings, "loss_function": loss})
+    model.fit(pool(train), eval_set=None if validation is None else pool(validation))
+    return without_time(model)
 
 
 def _loaded(file: Path) -> CatBoost:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,3 +63,15 @@ class Ranker(Protocol):
     @classmethod
     def fit(cls, train: Examples, validation: Examples, *, seed: int) -> Self:
         """A ranker fitted on `train`, stopped early on `validation`. Same input, same weights."""
+
+
+@runtime_checkable
+class Refits(Protocol):
+    """A Ranker that can learn from all there is, once it is known how long to learn.
+
+    What is held out for stopping and for the metrics is the latest in time, which tells most of
+    what comes next.
+    """
+
+    def refit(self, examples: Examples, *, seed: int) -> Ranker:
+        """A ranker fitted on `examples` for as long as this one was. Same input, same weights."""

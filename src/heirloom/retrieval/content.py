@@ -49,9 +49,9 @@ NO_SLOTS = np.zeros(0, np.int32)
 _TOLD = np.isin(np.arange(len(Kind)), (LISTED, EDITED))
 _WORDS_SHARE = 0.8
 _WEIGHT_UNIT = 1 << 20
-_KIND_WEIGHT = np.zeros(len(Kind), np.int64)
+KIND_WEIGHT = np.zeros(len(Kind), np.int64)
 for _kind, _weight in INTEREST.items():
-    _KIND_WEIGHT[KIND_CODE[_kind]] = _weight
+    KIND_WEIGHT[KIND_CODE[_kind]] = _weight
 
 
 class Encoder(Protocol):
@@ -351,7 +351,7 @@ class ContentIndex:
         slots = request.recent[known]
         age = np.maximum(request.query.t - request.recent_t[known], 0) / HALF_LIFE_MS
         decay = np.rint(np.exp2(-age) * _WEIGHT_UNIT).astype(np.int64)
-        weights = decay * _KIND_WEIGHT[request.recent_kinds[known]]
+        weights = decay * KIND_WEIGHT[request.recent_kinds[known]]
         if not weights.sum():
             return none
         categories, member = np.unique(self.offers.column("category")[slots], return_inverse=True)

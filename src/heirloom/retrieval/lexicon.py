@@ -10,6 +10,8 @@ from heirloom.core.words import words
 
 FIELDS = ("brand", "category", "colour", "size")
 MAX_PHRASE = 4
+MAX_KEPT = 10_000
+"""Texts of which is kept what they name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Lexicon:
         self._vocabulary = vocabulary
         self._read = dict.fromkeys(FIELDS, 1)  # codes read so far; 0 is none
         self._phrases: dict[str, dict[tuple[str, ...], list[int]]] = {f: {} for f in FIELDS}
+        self._codes: dict[str, dict[str, NDArray[np.int32]]] = {f: {} for f in FIELDS}
 
     def named(self, text: str) -> Named:
         """What a query's text names; a longer phrase is preferred to a shorter one in it."""
@@ -43,6 +46,16 @@ class Lexicon:
                 mask[found] = True
                 codes[field] = mask
         return Named(codes)
+
+    def codes(self, field: str, text: str) -> NDArray[np.int32]:
+        """The codes of one field that a text names, as `named`; kept until the field grows."""
+        self._catch_up(field)
+        kept = self._codes[field]
+        if text not in kept:
+            if len(kept) >= MAX_KEPT:
+                kept.clear()
+            kept[text] = np.unique(self._found(self._phrases[field], words(text))).astype(np.int32)
+        return kept[text]
 
     def _found(self, phrases: dict[tuple[str, ...], list[int]], asked: list[str]) -> list[int]:
         found: list[int] = []
@@ -59,6 +72,8 @@ class Lexicon:
 
     def _catch_up(self, field: str) -> None:
         texts = self._vocabulary.texts(field)
+        if self._read[field] < len(texts):
+            self._codes[field].clear()
         phrases = self._phrases[field]
         for code in range(self._read[field], len(texts)):
             steps = texts[code].split("/") if field == "category" else [texts[code]]

@@ -89,7 +89,7 @@ def _brand(row: _Row) -> str | None:
 
 def _size(row: _Row) -> str | None:
     size = row.text("size").lower()
-    if size and size not in NO_SIZES and row.feature("person_size_share_4w") >= 0.2:
+    if size and size not in NO_SIZES and row.feature("size_gap") <= 0.5:
         return "in your size"
     return None
 

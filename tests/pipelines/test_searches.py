@@ -1,0 +1,103 @@
+"""What each person asked for lately, beside one walk over the log; and what listings make of it."""
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heirloom.core.catalogue import Catalogue
+from heirloom.core.event import KIND_CODE, Event, Kind
+from heirloom.core.facts import EVENT_ROW, LISTING_ROW, MAX_DECLARED, Facts
+from heirloom.core.listing import Listing
+from heirloom.core.query import Query, Request
+from heirloom.core.vocabulary import Vocabulary
+from heirloom.pipelines.searches import HALF_LIFE_MS, REMEMBERED, Searches, searched_match
+from heirloom.retrieval.lexicon import Lexicon
+from heirloom.testing.features import random_log
+
+T = 1_735_689_600_000
+SHELF = (
+    ("women/dresses", "ganni"), ("women/boots", "ganni"), ("women/boots", "cos"), ("men/shirts", "")
+)  # fmt: skip
+
+
+def naive(log: Facts) -> dict[int, list[tuple[int, int]]]:
+    """By person, (words, time) newest first."""
+    asked: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for event in log.events:
+        person, words, t = int(event["person"]), int(event["query"]), int(event["t"])
+        if not person or not words or event["kind"] not in (
+            KIND_CODE[Kind.SEARCH], KIND_CODE[Kind.IMPRESSION]
+        ):  # fmt: skip
+            continue
+        if asked[person] and asked[person][0][0] == words:
+            asked[person].pop(0)
+        asked[person].insert(0, (words, t))
+    return {person: found[:REMEMBERED] for person, found in asked.items()}
+
+
+@given(seed=st.integers(0, 1_000), cut=st.integers(0, 300))
+@settings(deadline=None, max_examples=40)
+def test_what_is_remembered_is_what_one_walk_finds(seed: int, cut: int) -> None:
+    log = random_log(seed, 300)
+    searches, wanted = Searches(), naive(log)
+    searches.apply(log[:cut])
+    searches.apply(log[cut:])
+    for person in range(5):
+        words, times = searches.recent(person)
+        assert [*zip(words.tolist(), times.tolist(), strict=True)] == wanted.get(person, [])
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    catalogue = Catalogue(Vocabulary())
+    for number, (category, brand) in enumerate(SHELF):
+        listing = Listing(
+            listing_id=f"l{number}", seller="s", title="t", category=category, brand=brand
+        )
+        event = Event(
+            event_id=f"e{number}", kind=Kind.LISTED, t=T, listing=f"l{number}", data=listing
+        )
+        catalogue.apply(event, catalogue.allocate(f"l{number}", T))
+    return catalogue
+
+
+def matched(catalogue: Catalogue, *asked: tuple[str, int]) -> dict[str, list[float]]:
+    """Of somebody who asked for these words so many ms ago."""
+    rows = np.zeros(len(asked), EVENT_ROW)
+    rows["kind"], rows["person"] = KIND_CODE[Kind.SEARCH], 1
+    rows["query"] = [catalogue.vocabulary.code("query", text) for text, _ in asked]
+    rows["t"] = [T - ago for _, ago in asked]
+    searches = Searches()
+    searches.apply(Facts(rows, np.zeros(0, LISTING_ROW), np.zeros(len(asked) + 1, np.int64)))
+    none = np.zeros(0, np.int32)
+    request = Request(
+        query=Query(t=T), person=1, surface=1, declared=np.zeros(MAX_DECLARED, np.int32),
+        anchor=-1, recent=none, recent_kinds=none.astype(np.int8), recent_t=none.astype(np.int64),
+        text_vector=np.zeros(4, np.float32),
+    )  # fmt: skip
+    slots = np.arange(len(SHELF), dtype=np.int32)
+    lexicon = Lexicon(catalogue.vocabulary)
+    found = searched_match(request, slots, catalogue, lexicon, searches)
+    return {name: values.tolist() for name, values in found.items()}
+
+
+def test_words_count_by_what_they_name_and_fade(catalogue: Catalogue) -> None:
+    found = matched(catalogue, ("ganni boots", HALF_LIFE_MS), ("boots", 0))
+    assert found["searched_category"] == [0, 1.5, 1.5, 0]
+    assert found["searched_brand"] == [0.5, 0.5, 0, 0]
+
+
+def test_a_department_means_all_that_lies_below(catalogue: Catalogue) -> None:
+    assert matched(catalogue, ("women", 0))["searched_category"] == [1, 1, 1, 0]
+
+
+def test_words_that_name_nothing_are_no_wish(catalogue: Catalogue) -> None:
+    found = matched(catalogue, ("lovely", 0))
+    assert found == {"searched_category": [0, 0, 0, 0], "searched_brand": [0, 0, 0, 0]}
+
+
+def test_who_never_searched_is_missing(catalogue: Catalogue) -> None:
+    assert all(np.isnan(column).all() for column in matched(catalogue).values())

@@ -154,6 +154,24 @@ def test_it_answers_alike_after_a_restart_and_parity_holds(
         again.close()
 
 
+def test_without_the_bundle_that_served_a_slate_parity_cannot_tell(
+    learned: Marketplace, tmp_path: Path
+) -> None:
+    system = learned.system
+    slate = system.recommend(Query(t=system.now_ms(), user=someone(system), k=5))
+    assert slate.bundle
+    system.records.close()
+    before = check(system.settings)
+    copied = tmp_path / "copied"
+    shutil.copytree(system.folder, copied)
+    shutil.rmtree(copied / "bundles" / slate.bundle)
+    found = check(settings(copied))
+    assert found.holds
+    assert found.slates >= 1  # those of hashed vectors
+    assert found.slates + sum(found.untold.values()) == before.slates
+    assert slate.bundle in next(iter(found.untold))
+
+
 def test_a_bundle_with_a_strange_graph_is_refused(learned: Marketplace, tmp_path: Path) -> None:
     system = learned.system
     folder = tmp_path / system.policy.bundle

@@ -209,7 +209,8 @@ def parity(
 ) -> None:
     """Compare served features with a replay of the log, byte by byte.
 
-    Exit status: 0 parity holds, 1 it does not, 2 there was nothing to compare.
+    Exit status: 0 parity holds for all that can be compared, 1 it does not, 2 there was nothing to
+    compare. Slates whose bundle was deleted are counted apart: nobody can tell.
     """
     from heirloom.apps.parity import check, report
 

@@ -20,8 +20,9 @@ from heirloom.adapters.slate_records import ParquetRecords
 from heirloom.adapters.sqlite import SqliteLog
 from heirloom.adapters.write_behind import WriteBehind
 from heirloom.apps.deadline import within
-from heirloom.apps.encoding import current_bundle, encoders_in, train_encoders
+from heirloom.apps.encoding import Learned, current_bundle, encoders_in, train_encoders
 from heirloom.apps.kept import Kept
+from heirloom.apps.photos import PhotoStore
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.row_stores import FoldedLog, check_reader, row_store
 from heirloom.apps.settings import Settings
@@ -102,7 +103,8 @@ class System:
         self.log = open_log(self.folder, read_only=reader)
         self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
         self._kept = Kept(self.folder, self.log)
-        self.encoders = encoders_in(self._current()) if answering else HASHED
+        self.photos = PhotoStore.of(settings)
+        self.encoders = self._encoders_in(self._current()) if answering else HASHED
         self.live = self.empty_live()
         self.restored_to = 0 if reader else self._kept.restore(self.live)
         self._snapshot_due = self.restored_to + settings.system.snapshot_every
@@ -241,9 +243,9 @@ class System:
         Raises:
             InputError: too little to learn from, or a gate refused; the bundle is kept then.
         """
-        encoders, until_t = train_encoders(self.log, self.settings.encoders, progress=progress)
-        recipe = dataclasses.replace(recipe_of(self.settings), from_t=until_t)
-        live = self._training_live(encoders)
+        learned = train_encoders(self.log, self.settings.encoders, self.photos, progress=progress)
+        recipe = dataclasses.replace(recipe_of(self.settings), from_t=learned.until_t)
+        live = self._training_live(learned.encoders)
         ranker = pick("ranker", self.registry.rankers, self.settings.policy.ranker)
         trained = train(
             self.log, live, ranker, recipe, retrieve=self._retrieve(live), progress=progress
@@ -252,7 +254,7 @@ class System:
         bundle = self._keep(
             trained,
             DataWindow(from_offset=from_offset, to_offset=to_offset, from_t=from_t, to_t=to_t),
-            encoders,
+            learned,
         )
         if trained.refused:
             raise InputError(
@@ -261,9 +263,7 @@ class System:
         self.publish(bundle.bundle_id)
         return bundle, trained
 
-    def _keep(
-        self, trained: Trained, window: DataWindow, encoders: Encoders
-    ) -> ModelBundle[Ranker]:
+    def _keep(self, trained: Trained, window: DataWindow, learned: Learned) -> ModelBundle[Ranker]:
         """Write the bundle under its own id; the same bundle made again is the same folder."""
         folder = self.folder / "bundles"
         with tempfile.TemporaryDirectory(prefix=".draft-", dir=_made(folder)) as draft:
@@ -279,7 +279,8 @@ class System:
                 seed=self.settings.training.seed,
                 code_version=__version__,
                 golden=trained.golden,
-                encoders=encoders,
+                encoders=learned.encoders,
+                beside=learned.modalities.save,
                 settings={
                     f"gain_{kind}": gain for kind, gain in recipe_of(self.settings).gains.items()
                 },
@@ -312,7 +313,7 @@ class System:
         """
         policy = self._policy_with(bundle_id)
         policy.check(self.live, self.published)
-        encoders, n = encoders_in(self._bundle_folder(bundle_id)), self.live.n
+        encoders, n = self._encoders_in(self._bundle_folder(bundle_id)), self.live.n
         other = encoders.model_id != self.encoders.model_id
         content = ContentIndex(encoders.listings)
         if other:
@@ -338,6 +339,7 @@ class System:
             "n": self.live.n,
             "policy": self.policy.name,
             "bundle": self.policy.bundle,
+            "photos_refused": self.photos.refused,
         }
 
     def people_examples(self, count: int = 6) -> list[tuple[str, str]]:
@@ -423,6 +425,9 @@ class System:
     def _current(self) -> Path | None:
         """The folder of the bundle that was published last, if one was."""
         return current_bundle(self.folder)
+
+    def _encoders_in(self, bundle: Path | None) -> Encoders:
+        return encoders_in(bundle, self.settings, self.photos)
 
     def _bundle_folder(self, bundle_id: str) -> Path:
         return self.folder / "bundles" / bundle_id
@@ -510,7 +515,7 @@ def empty_live(
 
     Without encoders given, its vectors are those of the bundle that was published last.
     """
-    encoders = encoders or encoders_in(current_bundle(settings.system.folder))
+    encoders = encoders or encoders_in(current_bundle(settings.system.folder), settings)
     catalogue = Catalogue(
         log.vocabulary().rewound(), retire_after_ms=settings.system.retire_after_days * DAY_MS
     )

@@ -10,6 +10,7 @@ from rich.table import Table
 from heirloom.adapters import slate_records
 from heirloom.apps.build import empty_live, open_log
 from heirloom.apps.encoding import encoders_in
+from heirloom.apps.photos import PhotoStore
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings
 from heirloom.core.errors import NotFoundError
@@ -48,7 +49,7 @@ def check(
         )
     with open_log(folder, read_only=True) as log:
         found = Parity()
-        for encoders, served in _by_encoders(records, folder, found):
+        for encoders, served in _by_encoders(records, settings, found):
             live = empty_live(
                 settings,
                 registry or Registry.installed(),
@@ -65,16 +66,18 @@ def check(
 
 
 def _by_encoders(
-    records: Sequence[SlateRecord], folder: Path, found: Parity
+    records: Sequence[SlateRecord], settings: Settings, found: Parity
 ) -> Iterator[tuple[Encoders, list[SlateRecord]]]:
     """Records by the encoders of the bundle that served them.
 
     Of a bundle that is gone nobody knows which vectors it served with: its records are untold.
     """
+    folder, photos = settings.system.folder, PhotoStore.of(settings)
     of_bundle: dict[str, Encoders | None] = {}
     for bundle in dict.fromkeys(record.bundle for record in records):
         at = folder / "bundles" / bundle if bundle else None
-        of_bundle[bundle] = encoders_in(at) if at is None or at.is_dir() else None
+        there = at is None or at.is_dir()
+        of_bundle[bundle] = encoders_in(at, settings, photos) if there else None
     by_model: dict[str, tuple[Encoders, list[SlateRecord]]] = {}
     for record in records:
         encoders = of_bundle[record.bundle]

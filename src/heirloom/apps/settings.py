@@ -4,11 +4,23 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
 from heirloom.core.facts import MAX_DECLARED
+
+DRAWN = "drawn"
+OPEN_CLIP = "open_clip:"
+"""What a model's name begins with that `adapters.open_clip` loads."""
 
 
 class _Part(BaseModel):
@@ -21,6 +33,9 @@ class SystemPart(_Part):
     name: str
     folder: Path
     """Where log, lake, bundles and slate records lie; relative to the working folder."""
+    images: str = ""
+    """The folder below which listings name their photos by `image`, relative to the working folder;
+    "drawn": what the simulator draws of each listing. Empty: `images` in the system's folder."""
     currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
     impressions: Literal["client", "server", "none"] = "client"
     """Who writes impressions: the client, this server when it answers, or nobody."""
@@ -75,7 +90,26 @@ class EncodersPart(_Part):
     dim: PositiveInt = 64
     vectors: int = Field(default=1, ge=1, le=16)
     """Of a person."""
+    photos: str | None = None
+    """trained | open_clip:NAME. Trained: a small network, learned from the system's own photos."""
+    text: str | None = None
+    """The folder of a sentence encoder (`heirloom export text`), or open_clip:NAME."""
     seed: int = 0
+
+    @field_validator("photos", "text")
+    @classmethod
+    def _of_trained(cls, model: str | None, info: ValidationInfo) -> str | None:
+        if model is not None and info.data.get("kind") != "trained":
+            raise ValueError('only trained encoders read it; set kind = "trained", or leave it out')
+        if model in ("", OPEN_CLIP):
+            raise ValueError("wanted the name of a model; leave it out for none")
+        if info.field_name == "photos" and model and not _reads_photos(model):
+            raise ValueError(f"wanted trained, or {OPEN_CLIP}NAME")
+        return model
+
+
+def _reads_photos(model: str) -> bool:
+    return model == "trained" or model.startswith(OPEN_CLIP)
 
 
 class FeaturesPart(_Part):

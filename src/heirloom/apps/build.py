@@ -16,11 +16,13 @@ from heirloom.adapters import bundle as bundles
 from heirloom.adapters import published as publications
 from heirloom.adapters.anteroom import SqliteAnteroom
 from heirloom.adapters.lake import ParquetLake
+from heirloom.adapters.shared_index import SharedIndex
 from heirloom.adapters.slate_records import ParquetRecords
 from heirloom.adapters.sqlite import SqliteLog
 from heirloom.adapters.write_behind import WriteBehind
 from heirloom.apps.deadline import within
 from heirloom.apps.encoding import Learned, current_bundle, encoders_in, train_encoders
+from heirloom.apps.indexing import shared_index
 from heirloom.apps.kept import Kept
 from heirloom.apps.photos import PhotoStore
 from heirloom.apps.registry import Registry, pick
@@ -104,20 +106,29 @@ class System:
         self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
         self._kept = Kept(self.folder, self.log)
         self.photos = PhotoStore.of(settings)
-        self.encoders = self._encoders_in(self._current()) if answering else HASHED
-        self.live = self.empty_live()
-        self.restored_to = 0 if reader else self._kept.restore(self.live)
-        self._snapshot_due = self.restored_to + settings.system.snapshot_every
+        self.index: SharedIndex | None = None
+        self._lock = threading.RLock()
         try:
+            self.encoders = self._encoders_in(self._current()) if answering else HASHED
+            self.live = self.empty_live()
+            self.index = self._shared_index(self.encoders) if answering else None
+            self.live.content.index = self.index or self.live.content.index
+            self.restored_to = 0 if reader else self._kept.restore(self.live)
+            self._snapshot_due = self.restored_to + settings.system.snapshot_every
             self._begin()
+            if self.index is not None:
+                self.index.begin()
             self.policy = self._published() if answering else self._policy_of(None, "")
             self.policy.check(self.live, self.published)
+            if self.index is not None:
+                self.index.start()
         except HeirloomError:
+            if self.index is not None:
+                self.index.close()
             self._kept.close()
             self.log.close()
             self.anteroom.close()
             raise
-        self._lock = threading.RLock()
         self._ingest = Ingest(
             log=self.log,
             anteroom=self.anteroom,
@@ -174,6 +185,20 @@ class System:
         behind.start()
         return behind
 
+    def _shared_index(self, encoders: Encoders) -> SharedIndex | None:
+        """A server's index of these encoders' vectors, if the settings name a server; not begun."""
+        return shared_index(
+            self.settings.index,
+            self.log,
+            lambda: self.live.content,
+            lambda: self.live.n,
+            self._lock,
+            model_id=encoders.listings.model_id,
+            dim=encoders.listings.dim,
+            writes=not self.reader,
+            tell=logger.warning,
+        )
+
     def empty_live(self, *, retrievers: bool = True) -> Live:
         """A state that has folded nothing yet; it shares the log's codes."""
         return empty_live(
@@ -224,6 +249,10 @@ class System:
             if self._ingest.failure is not None:
                 reason = f"ahead of the log, a write failed: {self._ingest.failure}; start again"
                 degraded = (*slate.degraded, Degraded(AHEAD_OF_LOG, reason))
+                slate = dataclasses.replace(slate, degraded=degraded)
+            if self.index is not None and self.index.trouble:
+                reason = f"{self.index.trouble}; listings were compared in this process"
+                degraded = (*slate.degraded, Degraded("index", reason))
                 slate = dataclasses.replace(slate, degraded=degraded)
         self.records.write(record(slate, query))
         return slate
@@ -316,15 +345,22 @@ class System:
         encoders, n = self._encoders_in(self._bundle_folder(bundle_id)), self.live.n
         other = encoders.model_id != self.encoders.model_id
         content = ContentIndex(encoders.listings)
+        before, index = self.index, self._shared_index(encoders) if self.index and other else None
+        content.index = index or content.index
         if other:
             fold_content(content, self.log.read(0, n))
         with self._lock:
+            if index is not None:
+                index.begin()
             if other:
                 fold_content(content, self.log.read(n, self.live.n))  # what came meanwhile
                 self.live.change_encoders(encoders, content)
-                self.encoders = encoders
+                self.encoders, self.index = encoders, index
             self._point_to(bundle_id)
             self.policy = policy
+        if index is not None and before is not None:
+            index.start()
+            before.close()
 
     def _point_to(self, bundle_id: str) -> None:
         pointer = self.folder / "current.txt"
@@ -340,6 +376,7 @@ class System:
             "policy": self.policy.name,
             "bundle": self.policy.bundle,
             "photos_refused": self.photos.refused,
+            **({"index": self.index.trouble or self.settings.index.kind} if self.index else {}),
         }
 
     def people_examples(self, count: int = 6) -> list[tuple[str, str]]:
@@ -395,6 +432,8 @@ class System:
         """Write what is waiting to be written, and let the files go."""
         if self._writing:
             self._writing.join()
+        if self.index is not None:
+            self.index.close()
         self._kept.close()
         if self.write_behind:
             self.write_behind.close()

@@ -9,6 +9,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PositiveInt,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -133,6 +134,28 @@ class FeaturesPart(_Part):
         return url
 
 
+class IndexPart(_Part):
+    """Where listings are searched by their vectors: in each process, or in a server of all."""
+
+    kind: Literal["embedded", "pgvector"] = "embedded"
+    dsn: SecretStr = SecretStr("")
+    """postgresql://user@host:port/database, or $NAME: as that variable of the environment says."""
+    table: str = Field(default="listings", pattern="^[a-z][a-z0-9_]{0,30}$")
+    """What tables of vectors are called; a hash of the encoder's model follows."""
+    timeout_ms: int = Field(default=250, ge=10, le=60_000)
+    """How long a search waits for the server; then it is done in this process."""
+
+    @field_validator("dsn")
+    @classmethod
+    def _of_postgres(cls, dsn: SecretStr, info: ValidationInfo) -> SecretStr:
+        wanted = "wanted postgresql://user@host:port/database, or $NAME of the environment"
+        if not dsn.get_secret_value().startswith(("postgresql://", "postgres://", "$")):
+            raise ValueError(wanted)
+        if info.data.get("kind") != "pgvector":
+            raise ValueError('only pgvector has one; set kind = "pgvector", or leave it out')
+        return dsn
+
+
 class SearchPart(_Part):
     """What words stand for, in the retrievers `lexical` and `tantivy`."""
 
@@ -158,6 +181,7 @@ class Settings(_Part):
     training: TrainingPart = TrainingPart()
     encoders: EncodersPart = EncodersPart()
     features: FeaturesPart = FeaturesPart()
+    index: IndexPart = IndexPart()
     search: SearchPart = SearchPart()
     http: HttpPart = HttpPart()
     rates: dict[str, float] = {}
@@ -195,5 +219,6 @@ def _sentence(problem: object) -> str:
     if not isinstance(problem, dict):
         return str(problem)
     place = ".".join(str(step) for step in problem["loc"])
-    came = "" if problem["type"] == "missing" else f"; came {problem['input']!r}"
+    hidden = problem["type"] == "missing" or problem["loc"][-1:] == ("dsn",)
+    came = "" if hidden else f"; came {problem['input']!r}"
     return f"{place}: {problem['msg']}{came}"[:300]

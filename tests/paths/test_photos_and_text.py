@@ -12,11 +12,13 @@ import msgspec
 import numpy as np
 import pytest
 from PIL import Image
+from tests.apps.conftest import Client
 from tests.encoders import bert
 
 from heirloom.apps.build import System
 from heirloom.apps.demo import simulate_into
 from heirloom.apps.export_text import export_text
+from heirloom.apps.http import application
 from heirloom.apps.inspection import neighbours
 from heirloom.apps.parity import check
 from heirloom.apps.progress import Silent
@@ -127,6 +129,14 @@ def test_a_photo_moves_a_listing_and_another_moves_it_again(again: System, tmp_p
     assert red @ green < 0.999
     np.testing.assert_array_equal(gone, without)  # what lies at a URL is not fetched
     assert again.ready()["photos_refused"] == 0
+    client = Client(application(again, artist=again.photos.picture))
+    try:
+        listed(again, msgspec.structs.replace(plain, image="green.png"), "edited")
+        page = Image.open(io.BytesIO(client.get("/images/bag.png").content)).convert("RGB")
+        assert page.size == (300, 400)
+        assert page.getpixel((150, 200)) == (0, 128, 0)
+    finally:
+        client.close()
     drawn = again.photos.picture(plain, 30, 40)
     seen = again.photos.picture(msgspec.structs.replace(plain, image="red.png"), 30, 40)
     assert seen.shape == drawn.shape == (40, 30, 3)

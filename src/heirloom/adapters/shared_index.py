@@ -139,8 +139,8 @@ class SharedIndex:
         self._searched: Server | None = None
         self._writer: Server | None = None
         self._begun = False
-        self._stands = -1  # the server's offset; below 0: not looked at since it was away
-        self._stood = ""  # its mark
+        self._look = True  # where the server stands is not known, or not any more
+        self._stands, self._stood = 0, ""  # its offset and mark
         self._changed: set[int] = set()
         self._writing: set[int] = set()
         self._replaced = 0  # rows written since the graph was built
@@ -284,7 +284,7 @@ class SharedIndex:
         Raises:
             StoreError: it cannot be reached; a reader finds another log there, or nothing yet.
         """
-        if self._stands >= 0:
+        if not self._look:
             return
         if self._searched is None:
             self._searched = self._opened()
@@ -308,6 +308,7 @@ class SharedIndex:
             n = 0
             self.trouble = f"{self._searched}: it is being filled"
         self._stands, self._stood = n, mark if n else ""
+        self._look = False
         if n:
             self._answers()
 
@@ -394,7 +395,7 @@ class SharedIndex:
 
     def _build(self, server: Server) -> None:
         """The graph, when it begins to pay, and anew when a third of the rows was replaced."""
-        if not self._replaced:
+        if not self._replaced or self._stop.is_set():
             return
         with self._lock:
             live = int(self._rows().offers.live.sum())
@@ -409,7 +410,8 @@ class SharedIndex:
         if not self._complained:
             self._complained = True
             self._tell(f"{why}; listings are compared in this process until it answers")
-        self.trouble, self._stands = why, -1
+        self.trouble = why
+        self._look = True  # after trouble, so that no thread clears the one and leaves the other
 
     def _drop(self) -> None:
         for server in (self._searched, self._writer):

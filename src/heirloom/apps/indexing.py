@@ -16,7 +16,7 @@ def table_of(part: IndexPart, model_id: str) -> str:
     """The name of a model's index: vectors of two models never share a table.
 
     >>> table_of(IndexPart(), "hashed-2-64")
-    'listings_0ee8a0d0'
+    'listings_bfc18a71'
     """
     digest = hashlib.blake2b(model_id.encode(), digest_size=4).hexdigest()
     return f"{part.table}_{digest}"

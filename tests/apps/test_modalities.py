@@ -152,6 +152,7 @@ def test_a_model_is_exported_from_the_command_line(
         main()
     assert exit_.value.code == 0
     assert f'set text = "{out}" in [encoders]' in capsys.readouterr().out
+    assert all(file.stat().st_mode & 0o044 == 0o044 for file in out.iterdir())
     assert isinstance(modalities(part(text=str(out)), DRAWINGS).models[0]._model, StaticTable)
     with pytest.raises(SystemExit) as exit_:
         main()

@@ -18,9 +18,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.adapters.write_behind import Told
 from heirloom.core.errors import HeirloomError, StoreError
 from heirloom.core.event import KIND_CODE, STOCK_KINDS
-from heirloom.core.facts import Facts
 from heirloom.retrieval.offers import Offers
 from heirloom.retrieval.shelf import mentions
 from heirloom.retrieval.top import best
@@ -85,16 +85,6 @@ class Server(FilteredIndex, Protocol):
 
     def close(self) -> None:
         """Let its connections go."""
-
-
-class Told(Protocol):
-    """The log that this process folds."""
-
-    def mark(self, n: int) -> str:
-        """What tells its first n entries, 1 or more, from another log's."""
-
-    def facts(self, from_offset: int, to_offset: int) -> Facts:
-        """Entries of a range of offsets."""
 
 
 class SharedIndex:

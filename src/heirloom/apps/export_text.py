@@ -36,6 +36,8 @@ def export_text(
     try:
         out.mkdir(parents=True, exist_ok=True)
         model.save(out)
+        for file in out.iterdir():
+            file.chmod(0o644)  # a server may run as another user
     except OSError as error:
         raise InputError(f"export text: {out} cannot be written: {error}") from error
     return model.load(out)

@@ -230,7 +230,7 @@ def test_encoders_that_read_photos_are_loaded_where_there_are_photos(
     about = About(dim=8, buckets=64, deciles={}, modalities=told([Photos()]))
     encoder = ListingEncoder(listing_graph(tower.eval()), about, [Photos()])
     put(tmp_path / "bundle", ranker, encoders=Encoders(encoder))
-    again = encoders_of(tmp_path / "bundle", [Photos()])
+    again = encoders_of(tmp_path / "bundle", lambda _: [Photos()])
     assert again.model_id == encoder.model_id
     vectors = again.listings.listings(stock)
     np.testing.assert_array_equal(vectors, encoder.listings(stock))

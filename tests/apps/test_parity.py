@@ -1,6 +1,7 @@
 """`heirloom parity` on a system with disk, restarts and a failed write."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +104,41 @@ def test_one_flipped_bit_makes_it_fail(
         assert heirloom(monkeypatch, "parity", "--json", *at) == 1
         found = json.loads(capsys.readouterr().out)["features"]
         assert [name for name, each in found.items() if each["mismatched"]] == [column]
+
+
+def test_of_slates_whose_bundle_is_gone_nobody_can_tell(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(folder, copied)
+    at = ("--system", str(LAPTOP), "--folder", str(copied))
+    files = sorted((copied / "slates").glob("day=*/*.parquet"))
+    gone = served_by_another(files[0])  # with vectors that nobody has any more
+    assert heirloom(monkeypatch, "parity", *at) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "parity holds for what can be compared" in out
+    assert f"cannot tell: {gone} slates: served with bundle 0123abcd, which is gone; put" in out
+    found = check(load(LAPTOP, folder=copied))
+    assert (found.holds, found.slates, sum(found.untold.values())) == (True, 30 - gone, gone)
+    for file in files[1:]:
+        gone += served_by_another(file)
+    assert heirloom(monkeypatch, "parity", *at) == 2
+    err = " ".join(capsys.readouterr().err.split())
+    assert f"nothing to compare in 30 records: {gone} served with bundle 0123abcd" in err
+
+
+def served_by_another(path: Path) -> int:
+    """Say of each record that a bundle served it that is not there, and change a value of it."""
+    rows = pq.read_table(path).to_pylist()
+    for row in rows:
+        values = bytearray(row["features"])
+        values[4 * 5] ^= 1
+        row |= {"bundle": "0123abcd", "features": bytes(values)}
+    pq.write_table(pa.Table.from_pylist(rows, slate_records.SCHEMA), path)
+    return len(rows)
 
 
 def test_nothing_to_compare_says_so(

@@ -4,18 +4,20 @@ import json
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.adapters.conftest import postgres_url  # noqa: F401  # fixture
 
 from heirloom.adapters import bundle as bundles
 from heirloom.apps.build import System
 from heirloom.apps.demo import simulate_into
 from heirloom.apps.parity import check
 from heirloom.apps.progress import Silent
-from heirloom.apps.settings import Settings, load
+from heirloom.apps.settings import IndexPart, Settings, load
 from heirloom.core.errors import BundleError, ConfigError
 from heirloom.core.event import Event
 from heirloom.core.listing import Listing
@@ -154,6 +156,24 @@ def test_it_answers_alike_after_a_restart_and_parity_holds(
         again.close()
 
 
+def test_without_the_bundle_that_served_a_slate_parity_cannot_tell(
+    learned: Marketplace, tmp_path: Path
+) -> None:
+    system = learned.system
+    slate = system.recommend(Query(t=system.now_ms(), user=someone(system), k=5))
+    assert slate.bundle
+    system.records.close()
+    before = check(system.settings)
+    copied = tmp_path / "copied"
+    shutil.copytree(system.folder, copied)
+    shutil.rmtree(copied / "bundles" / slate.bundle)
+    found = check(settings(copied))
+    assert found.holds
+    assert found.slates >= 1  # those of hashed vectors
+    assert found.slates + sum(found.untold.values()) == before.slates
+    assert slate.bundle in next(iter(found.untold))
+
+
 def test_a_bundle_with_a_strange_graph_is_refused(learned: Marketplace, tmp_path: Path) -> None:
     system = learned.system
     folder = tmp_path / system.policy.bundle
@@ -194,6 +214,56 @@ def test_while_the_stock_is_encoded_anew_requests_and_events_go_on(
         np.testing.assert_array_equal(system.live.content.vectors[slot], wanted)
     finally:
         system.close()
+
+
+@pytest.mark.engine("postgres")
+def test_each_encoder_has_a_table_of_its_own_in_a_server(
+    learned: Marketplace,
+    tmp_path: Path,
+    postgres_url: str,  # noqa: F811
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(learned.system.folder, copied)
+    (copied / "current.txt").unlink()  # hashed, as before any training
+    chosen = settings(copied).model_copy(
+        update={"index": IndexPart(kind="pgvector", dsn=postgres_url)}
+    )
+    system = System(chosen)
+    try:
+        hashed = served_by(system)
+        assert not same_neighbours(system, learned.system)
+        system.publish(learned.system.policy.bundle)
+        assert same_neighbours(system, learned.system)  # also while its table is being filled
+        trained = served_by(system)
+        assert same_neighbours(system, learned.system)
+        assert trained != hashed
+    finally:
+        system.close()
+    again = System(chosen)
+    try:
+        assert again.index is not None
+        assert (again.index.trouble, again.index.written) == ("", 0)  # it stands where it stood
+        assert same_neighbours(again, learned.system)
+    finally:
+        again.close()
+
+
+def served_by(system: System) -> str:
+    """The model whose vectors the server holds, once it holds them."""
+    assert system.index is not None
+    while system.index.trouble:
+        time.sleep(0.02)
+    return system.index.model_id
+
+
+def same_neighbours(system: System, other: System) -> bool:
+    found = []
+    for each in (system, other):
+        content, live = each.live.content, each.live.catalogue.live
+        nearest = [content.nearest(content.vectors[slot], k=20) for slot in range(0, 200, 40)]
+        assert all(live[answer.slots].all() for answer in nearest)
+        found.append([answer.slots.tolist() for answer in nearest])
+    return bool(found[0] == found[1])
 
 
 def test_training_encoders_without_torch_says_what_to_install(

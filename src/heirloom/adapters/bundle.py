@@ -6,7 +6,7 @@ No pickle. Every file stands in the manifest with its hash, and no other file ma
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -45,11 +45,13 @@ def write(
     code_version: str,
     golden: FeatureBatch,
     encoders: Encoders = HASHED,
+    beside: Callable[[Path], None] = lambda _: None,
     settings: Mapping[str, str | int | float | bool] | None = None,
 ) -> ModelBundle[Ranker]:
     """Write a bundle into a folder that does not exist yet; it appears whole.
 
-    The golden scores are what the ranker gives for up to 256 rows of `golden`.
+    The golden scores are what the ranker gives for up to 256 rows of `golden`. Where encoders were
+    trained, `beside` writes into their folder what else `encoders_of` is to find there.
 
     Raises:
         BundleError: if the folder exists, or the golden rows are none.
@@ -67,6 +69,7 @@ def write(
         if encoders.model_id != HASHED.model_id:
             (draft / ENCODERS_FOLDER).mkdir()
             encoders.save(draft / ENCODERS_FOLDER)
+            beside(draft / ENCODERS_FOLDER)
         batch = FeatureBatch(golden.values[:MAX_GOLDEN_ROWS], golden.columns, golden.n)
         np.save(draft / GOLDEN_VALUES, batch.values, allow_pickle=False)
         np.save(draft / GOLDEN_SCORES, ranker.score(batch), allow_pickle=False)
@@ -128,13 +131,15 @@ def manifest_of(folder: Path) -> Manifest:
     return _manifest(folder, f"bundle {folder.name}")[0]
 
 
-def encoders_of(folder: Path, modalities: Sequence[Modality] = ()) -> Encoders:
+def encoders_of(
+    folder: Path, modalities: Callable[[Path], Sequence[Modality]] = lambda _: ()
+) -> Encoders:
     """The encoders that a bundle's ranker was trained with.
 
     Args:
         folder: as `write` made it.
-        modalities: the models of photos or text that they were trained with; a bundle names them,
-            and does not hold them.
+        modalities: given the encoders' folder, the models of photos or text that they were trained
+            with.
 
     Raises:
         BundleError: if a file is not as it was written, the golden vectors do not come out, or a
@@ -146,7 +151,7 @@ def encoders_of(folder: Path, modalities: Sequence[Modality] = ()) -> Encoders:
         return HASHED
     _check_files(folder, manifest, where)
     try:
-        encoders = Encoders.load(folder / ENCODERS_FOLDER, modalities)
+        encoders = Encoders.load(folder / ENCODERS_FOLDER, modalities(folder / ENCODERS_FOLDER))
     except (BundleError, ConfigError) as error:
         raise BundleError(f"{where}: {error}") from error
     if encoders.model_id != manifest.encoders:

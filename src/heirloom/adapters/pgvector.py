@@ -181,12 +181,14 @@ class PgVectorIndex:
             )
 
     @contextmanager
-    def applied(self, n: int, mark: str) -> Iterator[None]:
+    def applied(self, n: int, mark: str, since: str | None = None) -> Iterator[None]:
         """What is written inside is one transaction, which ends with the index at log offset n.
 
         Args:
             n: the offset from which the log is to be read next.
             mark: of the log.
+            since: the mark that it stands at now, where marks are of a log's first n entries; the
+                same as `mark` if not said.
 
         Raises:
             InputError: the index stands further, or in another log.
@@ -194,7 +196,7 @@ class PgVectorIndex:
         """
         with self._writing() as connection:
             stands = self._table.stands(connection, lock=True)
-            if stands.mark not in ("", mark) or n < stands.n:
+            if stands.mark not in ("", mark if since is None else since) or n < stands.n:
                 raise InputError(
                     f"{self._where}: it stands at {stands.n} of log {stands.mark!r}; it cannot be "
                     f"brought to {n} of log {mark!r}: call clear() and replay that log from its "
@@ -222,6 +224,12 @@ class PgVectorIndex:
             connection.execute(
                 "update heirloom_vectors set n = 0, mark = '' where name = %s", [self._table.name]
             )
+
+    def built(self) -> bool:
+        """Whether there is a graph."""
+        with reaching(self._table.name), connected(self._url) as connection:
+            row = connection.execute("select to_regclass(%s) is not null", [self._table.graph])
+            return row.fetchone() == (True,)
 
     def build(self) -> None:
         """Build the graph, or build it anew and put it in the old one's place; searches go on.

@@ -36,6 +36,25 @@ def connected(url: str) -> psycopg.Connection:
     return psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_S)
 
 
+def checked_url(url: str) -> str:
+    """The same, if libpq can read it.
+
+    Raises:
+        ConfigError: it cannot. What it says of that may quote a password, and is not repeated.
+    """
+    try:
+        psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.Error:
+        raise ConfigError(
+            "pgvector index",
+            [
+                "its address cannot be read; wanted postgresql://user:password@host:port/database, "
+                "with %40 for @, %2F for / and the like in the password"
+            ],
+        ) from None
+    return url
+
+
 class Stands(NamedTuple):
     """Up to where an index has taken a log: the next offset, and what tells the log."""
 

@@ -16,12 +16,15 @@ from heirloom.adapters import bundle as bundles
 from heirloom.adapters import published as publications
 from heirloom.adapters.anteroom import SqliteAnteroom
 from heirloom.adapters.lake import ParquetLake
+from heirloom.adapters.shared_index import SharedIndex
 from heirloom.adapters.slate_records import ParquetRecords
 from heirloom.adapters.sqlite import SqliteLog
 from heirloom.adapters.write_behind import WriteBehind
 from heirloom.apps.deadline import within
-from heirloom.apps.encoding import current_bundle, encoders_in, train_encoders
+from heirloom.apps.encoding import Learned, current_bundle, encoders_in, train_encoders
+from heirloom.apps.indexing import shared_index
 from heirloom.apps.kept import Kept
+from heirloom.apps.photos import PhotoStore
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.row_stores import FoldedLog, check_reader, row_store
 from heirloom.apps.settings import Settings
@@ -102,20 +105,30 @@ class System:
         self.log = open_log(self.folder, read_only=reader)
         self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
         self._kept = Kept(self.folder, self.log)
-        self.encoders = encoders_in(self._current()) if answering else HASHED
-        self.live = self.empty_live()
-        self.restored_to = 0 if reader else self._kept.restore(self.live)
-        self._snapshot_due = self.restored_to + settings.system.snapshot_every
+        self.photos = PhotoStore.of(settings)
+        self.index: SharedIndex | None = None
+        self._lock = threading.RLock()
         try:
+            self.encoders = self._encoders_in(self._current()) if answering else HASHED
+            self.live = self.empty_live()
+            self.index = self._shared_index(self.encoders) if answering else None
+            self.live.content.index = self.index or self.live.content.index
+            self.restored_to = 0 if reader else self._kept.restore(self.live)
+            self._snapshot_due = self.restored_to + settings.system.snapshot_every
             self._begin()
+            if self.index is not None:
+                self.index.begin()
             self.policy = self._published() if answering else self._policy_of(None, "")
             self.policy.check(self.live, self.published)
+            if self.index is not None:
+                self.index.start()
         except HeirloomError:
+            if self.index is not None:
+                self.index.close()
             self._kept.close()
             self.log.close()
             self.anteroom.close()
             raise
-        self._lock = threading.RLock()
         self._ingest = Ingest(
             log=self.log,
             anteroom=self.anteroom,
@@ -172,6 +185,20 @@ class System:
         behind.start()
         return behind
 
+    def _shared_index(self, encoders: Encoders) -> SharedIndex | None:
+        """A server's index of these encoders' vectors, if the settings name a server; not begun."""
+        return shared_index(
+            self.settings.index,
+            self.log,
+            lambda: self.live.content,
+            lambda: self.live.n,
+            self._lock,
+            model_id=encoders.listings.model_id,
+            dim=encoders.listings.dim,
+            writes=not self.reader,
+            tell=logger.warning,
+        )
+
     def empty_live(self, *, retrievers: bool = True) -> Live:
         """A state that has folded nothing yet; it shares the log's codes."""
         return empty_live(
@@ -223,6 +250,10 @@ class System:
                 reason = f"ahead of the log, a write failed: {self._ingest.failure}; start again"
                 degraded = (*slate.degraded, Degraded(AHEAD_OF_LOG, reason))
                 slate = dataclasses.replace(slate, degraded=degraded)
+            if self.index is not None and self.index.trouble:
+                reason = f"{self.index.trouble}; listings were compared in this process"
+                degraded = (*slate.degraded, Degraded("index", reason))
+                slate = dataclasses.replace(slate, degraded=degraded)
         self.records.write(record(slate, query))
         return slate
 
@@ -241,9 +272,9 @@ class System:
         Raises:
             InputError: too little to learn from, or a gate refused; the bundle is kept then.
         """
-        encoders, until_t = train_encoders(self.log, self.settings.encoders, progress=progress)
-        recipe = dataclasses.replace(recipe_of(self.settings), from_t=until_t)
-        live = self._training_live(encoders)
+        learned = train_encoders(self.log, self.settings.encoders, self.photos, progress=progress)
+        recipe = dataclasses.replace(recipe_of(self.settings), from_t=learned.until_t)
+        live = self._training_live(learned.encoders)
         ranker = pick("ranker", self.registry.rankers, self.settings.policy.ranker)
         trained = train(
             self.log, live, ranker, recipe, retrieve=self._retrieve(live), progress=progress
@@ -252,7 +283,7 @@ class System:
         bundle = self._keep(
             trained,
             DataWindow(from_offset=from_offset, to_offset=to_offset, from_t=from_t, to_t=to_t),
-            encoders,
+            learned,
         )
         if trained.refused:
             raise InputError(
@@ -261,9 +292,7 @@ class System:
         self.publish(bundle.bundle_id)
         return bundle, trained
 
-    def _keep(
-        self, trained: Trained, window: DataWindow, encoders: Encoders
-    ) -> ModelBundle[Ranker]:
+    def _keep(self, trained: Trained, window: DataWindow, learned: Learned) -> ModelBundle[Ranker]:
         """Write the bundle under its own id; the same bundle made again is the same folder."""
         folder = self.folder / "bundles"
         with tempfile.TemporaryDirectory(prefix=".draft-", dir=_made(folder)) as draft:
@@ -279,7 +308,8 @@ class System:
                 seed=self.settings.training.seed,
                 code_version=__version__,
                 golden=trained.golden,
-                encoders=encoders,
+                encoders=learned.encoders,
+                beside=learned.modalities.save,
                 settings={
                     f"gain_{kind}": gain for kind, gain in recipe_of(self.settings).gains.items()
                 },
@@ -312,18 +342,25 @@ class System:
         """
         policy = self._policy_with(bundle_id)
         policy.check(self.live, self.published)
-        encoders, n = encoders_in(self._bundle_folder(bundle_id)), self.live.n
+        encoders, n = self._encoders_in(self._bundle_folder(bundle_id)), self.live.n
         other = encoders.model_id != self.encoders.model_id
         content = ContentIndex(encoders.listings)
+        before, index = self.index, self._shared_index(encoders) if self.index and other else None
+        content.index = index or content.index
         if other:
             fold_content(content, self.log.read(0, n))
         with self._lock:
+            if index is not None:
+                index.begin()
             if other:
                 fold_content(content, self.log.read(n, self.live.n))  # what came meanwhile
                 self.live.change_encoders(encoders, content)
-                self.encoders = encoders
+                self.encoders, self.index = encoders, index
             self._point_to(bundle_id)
             self.policy = policy
+        if index is not None and before is not None:
+            index.start()
+            before.close()
 
     def _point_to(self, bundle_id: str) -> None:
         pointer = self.folder / "current.txt"
@@ -338,6 +375,8 @@ class System:
             "n": self.live.n,
             "policy": self.policy.name,
             "bundle": self.policy.bundle,
+            "photos_refused": self.photos.refused,
+            **({"index": self.index.trouble or self.settings.index.kind} if self.index else {}),
         }
 
     def people_examples(self, count: int = 6) -> list[tuple[str, str]]:
@@ -393,6 +432,8 @@ class System:
         """Write what is waiting to be written, and let the files go."""
         if self._writing:
             self._writing.join()
+        if self.index is not None:
+            self.index.close()
         self._kept.close()
         if self.write_behind:
             self.write_behind.close()
@@ -423,6 +464,9 @@ class System:
     def _current(self) -> Path | None:
         """The folder of the bundle that was published last, if one was."""
         return current_bundle(self.folder)
+
+    def _encoders_in(self, bundle: Path | None) -> Encoders:
+        return encoders_in(bundle, self.settings, self.photos)
 
     def _bundle_folder(self, bundle_id: str) -> Path:
         return self.folder / "bundles" / bundle_id
@@ -510,7 +554,7 @@ def empty_live(
 
     Without encoders given, its vectors are those of the bundle that was published last.
     """
-    encoders = encoders or encoders_in(current_bundle(settings.system.folder))
+    encoders = encoders or encoders_in(current_bundle(settings.system.folder), settings)
     catalogue = Catalogue(
         log.vocabulary().rewound(), retire_after_ms=settings.system.retire_after_days * DAY_MS
     )

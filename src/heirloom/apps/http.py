@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from heirloom.apps import api as a
 from heirloom.apps.desk import Desk
-from heirloom.apps.images import Images
+from heirloom.apps.images import Artist, Images
 from heirloom.apps.metrics import Metrics
 from heirloom.apps.openapi import describe
 from heirloom.apps.problems import ProblemError, problem_response
@@ -26,6 +26,7 @@ from heirloom.apps.web.pages import Window
 from heirloom.apps.wire import MAX_BODY, ProblemOut
 from heirloom.core.errors import InputError, StoreError
 from heirloom.core.money import digits
+from heirloom.simulator.picture import draw
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def application(
     currency: str = "EUR",
     max_body: int = MAX_BODY,
     impressions: Literal["client", "server", "none"] = "client",
+    artist: Artist = draw,
 ) -> Starlette:
     """The application: JSON API, shop window, health and metrics.
 
@@ -46,11 +48,12 @@ def application(
         currency: of all prices, as in ISO 4217: ingestion converts to it.
         max_body: bytes of a request's body.
         impressions: who writes them. `server`: each page is written as it is answered.
+        artist: makes the pictures of listings whose `image` is no URL.
     """
     metrics = Metrics(shop)
     desk = Desk(shop, metrics, impressions=impressions)
     api = a.Api(desk, max_body=max_body, minor_per_major=10 ** digits(currency))
-    images = Images(desk)
+    images = Images(desk, artist=artist)
     window = Window(desk, name=name, currency=currency)
     description = msgspec.json.encode(describe(a.ENDPOINTS))
 

@@ -1,4 +1,4 @@
-"""Pictures of listings as PNG, drawn by the simulator from their attributes, and kept."""
+"""Pictures of listings as PNG: their photos, or drawn from their attributes; and kept."""
 
 import hashlib
 import io
@@ -23,15 +23,19 @@ SIZES = {"": (300, 400), "large": (600, 800)}
 _COLOURS = 192
 
 
+Artist = Callable[[Listing, int, int], NDArray[np.uint8]]
+"""A listing, a width and a height → [height, width, 3] uint8."""
+
+
 class Images:
-    """GET /images/{id}.png. The latest `keep_bytes` of drawn pictures stay in memory."""
+    """GET /images/{id}.png. The latest `keep_bytes` of pictures stay in memory."""
 
     def __init__(
         self,
         desk: Desk,
         *,
         keep_bytes: int = 64 << 20,
-        artist: Callable[[Listing, int, int], NDArray[np.uint8]] = draw,
+        artist: Artist = draw,
     ) -> None:
         self._desk = desk
         self._keep_bytes = keep_bytes

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from heirloom.adapters import slate_records
 from heirloom.apps.build import empty_live, open_log
 from heirloom.apps.encoding import encoders_in
+from heirloom.apps.photos import PhotoStore
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings
 from heirloom.core.errors import NotFoundError
@@ -47,7 +49,7 @@ def check(
         )
     with open_log(folder, read_only=True) as log:
         found = Parity()
-        for encoders, served in _by_encoders(records, folder):
+        for encoders, served in _by_encoders(records, settings, found):
             live = empty_live(
                 settings,
                 registry or Registry.installed(),
@@ -57,24 +59,40 @@ def check(
             )
             found.add(compare(served, log, live, progress=progress))
     if not found.slates and not found.broken:
-        why = "; ".join(f"{count} {reason}" for reason, count in found.unpromised.items())
+        left = (found.unpromised + found.untold).items()
+        why = "; ".join(f"{count} {reason}" for reason, count in left)
         raise NotFoundError(f"parity: nothing to compare in {len(records)} records: {why}")
     return found
 
 
 def _by_encoders(
-    records: Sequence[SlateRecord], folder: Path
+    records: Sequence[SlateRecord], settings: Settings, found: Parity
 ) -> Iterator[tuple[Encoders, list[SlateRecord]]]:
-    """Records by the encoders of the bundle that served them; of a bundle that is gone, hashed."""
-    of_bundle = {
-        bundle: encoders_in(folder / "bundles" / bundle if bundle else None)
-        for bundle in dict.fromkeys(record.bundle for record in records)
-    }
+    """Records by the encoders of the bundle that served them.
+
+    Of a bundle that is gone nobody knows which vectors it served with: its records are untold.
+    """
+    folder, photos = settings.system.folder, PhotoStore.of(settings)
+    of_bundle: dict[str, Encoders | None] = {}
+    for bundle in dict.fromkeys(record.bundle for record in records):
+        at = folder / "bundles" / bundle if bundle else None
+        there = at is None or at.is_dir()
+        of_bundle[bundle] = encoders_in(at, settings, photos) if there else None
     by_model: dict[str, tuple[Encoders, list[SlateRecord]]] = {}
     for record in records:
         encoders = of_bundle[record.bundle]
-        by_model.setdefault(encoders.model_id, (encoders, []))[1].append(record)
+        if encoders is None:
+            found.untold[_gone(record.bundle, folder)] += 1
+        else:
+            by_model.setdefault(encoders.model_id, (encoders, []))[1].append(record)
     yield from by_model.values()
+
+
+def _gone(bundle: str, folder: Path) -> str:
+    return (
+        f"served with bundle {bundle}, which is gone; put its folder back under "
+        f"{folder / 'bundles'}, or compare later slates with --since"
+    )
 
 
 def report(found: Parity, folder: Path) -> RenderableType:
@@ -82,6 +100,8 @@ def report(found: Parity, folder: Path) -> RenderableType:
     rows = [(name, feature) for name, feature in found.features.items() if not feature.holds]
     compared = sum(feature.compared for feature in found.features.values())
     verdict = "[bold green]parity holds[/]" if found.holds else "[bold red]parity does not hold[/]"
+    if found.holds and found.untold:
+        verdict += " for what can be compared"
     lines: list[RenderableType] = [
         f"{verdict}: {compared:,} values of {len(found.features)} features, {found.rows:,} rows, "
         f"{found.slates:,} slates, replayed to offset {found.to_n:,} of {folder}"
@@ -90,6 +110,10 @@ def report(found: Parity, folder: Path) -> RenderableType:
         lines.append(_table(rows))
     lines += [f"[red]{count:,} slates[/]: {why}" for why, count in found.broken.items()]
     lines += [f"not compared: {count:,} slates: {why}" for why, count in found.unpromised.items()]
+    lines += [
+        f"[yellow]cannot tell: {count:,} slates[/]: {escape(why)}"
+        for why, count in found.untold.items()
+    ]
     age = found.summary()["not_promised"]["age_ms"]
     ages = ", ".join(f"{name} {value / HOUR_MS:.3f} h" for name, value in age.items())
     lines.append(

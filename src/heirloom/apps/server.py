@@ -40,6 +40,7 @@ def run(
                     currency=settings.system.currency,
                     max_body=settings.http.max_body_bytes,
                     impressions=settings.system.impressions,
+                    artist=system.photos.picture,
                 ),
                 log_level="warning",
                 server_header=False,

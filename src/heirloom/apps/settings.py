@@ -4,11 +4,24 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
 from heirloom.core.facts import MAX_DECLARED
+
+DRAWN = "drawn"
+OPEN_CLIP = "open_clip:"
+"""What a model's name begins with that `adapters.open_clip` loads."""
 
 
 class _Part(BaseModel):
@@ -21,6 +34,9 @@ class SystemPart(_Part):
     name: str
     folder: Path
     """Where log, lake, bundles and slate records lie; relative to the working folder."""
+    images: str = ""
+    """The folder below which listings name their photos by `image`, relative to the working folder;
+    "drawn": what the simulator draws of each listing. Empty: `images` in the system's folder."""
     currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
     impressions: Literal["client", "server", "none"] = "client"
     """Who writes impressions: the client, this server when it answers, or nobody."""
@@ -75,7 +91,26 @@ class EncodersPart(_Part):
     dim: PositiveInt = 64
     vectors: int = Field(default=1, ge=1, le=16)
     """Of a person."""
+    photos: str | None = None
+    """trained | open_clip:NAME. Trained: a small network, learned from the system's own photos."""
+    text: str | None = None
+    """The folder of a sentence encoder (`heirloom export text`), or open_clip:NAME."""
     seed: int = 0
+
+    @field_validator("photos", "text")
+    @classmethod
+    def _of_trained(cls, model: str | None, info: ValidationInfo) -> str | None:
+        if model is not None and info.data.get("kind") != "trained":
+            raise ValueError('only trained encoders read it; set kind = "trained", or leave it out')
+        if model in ("", OPEN_CLIP):
+            raise ValueError("wanted the name of a model; leave it out for none")
+        if info.field_name == "photos" and model and not _reads_photos(model):
+            raise ValueError(f"wanted trained, or {OPEN_CLIP}NAME")
+        return model
+
+
+def _reads_photos(model: str) -> bool:
+    return model == "trained" or model.startswith(OPEN_CLIP)
 
 
 class FeaturesPart(_Part):
@@ -97,6 +132,28 @@ class FeaturesPart(_Part):
         if not url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("wanted redis://host:port/number, rediss://… or unix://path")
         return url
+
+
+class IndexPart(_Part):
+    """Where listings are searched by their vectors: in each process, or in a server of all."""
+
+    kind: Literal["embedded", "pgvector"] = "embedded"
+    dsn: SecretStr = SecretStr("")
+    """postgresql://user@host:port/database, or $NAME: as that variable of the environment says."""
+    table: str = Field(default="listings", pattern="^[a-z][a-z0-9_]{0,30}$")
+    """What tables of vectors are called; a hash of the encoder's model follows."""
+    timeout_ms: int = Field(default=250, ge=10, le=60_000)
+    """How long a search waits for the server; then it is done in this process."""
+
+    @field_validator("dsn")
+    @classmethod
+    def _of_postgres(cls, dsn: SecretStr, info: ValidationInfo) -> SecretStr:
+        wanted = "wanted postgresql://user@host:port/database, or $NAME of the environment"
+        if not dsn.get_secret_value().startswith(("postgresql://", "postgres://", "$")):
+            raise ValueError(wanted)
+        if info.data.get("kind") != "pgvector":
+            raise ValueError('only pgvector has one; set kind = "pgvector", or leave it out')
+        return dsn
 
 
 class SearchPart(_Part):
@@ -124,6 +181,7 @@ class Settings(_Part):
     training: TrainingPart = TrainingPart()
     encoders: EncodersPart = EncodersPart()
     features: FeaturesPart = FeaturesPart()
+    index: IndexPart = IndexPart()
     search: SearchPart = SearchPart()
     http: HttpPart = HttpPart()
     rates: dict[str, float] = {}
@@ -161,5 +219,6 @@ def _sentence(problem: object) -> str:
     if not isinstance(problem, dict):
         return str(problem)
     place = ".".join(str(step) for step in problem["loc"])
-    came = "" if problem["type"] == "missing" else f"; came {problem['input']!r}"
+    hidden = problem["type"] == "missing" or problem["loc"][-1:] == ("dsn",)
+    came = "" if hidden else f"; came {problem['input']!r}"
     return f"{place}: {problem['msg']}{came}"[:300]

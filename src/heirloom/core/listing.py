@@ -38,7 +38,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     currency: str = "EUR"
     country: str = ""
     image: str = ""
-    """URL or path of the first photo."""
+    """Of the first photo: a URL, or a path below the system's folder of images."""
     photos: int = 0
     listed_at: int = 0
     """ms since 1970 UTC."""

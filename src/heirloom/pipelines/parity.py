@@ -91,6 +91,8 @@ class Parity:
         features: by column, `view@version.feature`.
         broken: records that cannot be compared though they should: why, and how many.
         unpromised: records that name no log offset that could be replayed: why, and how many.
+        untold: records of which nobody can tell, as what served them is gone: what to do, and how
+            many.
         age_ms: t - t of the last event applied, one per slate. Not promised: how fresh the
             state was is a matter of delivery.
         late: counts that came too late for any later window, in the replay. Not promised.
@@ -102,12 +104,13 @@ class Parity:
     features: dict[str, FeatureParity] = field(default_factory=dict)
     broken: Counter[str] = field(default_factory=Counter)
     unpromised: Counter[str] = field(default_factory=Counter)
+    untold: Counter[str] = field(default_factory=Counter)
     age_ms: list[int] = field(default_factory=list)
     late: int = 0
 
     @property
     def holds(self) -> bool:
-        """Whether every value served was replayed bit for bit."""
+        """Whether every value that can be compared was replayed bit for bit."""
         return not self.broken and all(feature.holds for feature in self.features.values())
 
     def of(self, column: str) -> FeatureParity:
@@ -120,6 +123,7 @@ class Parity:
         self.to_n, self.late = max(self.to_n, other.to_n), max(self.late, other.late)
         self.broken.update(other.broken)
         self.unpromised.update(other.unpromised)
+        self.untold.update(other.untold)
         self.age_ms.extend(other.age_ms)
         for name, feature in other.features.items():
             self.of(name).add(feature)
@@ -133,6 +137,7 @@ class Parity:
             "to_n": self.to_n,
             "broken": dict(self.broken),
             "unpromised": dict(self.unpromised),
+            "untold": dict(self.untold),
             "features": {
                 name: {
                     "compared": feature.compared,

@@ -21,7 +21,7 @@ from heirloom.retrieval.diction import Diction
 from heirloom.retrieval.offers import Offers
 from heirloom.retrieval.shelf import EDITED, LISTED, mentions
 from heirloom.retrieval.top import best, fitted
-from heirloom.retrieval.vectors.answer import Answer, OutOfTime
+from heirloom.retrieval.vectors.answer import Answer, FilteredIndex, OutOfTime
 from heirloom.retrieval.vectors.codebook import Codebook
 from heirloom.retrieval.vectors.index import VectorIndex
 from heirloom.retrieval.vectors.searcher import Settings
@@ -80,7 +80,8 @@ class ContentIndex:
         trained_from: with so many listings on offer, `refit` trains the index.
 
     Attributes:
-        index: the present one; `refit` may put another in its place.
+        index: the present one; `refit` may put another in its place. One that was put here from
+            outside, before anything is folded, stays: a server's, say.
         offers: columns and what is on offer, by slot.
 
     Raises:
@@ -89,7 +90,7 @@ class ContentIndex:
 
     def __init__(self, encoder: Encoder, *, trained_from: int = TRAINED_FROM) -> None:
         self.encoder = encoder
-        self.index = _untrained(encoder)
+        self.index: FilteredIndex = _untrained(encoder)
         self.offers = Offers()
         self.words = Words()
         self.diction = Diction()
@@ -179,7 +180,7 @@ class ContentIndex:
         self._vectors[slots], self._codes[slots] = vectors, quantised(vectors)
         self._size = max(self._size, size)
 
-    def _enter(self, index: VectorIndex, slots: NDArray[np.int32]) -> None:
+    def _enter(self, index: FilteredIndex, slots: NDArray[np.int32]) -> None:
         slots = slots[slots < self._size]
         index.upsert(slots, self._vectors[slots], self.offers.columns(slots))
 
@@ -190,7 +191,7 @@ class ContentIndex:
         then half of the stock or more is new to it.
         """
         self.diction.refit()
-        if self._restored_to:
+        if self._restored_to or not isinstance(self.index, VectorIndex):
             return
         live = np.flatnonzero(self.offers.live[: self._size]).astype(np.int32)
         if len(live) < self._trained_from or self.offers.listed < self._train_at:
@@ -210,7 +211,8 @@ class ContentIndex:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Copies, for a snapshot, of what cannot be folded again without the encoder."""
-        trained = self.index.codebook.arrays() if self._train_at else {}
+        own = self.index if isinstance(self.index, VectorIndex) else None
+        trained = own.codebook.arrays() if own is not None and self._train_at else {}
         return {
             "vectors": self.vectors.copy(),
             "train_at": np.array([self._train_at], np.int64),
@@ -231,9 +233,10 @@ class ContentIndex:
         vectors, train_at = arrays.get("vectors"), arrays.get("train_at")
         if vectors is None or train_at is None or vectors.shape[1:] != (self.encoder.dim,):
             raise InputError(f"content: no vectors [slots, dim={self.encoder.dim}] in a snapshot")
-        if train_at[0]:
+        if train_at[0] and isinstance(self.index, VectorIndex):
             self.index = VectorIndex(Codebook.of(self.model_id, arrays))
-        self._train_at, self._restored_to = int(train_at[0]), n
+            self._train_at = int(train_at[0])
+        self._restored_to = n
         if len(vectors):
             self._put(np.arange(len(vectors), dtype=np.int32), vectors)
 

@@ -16,6 +16,7 @@ SIZE ?= demo
 LISTINGS ?=
 MAPPING ?=
 PORT ?=
+SYSTEM ?=
 DATA ?= data
 ARGS ?=
 
@@ -50,8 +51,8 @@ help: ## list these commands
 
 setup: $(READY) ## install the locked versions into .venv (the other commands do it themselves)
 
-demo: $(READY) ## simulate, train, evaluate and serve a marketplace (SIZE=small: a minute; PORT=n; LISTINGS=file MAPPING=toml)
-	@$(VENV)/bin/heirloom demo --size $(SIZE) $(if $(LISTINGS),--listings "$(LISTINGS)") $(if $(MAPPING),--mapping "$(MAPPING)") $(if $(PORT),--port $(PORT))
+demo: $(if $(SYSTEM),$(TORCH),$(READY)) ## simulate, train, evaluate and serve a marketplace (SIZE=small: a minute; PORT=n; LISTINGS=file MAPPING=toml; SYSTEM=systems/marketplace.toml: trained encoders)
+	@$(VENV)/bin/heirloom demo --size $(SIZE) $(if $(SYSTEM),--system "$(SYSTEM)") $(if $(LISTINGS),--listings "$(LISTINGS)") $(if $(MAPPING),--mapping "$(MAPPING)") $(if $(PORT),--port $(PORT))
 
 test: $(TORCH) ## all tests (ARGS="tests/core -k event" for some); those of programs that are missing skip
 	$(PY) -m pytest $(ARGS)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from benchmarks import record
-from benchmarks.model_protocols import LeaveOneOut, Places, amazon, attributes, row
+from benchmarks.model_protocols import LeaveOneOut, Places, Scorer, amazon, attributes, row
 from benchmarks.record import Row
 from heirloom.encoders.history import EVENTS, Histories
 from heirloom.encoders.person import About, PersonEncoder
@@ -226,12 +226,12 @@ def _vectors(items: AttributeBag) -> NDArray[np.float32]:
     return vectors
 
 
-def for_hybrid(name: str, data: Path) -> Callable[[LeaveOneOut, int], Fitted]:
-    """What fits the encoder of a set with ids, or takes it from its checkpoints."""
+def for_hybrid(name: str, data: Path) -> Callable[[LeaveOneOut, int], Scorer]:
+    """What fits the encoder of a set with ids, or takes it from its checkpoints, and scores."""
     folder = data / f"amazon_{name}"
 
-    def of(split: LeaveOneOut, seed: int) -> Fitted:
-        return fitted(WITH_IDS, split, attributes(folder, split.train.number), seed, name)
+    def of(split: LeaveOneOut, seed: int) -> Scorer:
+        return fitted(WITH_IDS, split, attributes(folder, split.train.number), seed, name).scores
 
     return of
 

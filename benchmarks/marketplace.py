@@ -34,10 +34,10 @@ BUSY = Size(listings=4_000, people=4_000, days=2, sessions_per_day=1.5)
 Say = Callable[[str], None]
 
 
-def captured_of_seed(seed: int) -> tuple[Captured, int]:
+def captured_of_seed(seed: int, file: Path = SYSTEM) -> tuple[Captured, int]:
     """Simulate two weeks, train, and let the policy live a day; with sold listings it showed."""
     with tempfile.TemporaryDirectory() as folder:
-        system = System(load(SYSTEM, folder=folder), answering=False)
+        system = System(load(file, folder=folder), answering=False)
         try:
             world = simulate_into(system, "demo", seed, None, Silent())
             system.train()
@@ -47,12 +47,27 @@ def captured_of_seed(seed: int) -> tuple[Captured, int]:
     return found.captured("heirloom"), found.sold_shown["heirloom"]
 
 
-def captured_rows(seeds: Sequence[int] = SEEDS, say: Say = print) -> list[Row]:
-    """`spine.captured_value`: mean over seeds with a Student interval, and each seed's own."""
+def captured_rows(
+    seeds: Sequence[int] = SEEDS,
+    say: Say = print,
+    *,
+    system: Path = SYSTEM,
+    id: str = "spine.captured_value",
+    target: float = 0.25,
+) -> list[Row]:
+    """Captured value: mean over seeds with a Student interval, and each seed's own.
+
+    Args:
+        seeds: of worlds.
+        say: hears of each.
+        system: settings of what is trained and tried.
+        id: of the row.
+        target: of the row.
+    """
     found = []
     for seed in seeds:
         began = time.monotonic()
-        captured, _ = captured_of_seed(seed)
+        captured, _ = captured_of_seed(seed, system)
         say(f"seed {seed}: {captured} in {time.monotonic() - began:.0f} s")
         found.append(captured)
     values = [captured.value for captured in found]
@@ -64,15 +79,16 @@ def captured_rows(seeds: Sequence[int] = SEEDS, say: Say = print) -> list[Row]:
     queries = sum(captured.queries for captured in found)
     return [
         Row(
-            id="spine.captured_value",
+            id=id,
             value=round(mean, 4),
             unit="share",
             better="higher",
-            target=0.25,
+            target=target,
             peer="popular in context 0, oracle 1",
             interval=(round(mean - half, 4), round(mean + half, 4)),
-            note=f"simulator version {VERSION}, seeds {', '.join(map(str, seeds))}, 95 % Student "
-            f"interval over seeds, {queries:,} slates; "
+            note=f"systems/{system.name}, simulator version {VERSION}, "
+            f"seeds {', '.join(map(str, seeds))}, 95 % Student interval over seeds, "
+            f"{queries:,} slates; "
             + "; ".join(f"{c.value:.3f} [{c.low:.3f}, {c.high:.3f}]" for c in found),
         )
     ]

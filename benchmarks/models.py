@@ -17,7 +17,7 @@ from pathlib import Path
 
 import polars as pl
 
-from benchmarks import encoders, model_gowalla, model_hybrid, model_rtr, record
+from benchmarks import encoders, marketplace, model_gowalla, model_hybrid, model_rtr, record
 from benchmarks.encoder_cuda import cuda_rows
 from benchmarks.encoders import SEEDS
 from benchmarks.parts import KEPT, measured
@@ -26,6 +26,7 @@ from benchmarks.record import Row
 PEERS = record.ROOT / "var" / "rectools" / "bin" / "python"
 """The interpreter of the environment made of benchmarks/peers/rectools_requirements.in."""
 PEER_SECONDS = 1_800
+MARKETPLACE = record.ROOT / "systems" / "marketplace.toml"
 BEAUTY, CLOTHING = (Path(f"amazon_{name}") / "sequences.parquet" for name in ("beauty", "clothing"))
 NEEDED = {
     "beauty_encoder": BEAUTY,
@@ -35,6 +36,7 @@ NEEDED = {
     "clothing": CLOTHING,
     "gowalla": Path("gowalla") / "interactions.parquet",
     "rtr": model_rtr.TABLE,
+    "captured": Path(),
     "throughput": BEAUTY,
     "sasrec": CLOTHING,
 }
@@ -50,6 +52,7 @@ BARS: dict[str, dict[str, float | None]] = {
     "throughput": {"models.train_vs_rectools": 2.0},
     "sasrec": {"models.clothing_vs_sasrec": 1.1},
     "rtr": model_rtr.BARS,
+    "captured": {"models.captured_value": 0.4},
 }  # fmt: skip
 
 
@@ -74,6 +77,9 @@ def parts(data: Path, seeds: tuple[int, ...] = SEEDS) -> dict[str, Callable[[], 
         ],
         "sasrec": lambda: sasrec_rows(data, seeds),
         "rtr": lambda: model_rtr.rows(data),
+        "captured": lambda: marketplace.captured_rows(
+            system=MARKETPLACE, id="models.captured_value", target=0.4
+        ),
     }
 
     def given(name: str) -> list[Row]:
@@ -144,11 +150,16 @@ def main() -> None:
     options.add_argument("--data", type=Path, required=True, help="folder of the public sets")
     options.add_argument("--part", choices=sorted(NEEDED), help="measure this one, and stop")
     options.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    options.add_argument(
+        "--also", nargs="+", default=[], metavar="COMMIT", help="whose kept rows stand too"
+    )
     chosen = options.parse_args()
     seeds = tuple(chosen.seeds)
     everything = parts(chosen.data, seeds)
     names = [chosen.part] if chosen.part else list(everything)
-    found = [measured("models", _label(name, seeds), everything[name]) for name in names]
+    found = [
+        measured("models", _label(name, seeds), everything[name], chosen.also) for name in names
+    ]
     if chosen.part:
         return
     rows = [row for part in found for row in part]

@@ -1,6 +1,6 @@
 """A benchmark in parts: what was measured at this very commit is not measured again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -17,8 +17,21 @@ class Part(msgspec.Struct, frozen=True):
     rows: list[Row]
 
 
-def measured(benchmark: str, name: str, measure: Callable[[], list[Row]]) -> list[Row]:
-    """The rows of a part: those kept of this commit, or measured now; kept if none is missing."""
+def measured(
+    benchmark: str,
+    name: str,
+    measure: Callable[[], list[Row]],
+    also: Collection[str] = (),
+) -> list[Row]:
+    """The rows of a part: those kept of this commit, or measured now; kept if none is missing.
+
+    Args:
+        benchmark: whose part it is.
+        name: of the part.
+        measure: what makes the rows.
+        also: earlier commits, as full hashes, from which on nothing changed that the part rests
+            on. Their rows stand, and their notes say of which commit they are.
+    """
     commit, dirty = record.version()
     path = KEPT / f"bench-{benchmark}" / f"{name}.json"
     if path.exists() and not dirty:
@@ -26,6 +39,12 @@ def measured(benchmark: str, name: str, measure: Callable[[], list[Row]]) -> lis
         if kept.commit == commit:
             print(f"{name}: measured at this commit before")
             return kept.rows
+        if kept.commit in also:
+            print(f"{name}: measured at {kept.commit} before")
+            return [
+                msgspec.structs.replace(row, note=f"{row.note}; measured at {kept.commit[:7]}")
+                for row in kept.rows
+            ]
     print(f"{name}: measuring")
     rows = measure()
     if any(row.value is None for row in rows):

@@ -260,6 +260,7 @@ def demo(
     ] = None,
     port: Annotated[int, typer.Option(help="0 picks a free one.")] = 8080,
     keep_serving: Annotated[bool, typer.Option(help="Stay up until Ctrl-C.")] = True,
+    system: SystemFile = LAPTOP,
     folder: Folder = None,
 ) -> None:
     """Run the main job: simulate, ingest, train, evaluate, serve."""
@@ -273,6 +274,7 @@ def demo(
         port=port,
         keep_serving=keep_serving,
         folder=folder or Path("var") / f"demo-{size}",
+        system_file=system,
     )
 
 

@@ -98,11 +98,12 @@ def run(
     port: int,
     keep_serving: bool,
     folder: Path,
+    system_file: Path = SYSTEM,
 ) -> None:
     """Do the whole and stay up, with an address to open and a line to paste."""
     began = time.monotonic()
+    settings = load(system_file, folder=folder)
     _clear(folder)
-    settings = load(SYSTEM, folder=folder)
     training = settings.training.model_copy(update={"max_slates": DEMO_SLATES})
     system = System(settings.model_copy(update={"training": training}))
     with Bars(console) as bars:

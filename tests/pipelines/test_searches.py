@@ -13,7 +13,7 @@ from heirloom.core.facts import EVENT_ROW, LISTING_ROW, MAX_DECLARED, Facts
 from heirloom.core.listing import Listing
 from heirloom.core.query import Query, Request
 from heirloom.core.vocabulary import Vocabulary
-from heirloom.pipelines.searches import HALF_LIFE_MS, REMEMBERED, Searches, searched_match
+from heirloom.pipelines.searches import HALF_LIFE_MS, HOUR_MS, REMEMBERED, Searches, searched_match
 from heirloom.retrieval.lexicon import Lexicon
 from heirloom.testing.features import random_log
 
@@ -90,13 +90,21 @@ def test_words_count_by_what_they_name_and_fade(catalogue: Catalogue) -> None:
     assert found["searched_brand"] == [0.5, 0.5, 0, 0]
 
 
+def test_the_latest_search_of_a_category_tells_how_long_ago(catalogue: Catalogue) -> None:
+    found = matched(catalogue, ("boots", 5 * HOUR_MS), ("dresses boots", 2 * HOUR_MS))
+    assert found["searched_ago"][:3] == [2, 2, 2]
+    assert matched(catalogue, ("boots", HOUR_MS), ("cos", 0))["searched_ago"][1:3] == [1, 1]
+    assert np.isnan(found["searched_ago"][3])
+
+
 def test_a_department_means_all_that_lies_below(catalogue: Catalogue) -> None:
     assert matched(catalogue, ("women", 0))["searched_category"] == [1, 1, 1, 0]
 
 
 def test_words_that_name_nothing_are_no_wish(catalogue: Catalogue) -> None:
     found = matched(catalogue, ("lovely", 0))
-    assert found == {"searched_category": [0, 0, 0, 0], "searched_brand": [0, 0, 0, 0]}
+    assert found["searched_category"] == found["searched_brand"] == [0, 0, 0, 0]
+    assert np.isnan(found["searched_ago"]).all()
 
 
 def test_who_never_searched_is_missing(catalogue: Catalogue) -> None:

@@ -7,7 +7,7 @@ import pytest
 from heirloom.core.errors import BundleError, InputError, ShapeError
 from heirloom.core.slate import FeatureBatch
 from heirloom.ranking.catboost import META_FILE, WEIGHTS_FILE, CatBoostListwise
-from heirloom.ranking.expected import CHANCE_FILE, CatBoostExpected
+from heirloom.ranking.expected import FILES, CatBoostExpected
 from heirloom.ranking.linear import Linear
 from heirloom.ranking.ranker import Examples, Ranker
 from heirloom.testing.ranking import COLUMNS, examples
@@ -136,8 +136,8 @@ def test_a_dear_action_weighs_by_its_worth_and_its_chance() -> None:
 
 def test_the_parts_of_another_bundle_are_refused(tmp_path: Path) -> None:
     CatBoostExpected.fit(examples(1), examples(2, groups=40), seed=3).save(tmp_path)
-    (tmp_path / CHANCE_FILE).write_bytes(b"no model")
-    with pytest.raises(BundleError, match=CHANCE_FILE):
+    (tmp_path / FILES[1]).write_bytes(b"no model")
+    with pytest.raises(BundleError, match=FILES[1]):
         CatBoostExpected.load(tmp_path)
 
 
@@ -147,8 +147,17 @@ def test_a_refit_learns_from_all_for_as_long_and_is_the_same_again() -> None:
     more = examples(5, groups=300)
     again, once_more = (first.refit(more, seed=3) for _ in range(2))
     batch = FeatureBatch(examples(4).values, COLUMNS, n=0)
-    assert [again._gain.tree_count_, again._chance.tree_count_] == [
-        first._gain.tree_count_, first._chance.tree_count_
-    ]  # fmt: skip
+    assert [part.tree_count_ for part in again._parts] == [
+        part.tree_count_ for part in first._parts
+    ]
     assert np.array_equal(again.score(batch), once_more.score(batch))
     assert not np.array_equal(again.score(batch), first.score(batch))
+
+
+def test_where_all_gains_are_alike_the_chance_of_one_decides() -> None:
+    train, late = (replace(e, gains=np.sign(e.gains)) for e in (examples(1), examples(2, 40)))
+    fitted = CatBoostExpected.fit(train, late, seed=3, iterations=60)
+    batch = FeatureBatch(examples(4).values, COLUMNS, n=0)
+    scores = fitted.refit(train, seed=3).score(batch)[:, 0]
+    known = ~np.isnan(batch.values[:, 0])
+    assert np.corrcoef(scores[known], batch.values[known, 0])[0, 1] > 0.8

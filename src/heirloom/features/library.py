@@ -288,6 +288,10 @@ def _context() -> tuple[Definition, ...]:
             "count",
         ),
         Given("searched_brand", "The same of the brand.", "count"),
+        Given(
+            "searched_ago", "Since the latest search that names the category: still wanted?",
+            "hours",
+        ),
         Given("price_to_category", "Log price against the category's: dear or cheap.",
             "difference of logs",
         ),

@@ -39,7 +39,7 @@ ORIGINS: dict[str, str] = {
     **dict.fromkeys(("size_stated", "brand_stated", "department_stated"), _STATED),
     **dict.fromkeys(("department_recent", "family_recent", "size_recent"), _ACTIONS),
     "category_interest": _ACTIONS,
-    **dict.fromkeys(("searched_category", "searched_brand"), _SEARCHES),
+    **dict.fromkeys(("searched_category", "searched_brand", "searched_ago"), _SEARCHES),
     **dict.fromkeys(("price_to_category", "price_to_level"), _PRICES),
     **dict.fromkeys(("size_gap", "size_evidence"), _SIZES),
     **dict.fromkeys(("anchor_category", "anchor_brand", "anchor_price"), _ANCHOR),

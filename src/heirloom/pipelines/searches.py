@@ -21,6 +21,7 @@ Array = NDArray[Any]
 REMEMBERED = 8
 """Searches of a person that are remembered."""
 HALF_LIFE_MS = 7 * DAY_MS
+HOUR_MS = 3_600_000
 _ASKS = [KIND_CODE[Kind.SEARCH], KIND_CODE[Kind.IMPRESSION]]
 _UNIT = 1 << 10
 
@@ -70,21 +71,24 @@ def searched_match(
     lexicon: Lexicon,
     searches: Searches,
 ) -> dict[str, NDArray[np.float32]]:
-    """How often lately the person searched for what candidates [candidates] are.
+    """How often and when the person searched for what candidates [candidates] are.
 
     `searched_category`, `searched_brand`: searches whose words name the listing's, each halved
     every seven days; NaN for who never searched. Weights are whole numbers, divided once: the
-    same on any machine.
+    same on any machine. `searched_ago`: hours since the latest that names the category; NaN for
+    none.
     """
+    names = ("searched_category", "searched_brand", "searched_ago")
     asked, times = searches.recent(request.person)
     if not len(asked):
-        return dict.fromkeys(
-            ("searched_category", "searched_brand"), np.full(len(slots), np.nan, np.float32)
-        )
-    age = np.maximum(request.query.t - times, 0) / HALF_LIFE_MS
-    weights = np.rint(np.exp2(-age) * _UNIT).astype(np.int64).tolist()
+        return dict.fromkeys(names, np.full(len(slots), np.nan, np.float32))
+    age = np.maximum(request.query.t - times, 0)
+    weights = np.rint(np.exp2(-age / HALF_LIFE_MS) * _UNIT).astype(np.int64).tolist()
     texts = [catalogue.vocabulary.text("query", int(code)) for code in asked]
-    columns = {}
+    ago = np.full(max(catalogue.vocabulary.size("category"), 1), np.nan)
+    for text, hours in zip(texts[::-1], (age[::-1] / HOUR_MS).tolist(), strict=True):
+        ago[lexicon.codes("category", text)] = hours  # the newest comes last
+    columns = {"searched_ago": ago[catalogue.column("category")[slots]].astype(np.float32)}
     for field in ("category", "brand"):
         total = np.zeros(max(catalogue.vocabulary.size(field), 1), np.int64)
         for text, weight in zip(texts, weights, strict=True):

@@ -1,5 +1,7 @@
-"""CatBoostExpected: what a listing is expected to gain, and whether anything happens at all."""
+"""CatBoostExpected: what a listing is expected to gain, told in two ways that err apart."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,32 +12,56 @@ from numpy.typing import NDArray
 from heirloom.core.errors import BundleError, InputError
 from heirloom.core.slate import FeatureBatch
 from heirloom.ranking.catboost import training_settings, with_position, without_time
-from heirloom.ranking.examples import checked, with_gain
+from heirloom.ranking.examples import checked, take, with_gain
 from heirloom.ranking.ranker import POSITION, Examples
 
-GAIN_FILE, CHANCE_FILE = "gain.cbm", "chance.cbm"
+FILES = ("gain.cbm", "chance.cbm", "worth.cbm")
 TWEEDIE = "Tweedie:variance_power=1.8"
 """Most rows gain nothing and a few gain much: a compound of counts and sizes. Source: Jørgensen,
 "Exponential dispersion models", JRSS B 1987; between 1 (Poisson) and 2 (gamma) both are present."""
-LOSSES = (TWEEDIE, "Logloss")
-"""Of what is gained, and of whether anything is."""
-LEARNING_RATE = 0.08
+SHALLOW = {"depth": 4, "l2_leaf_reg": 20.0}
+"""Gains are mostly chance: deeper trees, or freer ones, learn it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the ensembles.
+
+    Attributes:
+        loss: what it is fitted by.
+        label: what it foretells, by the gains [rows].
+        acted: only from rows that gained something.
+        learning_rate: of its trees.
+    """
+
+    loss: str
+    label: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    acted: bool = False
+    learning_rate: float = 0.1
+
+
+PARTS = (
+    Part(TWEEDIE, lambda gains: gains),
+    Part("Logloss", lambda gains: (gains > 0).astype(np.float32)),
+    Part("Poisson", lambda gains: gains, acted=True, learning_rate=0.05),
+)
+"""The gain; the chance of any; and the gain where there is one."""
 
 
 class CatBoostExpected:
-    """log E[gain] + log P(gain > 0), one score, higher is better.
+    """log E[gain] + log P(gain > 0) + log E[gain | gain > 0], one score, higher is better.
 
-    Two ensembles of symmetric trees over single rows. The first (Tweedie loss) knows what a listing
-    brings; the second (logistic loss) the chance of any action at all. A rare dear action is one
-    large label to the first; the second has less noise, and the sum is the logarithm of a product
-    of two views of the same thing.
+    Three ensembles of symmetric trees over single rows. The first foretells the gain at once, the
+    others as a hurdle model does, whether and then how much (Cragg, "Some statistical models for
+    limited dependent variables", Econometrica 1971). Both are of the same thing and err apart: the
+    sum is twice the log of their geometric mean. A rare dear action is one large label to the
+    first; a hurdle keeps it from telling chances. Where all gains are alike there is no third.
     """
 
-    def __init__(self, gain: CatBoost, chance: CatBoost, *, threads: int = 1) -> None:
-        self.columns = tuple(gain.feature_names_[:-1])
+    def __init__(self, parts: Sequence[CatBoost], *, threads: int = 1) -> None:
+        self.columns = tuple(parts[0].feature_names_[:-1])
         self.actions: tuple[str, ...] = ("gain",)
-        self._gain = gain
-        self._chance = chance
+        self._parts = tuple(parts)
         self._threads = threads
 
     def score(self, batch: FeatureBatch) -> NDArray[np.float32]:
@@ -44,17 +70,18 @@ class CatBoostExpected:
         if not len(values):
             return np.zeros((0, 1), np.float32)
         rows = with_position(values, None)
-        gain, chance = (
+        gain, chance, *worth = (
             np.asarray(model.predict(rows, thread_count=self._threads), np.float64)
-            for model in (self._gain, self._chance)
+            for model in self._parts
         )
-        scores: NDArray[np.float32] = (gain - np.logaddexp(0.0, -chance)).astype(np.float32)
+        logs = gain - np.logaddexp(0.0, -chance) + (worth[0] if worth else 0.0)
+        scores: NDArray[np.float32] = logs.astype(np.float32)
         return scores.reshape(-1, 1)
 
     def save(self, folder: Path) -> None:
-        """Write gain.cbm and chance.cbm."""
-        self._gain.save_model(str(folder / GAIN_FILE))
-        self._chance.save_model(str(folder / CHANCE_FILE))
+        """Write gain.cbm, chance.cbm and, if there is one, worth.cbm."""
+        for file, model in zip(FILES, self._parts, strict=False):
+            model.save_model(str(folder / file))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -63,14 +90,16 @@ class CatBoostExpected:
         Raises:
             BundleError: if a file is missing, is none of ours, or is of other columns.
         """
-        gain, chance = _loaded(folder / GAIN_FILE), _loaded(folder / CHANCE_FILE)
-        names = gain.feature_names_
-        if names != chance.feature_names_ or names[-1:] != [POSITION]:
-            raise BundleError(
-                f"CatBoostExpected.load: {GAIN_FILE} wants {len(names)} columns and {CHANCE_FILE} "
-                f"{len(chance.feature_names_)}; wanted the same of both, {POSITION!r} the last"
-            )
-        return cls(gain, chance)
+        files = FILES if (folder / FILES[2]).exists() else FILES[:2]
+        parts = [_loaded(folder / file) for file in files]
+        names = parts[0].feature_names_
+        for file, part in zip(files, parts, strict=True):
+            if part.feature_names_ != names or names[-1:] != [POSITION]:
+                raise BundleError(
+                    f"CatBoostExpected.load: {file} wants {len(part.feature_names_)} columns and "
+                    f"{FILES[0]} {len(names)}; wanted the same of all, {POSITION!r} the last"
+                )
+        return cls(parts)
 
     @classmethod
     def fit(
@@ -80,53 +109,51 @@ class CatBoostExpected:
         *,
         seed: int,
         iterations: int = 1_200,
-        learning_rate: float = LEARNING_RATE,
         patience: int = 60,
         thread_count: int = 2,
     ) -> Self:
-        """Fit both, each stopped when `validation` has not improved for `patience` trees.
+        """Fit all three, each stopped when `validation` has not improved for `patience` trees.
 
         Raises:
             InputError: if nothing was gained in any group of either.
             ShapeError: if the examples' arrays do not fit each other.
         """
-        parts = [with_gain(part) for part in (train, validation)]
-        for name, part in zip(("train", "validation"), parts, strict=True):
-            if not len(part.values):
+        for name, part in (("train", train), ("validation", validation)):
+            if not len(with_gain(part).values):
                 raise InputError(
                     f"CatBoostExpected.fit: no group of the {name} examples has a gain; wanted at "
                     "least one click, save or purchase"
                 )
-        settings = training_settings(seed, thread_count, iterations)
-        settings |= {"learning_rate": learning_rate, "od_wait": patience}
-        return cls(*(_fitted(loss, settings, *parts) for loss in LOSSES))
+        settings = {**training_settings(seed, thread_count, iterations), "od_wait": patience}
+        fitted = (_fitted(part, settings, train, validation) for part in PARTS)
+        return cls([model for model in fitted if model is not None])
 
-    def refit(
-        self,
-        examples: Examples,
-        *,
-        seed: int,
-        learning_rate: float = LEARNING_RATE,
-        thread_count: int = 2,
-    ) -> Self:
-        """Both fitted on all examples, each with as many trees as it has here."""
-        part = with_gain(examples)
+    def refit(self, examples: Examples, *, seed: int, thread_count: int = 2) -> Self:
+        """All three fitted on all examples, each with as many trees as it has here."""
         models = []
-        for loss, model in zip(LOSSES, (self._gain, self._chance), strict=True):
+        for part, model in zip(PARTS, self._parts, strict=False):
             settings = training_settings(seed, thread_count, max(model.tree_count_, 1))
-            settings |= {"learning_rate": learning_rate, "use_best_model": False}
-            models.append(_fitted(loss, settings, part))
-        return type(self)(*models, threads=self._threads)
+            models.append(_fitted(part, {**settings, "use_best_model": False}, examples))
+        return type(self)([model for model in models if model is not None], threads=self._threads)
 
 
 def _fitted(
-    loss: str, settings: dict[str, Any], train: Examples, validation: Examples | None = None
-) -> CatBoost:
-    def pool(part: Examples) -> Pool:
-        label = part.gains if loss == TWEEDIE else (part.gains > 0).astype(np.float32)
-        return _pool(part, label)
+    part: Part, settings: dict[str, Any], train: Examples, validation: Examples | None = None
+) -> CatBoost | None:
+    """None where there is nothing to tell apart: an ensemble of equal labels is a constant."""
+    if part.acted and len(np.unique(train.gains[train.gains > 0])) < 2:
+        return None
 
-    model = CatBoost({**settings, "loss_function": loss})
+    def pool(examples: Examples) -> Pool:
+        kept = with_gain(examples)
+        if part.acted:
+            kept = take(kept, np.flatnonzero(kept.gains > 0))
+        values = with_position(kept.values, kept.positions)
+        columns = [*kept.columns, POSITION]
+        return Pool(values, label=part.label(kept.gains), feature_names=columns)
+
+    own = {"loss_function": part.loss, "learning_rate": part.learning_rate}
+    model = CatBoost({**settings, **SHALLOW, **own})
     model.fit(pool(train), eval_set=None if validation is None else pool(validation))
     return without_time(model)
 
@@ -138,8 +165,3 @@ def _loaded(file: Path) -> CatBoost:
     except (OSError, CatBoostError) as error:
         raise BundleError(f"CatBoostExpected.load: {file.name}: {error}") from error
     return model
-
-
-def _pool(examples: Examples, label: NDArray[np.float32]) -> Pool:
-    values = with_position(examples.values, examples.positions)
-    return Pool(values, label=label, feature_names=[*examples.columns, POSITION])

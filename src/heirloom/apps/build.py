@@ -22,6 +22,7 @@ from heirloom.adapters.write_behind import WriteBehind
 from heirloom.apps.deadline import within
 from heirloom.apps.encoding import current_bundle, encoders_in, train_encoders
 from heirloom.apps.kept import Kept
+from heirloom.apps.learning import Learned, learn, learned_in, teach
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.row_stores import FoldedLog, check_reader, row_store
 from heirloom.apps.settings import Settings
@@ -103,6 +104,7 @@ class System:
         self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
         self._kept = Kept(self.folder, self.log)
         self.encoders = encoders_in(self._current()) if answering else HASHED
+        self.learned = learned_in(self._current()) if answering else {}
         self.live = self.empty_live()
         self.restored_to = 0 if reader else self._kept.restore(self.live)
         self._snapshot_due = self.restored_to + settings.system.snapshot_every
@@ -175,8 +177,9 @@ class System:
     def empty_live(self, *, retrievers: bool = True) -> Live:
         """A state that has folded nothing yet; it shares the log's codes."""
         return empty_live(
-            self.settings, self.registry, self.log, encoders=self.encoders, retrievers=retrievers
-        )
+            self.settings, self.registry, self.log,
+            encoders=self.encoders, learned=self.learned, retrievers=retrievers,
+        )  # fmt: skip
 
     def ingest(self, events: Iterable[Event | Rejected], *, source: str = "api") -> Report:
         """Take events over; durable and folded when it returns.
@@ -243,7 +246,9 @@ class System:
         """
         encoders, until_t = train_encoders(self.log, self.settings.encoders, progress=progress)
         recipe = dataclasses.replace(recipe_of(self.settings), from_t=until_t)
-        live = self._training_live(encoders)
+        retrievers = self.live.retrievers
+        learned = learn(retrievers, self.log, seed=recipe.seed, progress=progress)
+        live = self._training_live(encoders, learned)
         ranker = pick("ranker", self.registry.rankers, self.settings.policy.ranker)
         trained = train(
             self.log, live, ranker, recipe, retrieve=self._retrieve(live), progress=progress
@@ -253,6 +258,7 @@ class System:
             trained,
             DataWindow(from_offset=from_offset, to_offset=to_offset, from_t=from_t, to_t=to_t),
             encoders,
+            learned,
         )
         if trained.refused:
             raise InputError(
@@ -262,7 +268,7 @@ class System:
         return bundle, trained
 
     def _keep(
-        self, trained: Trained, window: DataWindow, encoders: Encoders
+        self, trained: Trained, window: DataWindow, encoders: Encoders, learned: Learned
     ) -> ModelBundle[Ranker]:
         """Write the bundle under its own id; the same bundle made again is the same folder."""
         folder = self.folder / "bundles"
@@ -280,6 +286,7 @@ class System:
                 code_version=__version__,
                 golden=trained.golden,
                 encoders=encoders,
+                retrievers=learned,
                 settings={
                     f"gain_{kind}": gain for kind, gain in recipe_of(self.settings).gains.items()
                 },
@@ -294,7 +301,7 @@ class System:
         """Metrics of the bundle in use on the latest slates of the log: all, and by surface."""
         if self.policy.ranker is None:
             raise NotFoundError(f"no bundle is published in {self.folder}; run `heirloom train`")
-        live = self._training_live(self.encoders)
+        live = self._training_live(self.encoders, self.learned)
         test, surfaces = held_out(
             self.log,
             live,
@@ -313,6 +320,7 @@ class System:
         policy = self._policy_with(bundle_id)
         policy.check(self.live, self.published)
         encoders, n = encoders_in(self._bundle_folder(bundle_id)), self.live.n
+        learned = learned_in(self._bundle_folder(bundle_id))
         other = encoders.model_id != self.encoders.model_id
         content = ContentIndex(encoders.listings)
         if other:
@@ -322,6 +330,8 @@ class System:
                 fold_content(content, self.log.read(n, self.live.n))  # what came meanwhile
                 self.live.change_encoders(encoders, content)
                 self.encoders = encoders
+            teach(self.live.retrievers, learned)
+            self.learned = learned
             self._point_to(bundle_id)
             self.policy = policy
 
@@ -402,11 +412,12 @@ class System:
         self.log.close()
         self.anteroom.close()
 
-    def _training_live(self, encoders: Encoders) -> Live:
+    def _training_live(self, encoders: Encoders, learned: Learned) -> Live:
         retrievers = self.settings.system.impressions == "none"
         return empty_live(
-            self.settings, self.registry, self.log, encoders=encoders, retrievers=retrievers
-        )
+            self.settings, self.registry, self.log,
+            encoders=encoders, learned=learned, retrievers=retrievers,
+        )  # fmt: skip
 
     def _retrieve(self, live: Live) -> Callable[[Request], Candidates] | None:
         """What would have been ranked, for a log that does not say what was shown."""
@@ -504,11 +515,13 @@ def empty_live(
     log: EventLog,
     *,
     encoders: Encoders | None = None,
+    learned: Learned | None = None,
     retrievers: bool = True,
 ) -> Live:
     """A state that has folded nothing yet; it knows a string from the entry on that brought it.
 
-    Without encoders given, its vectors are those of the bundle that was published last.
+    Without encoders given, its vectors are those of the bundle that was published last; so it is
+    with what retrievers have learned.
     """
     encoders = encoders or encoders_in(current_bundle(settings.system.folder))
     catalogue = Catalogue(
@@ -526,6 +539,9 @@ def empty_live(
         named = {name for quota in settings.policy.quotas.values() for name in quota}
         make = registry.retrievers
         live.add({name: pick("retriever", make, name)(live) for name in sorted(named)})
+        if learned is None:
+            learned = learned_in(current_bundle(settings.system.folder))
+        teach(live.retrievers, learned)
     return live
 
 

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,7 @@ class Plan:
         retrieval_weight: of the log of retrieval's score beside the ranker's.
         quotas: how many candidates each retriever gives; none: `popular` fills the pool. One that
             learns does so from the log up to the cut.
+        fusion: weight of each retriever in the fused score; 1 where it is not named.
     """
 
     rankers: Mapping[str, type[Ranker]]
@@ -100,12 +101,17 @@ class Plan:
     view: MakeView = rental_view
     retrieval_weight: float = 0.0
     quotas: Mapping[str, int] | None = None
+    fusion: Mapping[str, float] = field(default_factory=dict)
 
     def policy(self) -> Policy:
         """What decides a slate, but for the ranker."""
         quotas = self.quotas or {"popular": self.pool}
         return Policy(
-            "rtr", {"home": quotas}, pool=self.pool, retrieval_weight=self.retrieval_weight
+            "rtr",
+            {"home": quotas},
+            pool=self.pool,
+            retrieval_weight=self.retrieval_weight,
+            fusion=self.fusion,
         )
 
 

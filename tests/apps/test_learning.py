@@ -13,11 +13,12 @@ from heirloom.apps.build import System
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import load
 from heirloom.core.catalogue import DAY_MS
-from heirloom.core.errors import BundleError
+from heirloom.core.errors import BundleError, ConfigError
 from heirloom.core.event import Event, Kind
 from heirloom.core.listing import Listing
 from heirloom.core.query import Query
 from heirloom.core.slate import Slate
+from heirloom.pipelines.serve import retrieve
 from heirloom.retrieval.towers.fit import Recipe
 from heirloom.retrieval.towers.retriever import ByTakers
 
@@ -89,6 +90,22 @@ def test_what_it_learned_answers_beside_the_others(shop: System) -> None:
     assert sources(asked(shop)) == {"popular", "takers"}
     for parity, occasion in enumerate(OCCASIONS):
         assert {slot % 2 for slot in by_takers(shop, occasion)} == {parity}
+
+
+def test_by_a_small_weight_popular_orders_nothing(shop: System) -> None:
+    assert shop.policy.fusion["popular"] < 1e-3
+    t = BEGIN + (DAYS + 2) * DAY_MS
+    request = shop.live.request(Query(t=t, attributes={"occasion": "work"}))
+    found = retrieve(request, shop.policy, shop.live)
+    assert len(found) == GARMENTS
+    assert found.slots[: GARMENTS // 2].tolist() == by_takers(shop, "work")
+    even = retrieve(request, replace(shop.policy, fusion={}), shop.live)
+    assert even.slots.tolist() != found.slots.tolist()
+
+
+def test_a_weight_for_a_retriever_that_no_surface_names_is_refused(shop: System) -> None:
+    with pytest.raises(ConfigError, match="no surface names 'nobody'; known: popular, takers"):
+        replace(shop.policy, fusion={"nobody": 1.0}).check(shop.live)
 
 
 def test_a_restart_gives_the_same_slate(shop: System, tmp_path: Path) -> None:

@@ -461,6 +461,7 @@ class System:
             pool=part.pool,
             seller_cap=part.seller_cap,
             retrieval_weight=part.retrieval_weight,
+            fusion=part.fusion,
         )
 
 

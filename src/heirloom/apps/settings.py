@@ -4,7 +4,15 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
@@ -44,6 +52,8 @@ class PolicyPart(_Part):
     """So long candidates are sought for a request; then the best found so far are ranked."""
     retrieval_weight: float = Field(default=0.0, ge=0)
     """Weight of the log of retrieval's score beside the ranker's; 0: the ranker alone."""
+    fusion: dict[str, PositiveFloat] = {}
+    """Weight of each retriever in the fused score; 1 where it is not named."""
     quotas: dict[Surface, dict[str, PositiveInt]]
     """For each surface, how many candidates each retriever may give."""
 

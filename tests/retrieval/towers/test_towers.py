@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import cache
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -96,6 +97,53 @@ def test_a_slot_that_was_given_to_another_listing_forgets_its_takers() -> None:
     assert before.numbers[0, 0] > 0.5
     assert after.numbers[0, 0] == 0
     np.testing.assert_array_equal(before.numbers[1:, :6], after.numbers[1:, :6])
+
+
+def test_what_a_slot_held_before_does_not_count_in_one_part_either() -> None:
+    facts = shop()
+    whole_log = Facts.joined([facts, facts[:1]])
+    one, two = Takers(KINDS), Takers(KINDS)
+    one.apply(whole_log)
+    two.apply(facts)
+    two.apply(facts[:1])
+    known, t = learned().alphabet, int(facts.events["t"][-1])
+    for found, wanted in zip(
+        one.listings(np.arange(40), t, known).lifts,
+        two.listings(np.arange(40), t, known).lifts,
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_listings_are_known_as_of_the_request_and_of_what_was_folded() -> None:
+    world, everything = World(people=80), np.ones(40, np.bool_)
+    retriever = made()
+    facts = whole(world)
+    retriever.apply(facts[:400], {})
+    asked = world.request()
+    later = replace(asked, query=msgspec.structs.replace(asked.query, t=world.t + 30 * DAY_MS))
+    found = [retriever.retrieve(asked, everything, 40).scores]
+    retriever.apply(facts[400:], {})
+    found += [retriever.retrieve(each, everything, 40).scores for each in (asked, later)]
+    for scores, each in zip(found[1:], (asked, later), strict=True):
+        np.testing.assert_array_equal(fed(world).retrieve(each, everything, 40).scores, scores)
+    assert len({scores.tobytes() for scores in found}) == 3
+
+
+def test_the_loss_is_over_what_was_on_offer_and_not_had() -> None:
+    _, days = replayed(shop(), Takers(KINDS), SMALL)
+    day, towers = days[-1], learned()
+    one = replace(towers, members=towers.members[:1])
+    lifts = tuple(lift.astype(np.float32) for lift in day.listings.lifts)
+    scores = one.scores(one.encoded(replace(day.listings, lifts=lifts)), day.asked)
+    rows, had = day.had
+    assert len(rows) > 0
+    assert not (had == day.taken[rows]).any()
+    scores[rows, had] = -np.inf
+    chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    wanted = -np.log(chances[np.arange(len(scores)), day.taken]).mean()
+    found, _ = loss_and_gradient(one, one.members[0], day, 0.0, np.random.default_rng(0))
+    assert found == pytest.approx(wanted, rel=1e-5)
 
 
 def test_lifts_are_shrunk_shares_over_shares() -> None:

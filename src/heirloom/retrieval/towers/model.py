@@ -21,10 +21,10 @@ class Asked:
     """What some requests say.
 
     Attributes:
-        declared: [requests, MAX_DECLARED] rows in the alphabet, -1 where not stated.
-        lately: [requests, categories + 1] float32, shares of what the person took before; zeros
+        declared: [questions, MAX_DECLARED] rows in the alphabet, -1 where not stated.
+        lately: [questions, categories + 1] float32, shares of what the person took before; zeros
             for a newcomer.
-        count: [requests] how many listings the person took before.
+        count: [questions] how many listings the person took before.
     """
 
     declared: NDArray[np.intp]
@@ -88,7 +88,7 @@ class Towers:
         return Encoded(listings.lifts, tuple((side.v, side.appeal) for side in sides))
 
     def scores(self, encoded: "Encoded", asked: Asked) -> Floats:
-        """[requests, listings] float32, log of chances up to a constant of each request."""
+        """[questions, listings] float32, log of chances up to a constant of each request."""
         onehot, q = self.questions(asked)
         total = np.zeros((len(q), len(encoded.lifts[0])), np.float32)
         for weights, (v, appeal) in zip(self.members, encoded.sides, strict=True):
@@ -104,7 +104,7 @@ class Towers:
         return np.concatenate([*listings.lifts, numbers, categories], axis=1), numbers
 
     def questions(self, asked: Asked) -> tuple[Floats, Floats]:
-        """[requests, values] 1 where stated, and what the request's tower reads [requests, q]."""
+        """[questions, values] 1 where stated, and what the request's tower reads [questions, q]."""
         onehot = np.zeros((len(asked.declared), len(self.alphabet.values)), np.float32)
         rows, fields = np.nonzero(asked.declared >= 0)
         onehot[rows, asked.declared[rows, fields]] = 1
@@ -201,7 +201,7 @@ def listing_tower(weights: Weights, x: Floats, numbers: Floats, thin: Thin = who
 
 
 def request_tower(weights: Weights, q: Floats, thin: Thin = whole) -> tuple[Floats, Floats]:
-    """The vectors u [requests, d], and their hidden layer [requests, h]."""
+    """The vectors u [questions, d], and their hidden layer [questions, h]."""
     hidden = thin(np.maximum(q @ weights.asked + weights.asked_bias, 0))
     return hidden @ weights.wish + weights.wish_bias, hidden
 
@@ -215,7 +215,7 @@ def met(
     v: Floats,
     appeal: Floats,
 ) -> Floats:
-    """[requests, listings] float32, the sum of the three parts."""
+    """[questions, listings] float32, the sum of the three parts."""
     total: Floats = u @ v.T + appeal
     for weight, lift in zip(weights.lift[:, alphabet.values[:, 0]], lifts, strict=True):
         total += (onehot * weight) @ lift.T

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from heirloom.apps.registry import MakeView
 from heirloom.core.bundle import DataWindow
 from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.event import KIND_CODE, Event, Kind
+from heirloom.core.facts import Facts
 from heirloom.core.log import Entry
 from heirloom.core.query import Query
 from heirloom.core.slate import FeatureBatch
@@ -59,6 +60,8 @@ from heirloom.ranking.linear import Linear
 from heirloom.ranking.ranker import Examples, Ranker
 from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.popular import Popular
+from heirloom.retrieval.retriever import Learning
+from heirloom.retrieval.towers.retriever import ByTakers
 
 MAPPING = Path(__file__).parent / "datasets" / "renttherunway.toml"
 TABLE = Path("renttherunway") / "interactions.parquet"
@@ -86,6 +89,9 @@ class Plan:
         pool: so many candidates of retrieval are ranked.
         view: declared attributes → what the rankers know.
         retrieval_weight: of the log of retrieval's score beside the ranker's.
+        quotas: how many candidates each retriever gives; none: `popular` fills the pool. One that
+            learns does so from the log up to the cut.
+        fusion: weight of each retriever in the fused score; 1 where it is not named.
     """
 
     rankers: Mapping[str, type[Ranker]]
@@ -94,6 +100,19 @@ class Plan:
     pool: int
     view: MakeView = rental_view
     retrieval_weight: float = 0.0
+    quotas: Mapping[str, int] | None = None
+    fusion: Mapping[str, float] = field(default_factory=dict)
+
+    def policy(self) -> Policy:
+        """What decides a slate, but for the ranker."""
+        quotas = self.quotas or {"popular": self.pool}
+        return Policy(
+            "rtr",
+            {"home": quotas},
+            pool=self.pool,
+            retrieval_weight=self.retrieval_weight,
+            fusion=self.fusion,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +175,8 @@ def places_of(
         declared = ingest(data / TABLE, folder, log, say)
         split = Split.of(log, rehearse=rehearse)
         say(str(split))
-        live = empty_live(log, declared, plan.view)
-        policy = Policy(
-            "rtr",
-            {"home": {"popular": plan.pool}},
-            pool=plan.pool,
-            retrieval_weight=plan.retrieval_weight,
-        )
+        policy, live = plan.policy(), empty_live(log, declared, plan.view)
+        teach(live, policy, log.facts()[: split.start], say)
         rentals = Rentals.of(log)
         examples = examples_of_actions(
             log.read(0, split.start), live, rentals.ask,
@@ -273,10 +287,21 @@ def empty_live(log: SqliteLog, declared: tuple[str, ...], view: MakeView = renta
                 context_half_life_ms=250 * DAY_MS,
                 declared_weights=DECLARED_WEIGHTS,
                 engagement={Kind.PURCHASE: 1},
-            )
+            ),
+            "takers": ByTakers(),
         }
     )
     return live
+
+
+def teach(live: Live, policy: Policy, facts: Facts, say: Callable[[str], None]) -> None:
+    """Let the retrievers that the policy names learn from a log, if they are of the kind."""
+    for name in policy.quotas["home"]:
+        retriever = live.retrievers[name]
+        if isinstance(retriever, Learning):
+            begin = time.process_time()
+            retriever.use(retriever.learn(facts, seed=SEED))
+            say(f"{name} has learned: {time.process_time() - begin:.0f} s of CPU")
 
 
 def learn(

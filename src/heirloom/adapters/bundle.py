@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,8 +21,10 @@ from heirloom.encoders.modalities import Modality
 from heirloom.encoders.pair import HASHED, Encoders
 from heirloom.ranking.ranker import Ranker
 
+Arrays = Mapping[str, NDArray[Any]]
 WEIGHTS_FOLDER = "weights"
 ENCODERS_FOLDER = "encoders"
+RETRIEVERS_FOLDER = "retrievers"
 GOLDEN_VALUES = "golden_values.npy"
 GOLDEN_SCORES = "golden_scores.npy"
 GOLDEN_RTOL = 1e-6
@@ -47,11 +50,13 @@ def write(
     encoders: Encoders = HASHED,
     beside: Callable[[Path], None] = lambda _: None,
     settings: Mapping[str, str | int | float | bool] | None = None,
+    retrievers: Mapping[str, Arrays] | None = None,
 ) -> ModelBundle[Ranker]:
     """Write a bundle into a folder that does not exist yet; it appears whole.
 
-    The golden scores are what the ranker gives for up to 256 rows of `golden`. Where encoders were
-    trained, `beside` writes into their folder what else `encoders_of` is to find there.
+    The golden scores are what the ranker gives for up to 256 rows of `golden`; `retrievers` what
+    each retriever that learns has learned, by its name. Where encoders were trained, `beside`
+    writes into their folder what else `encoders_of` is to find there.
 
     Raises:
         BundleError: if the folder exists, or the golden rows are none.
@@ -70,6 +75,8 @@ def write(
             (draft / ENCODERS_FOLDER).mkdir()
             encoders.save(draft / ENCODERS_FOLDER)
             beside(draft / ENCODERS_FOLDER)
+        for learner, arrays in sorted((retrievers or {}).items()):
+            _write_arrays(draft / RETRIEVERS_FOLDER / learner, arrays)
         batch = FeatureBatch(golden.values[:MAX_GOLDEN_ROWS], golden.columns, golden.n)
         np.save(draft / GOLDEN_VALUES, batch.values, allow_pickle=False)
         np.save(draft / GOLDEN_SCORES, ranker.score(batch), allow_pickle=False)
@@ -159,6 +166,32 @@ def encoders_of(
             f"{where}: its encoders are {encoders.model_id}; the manifest says {manifest.encoders}"
         )
     return encoders
+
+
+def retrievers_of(folder: Path) -> dict[str, Arrays]:
+    """What each retriever that learns has learned, by its name; none in older bundles.
+
+    Raises:
+        BundleError: if a file is not as it was written.
+    """
+    where = f"bundle {folder.name}"
+    manifest, _ = _manifest(folder, where)
+    _check_files(folder, manifest, where)
+    found: dict[str, dict[str, NDArray[Any]]] = {}
+    for path in sorted((folder / RETRIEVERS_FOLDER).glob("*/*.npy")):
+        try:
+            array = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise BundleError(f"{where}: {path.name} cannot be read: {error}") from error
+        found.setdefault(path.parent.name, {})[path.stem] = array
+    return dict(found)
+
+
+def _write_arrays(folder: Path, arrays: Arrays) -> None:
+    """One file each: an archive would carry the time of writing, and no hash would come twice."""
+    folder.mkdir(parents=True)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
 
 def _manifest(folder: Path, where: str) -> tuple[Manifest, str]:

@@ -21,9 +21,15 @@ from heirloom.adapters.slate_records import ParquetRecords
 from heirloom.adapters.sqlite import SqliteLog
 from heirloom.adapters.write_behind import WriteBehind
 from heirloom.apps.deadline import within
-from heirloom.apps.encoding import Learned, current_bundle, encoders_in, train_encoders
+from heirloom.apps.encoding import (
+    LearnedEncoders,
+    current_bundle,
+    encoders_in,
+    train_encoders,
+)
 from heirloom.apps.indexing import shared_index
 from heirloom.apps.kept import Kept
+from heirloom.apps.learning import Learned, learn, learned_in, teach
 from heirloom.apps.photos import PhotoStore
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.row_stores import FoldedLog, check_reader, row_store
@@ -110,6 +116,7 @@ class System:
         self._lock = threading.RLock()
         try:
             self.encoders = self._encoders_in(self._current()) if answering else HASHED
+            self.learned = learned_in(self._current()) if answering else {}
             self.live = self.empty_live()
             self.index = self._shared_index(self.encoders) if answering else None
             self.live.content.index = self.index or self.live.content.index
@@ -202,8 +209,9 @@ class System:
     def empty_live(self, *, retrievers: bool = True) -> Live:
         """A state that has folded nothing yet; it shares the log's codes."""
         return empty_live(
-            self.settings, self.registry, self.log, encoders=self.encoders, retrievers=retrievers
-        )
+            self.settings, self.registry, self.log,
+            encoders=self.encoders, learned=self.learned, retrievers=retrievers,
+        )  # fmt: skip
 
     def ingest(self, events: Iterable[Event | Rejected], *, source: str = "api") -> Report:
         """Take events over; durable and folded when it returns.
@@ -272,9 +280,12 @@ class System:
         Raises:
             InputError: too little to learn from, or a gate refused; the bundle is kept then.
         """
-        learned = train_encoders(self.log, self.settings.encoders, self.photos, progress=progress)
-        recipe = dataclasses.replace(recipe_of(self.settings), from_t=learned.until_t)
-        live = self._training_live(learned.encoders)
+        trained_encoders = train_encoders(
+            self.log, self.settings.encoders, self.photos, progress=progress
+        )
+        recipe = dataclasses.replace(recipe_of(self.settings), from_t=trained_encoders.until_t)
+        learned = learn(self.live.retrievers, self.log, seed=recipe.seed, progress=progress)
+        live = self._training_live(trained_encoders.encoders, learned)
         ranker = pick("ranker", self.registry.rankers, self.settings.policy.ranker)
         trained = train(
             self.log, live, ranker, recipe, retrieve=self._retrieve(live), progress=progress
@@ -283,6 +294,7 @@ class System:
         bundle = self._keep(
             trained,
             DataWindow(from_offset=from_offset, to_offset=to_offset, from_t=from_t, to_t=to_t),
+            trained_encoders,
             learned,
         )
         if trained.refused:
@@ -292,7 +304,9 @@ class System:
         self.publish(bundle.bundle_id)
         return bundle, trained
 
-    def _keep(self, trained: Trained, window: DataWindow, learned: Learned) -> ModelBundle[Ranker]:
+    def _keep(
+        self, trained: Trained, window: DataWindow, encoders: LearnedEncoders, learned: Learned
+    ) -> ModelBundle[Ranker]:
         """Write the bundle under its own id; the same bundle made again is the same folder."""
         folder = self.folder / "bundles"
         with tempfile.TemporaryDirectory(prefix=".draft-", dir=_made(folder)) as draft:
@@ -308,8 +322,9 @@ class System:
                 seed=self.settings.training.seed,
                 code_version=__version__,
                 golden=trained.golden,
-                encoders=learned.encoders,
-                beside=learned.modalities.save,
+                encoders=encoders.encoders,
+                beside=encoders.modalities.save,
+                retrievers=learned,
                 settings={
                     f"gain_{kind}": gain for kind, gain in recipe_of(self.settings).gains.items()
                 },
@@ -324,7 +339,7 @@ class System:
         """Metrics of the bundle in use on the latest slates of the log: all, and by surface."""
         if self.policy.ranker is None:
             raise NotFoundError(f"no bundle is published in {self.folder}; run `heirloom train`")
-        live = self._training_live(self.encoders)
+        live = self._training_live(self.encoders, self.learned)
         test, surfaces = held_out(
             self.log,
             live,
@@ -343,6 +358,7 @@ class System:
         policy = self._policy_with(bundle_id)
         policy.check(self.live, self.published)
         encoders, n = self._encoders_in(self._bundle_folder(bundle_id)), self.live.n
+        learned = learned_in(self._bundle_folder(bundle_id))
         other = encoders.model_id != self.encoders.model_id
         content = ContentIndex(encoders.listings)
         before, index = self.index, self._shared_index(encoders) if self.index and other else None
@@ -356,6 +372,8 @@ class System:
                 fold_content(content, self.log.read(n, self.live.n))  # what came meanwhile
                 self.live.change_encoders(encoders, content)
                 self.encoders, self.index = encoders, index
+            teach(self.live.retrievers, learned)
+            self.learned = learned
             self._point_to(bundle_id)
             self.policy = policy
         if index is not None and before is not None:
@@ -443,11 +461,12 @@ class System:
         self.log.close()
         self.anteroom.close()
 
-    def _training_live(self, encoders: Encoders) -> Live:
+    def _training_live(self, encoders: Encoders, learned: Learned) -> Live:
         retrievers = self.settings.system.impressions == "none"
         return empty_live(
-            self.settings, self.registry, self.log, encoders=encoders, retrievers=retrievers
-        )
+            self.settings, self.registry, self.log,
+            encoders=encoders, learned=learned, retrievers=retrievers,
+        )  # fmt: skip
 
     def _retrieve(self, live: Live) -> Callable[[Request], Candidates] | None:
         """What would have been ranked, for a log that does not say what was shown."""
@@ -494,6 +513,7 @@ class System:
             pool=part.pool,
             seller_cap=part.seller_cap,
             retrieval_weight=part.retrieval_weight,
+            fusion=part.fusion,
         )
 
 
@@ -548,11 +568,13 @@ def empty_live(
     log: EventLog,
     *,
     encoders: Encoders | None = None,
+    learned: Learned | None = None,
     retrievers: bool = True,
 ) -> Live:
     """A state that has folded nothing yet; it knows a string from the entry on that brought it.
 
-    Without encoders given, its vectors are those of the bundle that was published last.
+    Without encoders given, its vectors are those of the bundle that was published last; so it is
+    with what retrievers have learned.
     """
     encoders = encoders or encoders_in(current_bundle(settings.system.folder), settings)
     catalogue = Catalogue(
@@ -570,6 +592,9 @@ def empty_live(
         named = {name for quota in settings.policy.quotas.values() for name in quota}
         make = registry.retrievers
         live.add({name: pick("retriever", make, name)(live) for name in sorted(named)})
+        if learned is None:
+            learned = learned_in(current_bundle(settings.system.folder))
+        teach(live.retrievers, learned)
     return live
 
 

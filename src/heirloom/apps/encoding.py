@@ -22,7 +22,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class LearnedEncoders:
     """What a training of encoders gave.
 
     Attributes:
@@ -66,7 +66,7 @@ def encoders_in(
 
 def train_encoders(
     log: EventLog, part: EncodersPart, photos: PhotoStore, *, progress: Progress = lambda *_: None
-) -> Learned:
+) -> LearnedEncoders:
     """Encoders as the settings ask for them.
 
     Raises:
@@ -75,7 +75,7 @@ def train_encoders(
         InputError: the log holds too little to learn from, or hardly any listing has a photo.
     """
     if part.kind == "hashed":
-        return Learned(HASHED)
+        return LearnedEncoders(HASHED)
     try:
         from heirloom.pipelines import train_encoders as training
     except ModuleNotFoundError as error:
@@ -105,7 +105,7 @@ def train_encoders(
         progress=lambda epoch: progress("encoders", epoch.number, part.epochs),
     )
     progress("encoders", part.epochs, part.epochs)
-    return Learned(Encoders(listings, people), until_t, beside)
+    return LearnedEncoders(Encoders(listings, people), until_t, beside)
 
 
 def _trained_eyes(

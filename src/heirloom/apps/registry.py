@@ -31,6 +31,7 @@ from heirloom.retrieval.recent import Recent
 from heirloom.retrieval.retriever import Retriever
 from heirloom.retrieval.saved_search import SavedSearch
 from heirloom.retrieval.search import Search
+from heirloom.retrieval.towers.retriever import ByTakers
 from heirloom.retrieval.word_index import WordIndex
 
 MakeRetriever = Callable[[Live], Retriever]
@@ -40,6 +41,7 @@ MakeView = Callable[[tuple[str, ...]], FeatureView]
 OWN_RETRIEVERS: dict[str, MakeRetriever] = {
     "recent": lambda _: Recent(),
     "popular": lambda _: Popular(),
+    "takers": lambda _: ByTakers(),
     "similar": lambda live: Similar(live.content),
     "taste": lambda live: Taste(live.content),
     "personal": lambda live: Personal(live.content),

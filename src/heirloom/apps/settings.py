@@ -8,6 +8,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveFloat,
     PositiveInt,
     SecretStr,
     ValidationError,
@@ -60,6 +61,8 @@ class PolicyPart(_Part):
     """So long candidates are sought for a request; then the best found so far are ranked."""
     retrieval_weight: float = Field(default=0.0, ge=0)
     """Weight of the log of retrieval's score beside the ranker's; 0: the ranker alone."""
+    fusion: dict[str, PositiveFloat] = {}
+    """Weight of each retriever in the fused score; 1 where it is not named."""
     quotas: dict[Surface, dict[str, PositiveInt]]
     """For each surface, how many candidates each retriever may give."""
 

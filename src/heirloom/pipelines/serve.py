@@ -7,7 +7,7 @@ state it reads; the SlateRecord is written by the caller, after the response.
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -52,6 +52,8 @@ class Policy:
         seller_cap: at most so many listings of one seller on a page.
         retrieval_weight: weight of the log of retrieval's fused score beside the ranker's, as if
             both were chances; 0 leaves the order to the ranker alone.
+        fusion: weight of each retriever in the fused score, 1 where it is not named. By a small one
+            a retriever fills the pool when others find too little, and orders next to nothing.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Policy:
     pool: int = 300
     seller_cap: int = 3
     retrieval_weight: float = 0.0
+    fusion: Mapping[str, float] = field(default_factory=dict)
 
     def check(self, live: Live, published: Published | None = None) -> None:
         """Refuse a misconfiguration before it serves anybody.
@@ -81,6 +84,10 @@ class Policy:
                 if name not in live.retrievers:
                     known = ", ".join(sorted(live.retrievers))
                     problems.append(f"surface {surface}: no retriever {name!r}; known: {known}")
+        named = {name for quota in self.quotas.values() for name in quota}
+        for name in sorted(set(self.fusion) - named):
+            known = ", ".join(sorted(named))
+            problems.append(f"fusion: no surface names {name!r}; known: {known}")
         if self.ranker is not None:
             if self.ranker.columns != live.view.columns:
                 differs = difference(self.ranker.columns, live.view, published)
@@ -153,7 +160,8 @@ def retrieve(
 ) -> Candidates:
     """Candidates of all sources, fused; live, as the filters ask, and fit for this person."""
     quotas = policy.quotas[request.query.surface]
-    return fuse(sources(request, quotas, live, out_of_time, least=policy.pool), policy.pool)
+    found = sources(request, quotas, live, out_of_time, least=policy.pool)
+    return fuse(found, policy.pool, weights=policy.fusion)
 
 
 def sources(

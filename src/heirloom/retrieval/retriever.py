@@ -1,7 +1,7 @@
 """Retriever: Request → Candidates, cheap over the whole catalogue."""
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,31 @@ class Selective(Protocol):
             without: [slots] int32, left out besides; few.
             out_of_time: asked now and then; True: give the best found so far, and say so by
                 `Candidates.unfinished`.
+        """
+
+
+@runtime_checkable
+class Learning(Protocol):
+    """A Retriever with weights: learned from a log, kept in a bundle, given to one that serves.
+
+    Before it was given any it proposes nothing. What it counts does not depend on them, so they
+    can be changed while it serves.
+    """
+
+    def learn(self, facts: Facts, *, seed: int) -> Mapping[str, NDArray[Any]]:
+        """Weights as arrays of numbers by name, from a log from its first entry on.
+
+        Nothing changes here; the same log and seed give the same bytes.
+
+        Raises:
+            InputError: if the log holds nothing to learn from.
+        """
+
+    def use(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Answer by what `learn` gave from now on; none: forget, and propose nothing.
+
+        Raises:
+            BundleError: if these are not such arrays.
         """
 
 

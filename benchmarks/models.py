@@ -152,12 +152,18 @@ def main() -> None:
     options.add_argument(
         "--also", nargs="+", default=[], metavar="COMMIT", help="whose kept rows stand too"
     )
+    options.add_argument(
+        "--without", choices=sorted(BARS), nargs="+", default=[], help="written as not measured"
+    )
     chosen = options.parse_args()
     seeds = tuple(chosen.seeds)
     everything = parts(chosen.data, seeds)
     names = [chosen.part] if chosen.part else list(everything)
     found = [
-        measured("models", _label(name, seeds), everything[name], chosen.also) for name in names
+        _missing(name, "not measured in this run")
+        if name in chosen.without
+        else measured("models", _label(name, seeds), everything[name], chosen.also)
+        for name in names
     ]
     if chosen.part:
         return

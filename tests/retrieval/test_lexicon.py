@@ -36,6 +36,16 @@ def test_a_step_of_the_path_means_all_below_it(vocabulary: Vocabulary) -> None:
     assert meant(Lexicon(vocabulary), "bag") == {"category": [1, 2]}
 
 
+def test_steps_named_together_narrow_each_other(vocabulary: Vocabulary) -> None:
+    vocabulary.code("category", "men/shoes/boots")
+    lexicon = Lexicon(vocabulary)
+    assert meant(lexicon, "boots")["category"] == [3, 4]
+    assert meant(lexicon, "women's boots")["category"] == [3]
+    assert meant(lexicon, "boots men") == {"category": [4]}
+    # Nothing is a tote and a boot: either is meant.
+    assert meant(lexicon, "totes boots")["category"] == [1, 3, 4]
+
+
 def test_the_longer_phrase_is_meant(vocabulary: Vocabulary) -> None:
     assert meant(Lexicon(vocabulary), "yves saint laurent")["brand"] == [2]
     assert meant(Lexicon(vocabulary), "saint laurent")["brand"] == [1]

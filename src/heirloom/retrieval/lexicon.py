@@ -20,7 +20,8 @@ class Named:
 
     Attributes:
         codes: for each of FIELDS that the text names, a bool per vocabulary code: True for those
-            meant. A step of a category's path means all below it: «bag» means all bags.
+            meant. A step of a category's path means all below it: «bag» means all bags; several
+            steps mean what lies below them all, if anything does.
     """
 
     codes: dict[str, NDArray[np.bool_]]
@@ -41,7 +42,7 @@ class Lexicon:
         codes = {}
         for field in FIELDS:
             self._catch_up(field)
-            if found := self._found(self._phrases[field], asked):
+            if found := self._found(field, asked):
                 mask = np.zeros(self._vocabulary.size(field), np.bool_)
                 mask[found] = True
                 codes[field] = mask
@@ -54,17 +55,19 @@ class Lexicon:
         if text not in kept:
             if len(kept) >= MAX_KEPT:
                 kept.clear()
-            kept[text] = np.unique(self._found(self._phrases[field], words(text))).astype(np.int32)
+            kept[text] = np.unique(self._found(field, words(text))).astype(np.int32)
         return kept[text]
 
-    def _found(self, phrases: dict[tuple[str, ...], list[int]], asked: list[str]) -> list[int]:
-        found: list[int] = []
+    def _found(self, field: str, asked: list[str]) -> list[int]:
+        """Codes of all phrases; of categories «women's boots» means those that are both."""
+        phrases, found = self._phrases[field], list[int]()
         start = 0
         while start < len(asked):
             for length in range(min(MAX_PHRASE, len(asked) - start), 0, -1):
                 codes = phrases.get(tuple(asked[start : start + length]))
                 if codes:
-                    found += codes
+                    both = set(found).intersection(codes) if field == "category" else None
+                    found = sorted(both) if both else [*found, *codes]
                     start += length - 1
                     break
             start += 1

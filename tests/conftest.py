@@ -7,6 +7,7 @@ REQUIRE_OPEN_CLIP=1 and REQUIRE_SENTENCE_TRANSFORMERS=1.
 
 import os
 import shutil
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,3 +52,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if os.environ.get(flag) == "1":
             pytest.fail(f"{flag}=1, but {reason}", pytrace=False)
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """PostgreSQL with pgvector on a socket, the same for all tests."""
+    # Its programs are no requirement of the other tests.
+    from benchmarks.postgres import postgres
+
+    with postgres("shared_buffers=64MB") as url:
+        yield url

@@ -1,4 +1,4 @@
-"""Real servers: redis-server on a free port, PostgreSQL with pgvector on a socket."""
+"""Real servers: redis-server on a free port."""
 
 import socket
 import subprocess
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import redis
-from benchmarks.postgres import postgres
 
 
 def free_port() -> int:
@@ -69,9 +68,3 @@ def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             time.sleep(0.02)
     yield server
     server.stop()
-
-
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    with postgres("shared_buffers=64MB") as url:
-        yield url

@@ -23,6 +23,7 @@ from heirloom.retrieval.vectors.where import Where
 SIZE = 4_000
 EVERY = np.arange(SIZE, dtype=np.int32)
 BY_CODES = Settings(exact_rows=0, rows_share=0)
+BY_ROWS = Settings(exact_rows=0, rows_share=1)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_a_reader_sees_each_call_of_the_writer(
     assert reader.model_id == "m"
 
 
-@pytest.mark.parametrize("settings", [BY_CODES, Settings()])
+@pytest.mark.parametrize("settings", [BY_CODES, BY_ROWS, Settings()])
 def test_no_removed_or_double_listing_beside_a_writer(
     tmp_path: Path, writer: Writer, world: Vectors, codebook: Codebook, settings: Settings
 ) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.adapters.conftest import postgres_url  # noqa: F401  # fixture
 
 from heirloom.apps.build import System
 from heirloom.apps.indexing import table_of
@@ -87,7 +86,7 @@ def stored(url: str, table: str) -> int:
 
 
 @pytest.mark.engine("postgres")
-def test_it_answers_as_one_with_an_index_of_its_own(postgres_url: str, tmp_path: Path) -> None:  # noqa: F811
+def test_it_answers_as_one_with_an_index_of_its_own(postgres_url: str, tmp_path: Path) -> None:
     chosen = settings(tmp_path / "server", postgres_url, table=f"served_{next(_numbers)}")
     with opened(chosen) as served, opened(settings(tmp_path / "own")) as own:
         for system in (served, own):

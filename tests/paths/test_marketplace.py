@@ -1,19 +1,24 @@
 """A small marketplace, end to end: what is promised to people and to training."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import numpy as np
 import pytest
 
-from heirloom.apps.build import System
+from heirloom.apps.build import System, recipe_of
 from heirloom.apps.settings import load
 from heirloom.core.event import Event, Kind
 from heirloom.core.listing import Status
 from heirloom.core.query import Filters, Query
-from heirloom.core.slate import Slate
-from heirloom.pipelines.serve import recommend, record
+from heirloom.core.slate import FeatureBatch, Slate
+from heirloom.pipelines.serve import recommend, record, retrieve
+from heirloom.pipelines.train import held_out, train
+from heirloom.ranking.expected import CatBoostExpected
+from heirloom.ranking.ranker import Examples
 
 from .conftest import LAPTOP, Marketplace
 
@@ -158,6 +163,43 @@ def test_training_again_gives_the_same_bundle(trained: Marketplace, tmp_path: Pa
     finally:
         again.close()
     assert first.bundle_id == second.bundle_id
+
+
+class Recorded(CatBoostExpected):
+    """What it is fitted on at last."""
+
+    refits: ClassVar[list[Examples]] = []
+
+    def refit(self, examples: Examples, *, seed: int, thread_count: int = 2) -> "Recorded":
+        self.refits.append(examples)
+        return super().refit(examples, seed=seed, thread_count=thread_count)
+
+
+def test_the_ranker_learns_from_the_latest_slates_too(trained: Marketplace) -> None:
+    system = trained.system
+    recipe = recipe_of(system.settings)
+    made = train(system.log, system.empty_live(retrievers=False), Recorded, recipe)
+    (learned,) = Recorded.refits
+    test, _ = held_out(system.log, system.empty_live(retrievers=False), recipe)
+    assert learned.t.max() == test.t.max()
+    assert len(learned.t) > 5 * len(test.t)
+    assert (test.t > learned.t.min()).all()
+    batch = FeatureBatch(test.values, test.columns, 0)
+    once_more = made.ranker.refit(learned, seed=recipe.seed)
+    np.testing.assert_array_equal(made.ranker.score(batch), once_more.score(batch))
+
+
+def test_a_search_ranks_as_many_as_are_ranked_elsewhere(trained: Marketplace) -> None:
+    system = trained.system
+    live, policy = system.live, system.policy
+    request = live.request(Query(t=system.now_ms(), surface="search", text="black dress"))
+    best = live.matcher(policy.quotas["search"]).matching("black dress", live.catalogue.live, 100)
+    few, many = (
+        retrieve(request, replace(policy, pool=pool), live).slots for pool in (100, policy.pool)
+    )
+    assert best[few].all()
+    assert not best[many].all()
+    assert len(many) > len(few) == 100
 
 
 def test_filters_that_nothing_meets_give_an_empty_slate(trained: Marketplace) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.adapters.conftest import postgres_url  # noqa: F401  # fixture
 
 from heirloom.adapters import bundle as bundles
 from heirloom.apps.build import System
@@ -220,7 +219,7 @@ def test_while_the_stock_is_encoded_anew_requests_and_events_go_on(
 def test_each_encoder_has_a_table_of_its_own_in_a_server(
     learned: Marketplace,
     tmp_path: Path,
-    postgres_url: str,  # noqa: F811
+    postgres_url: str,
 ) -> None:
     copied = tmp_path / "copied"
     shutil.copytree(learned.system.folder, copied)

@@ -15,11 +15,18 @@ from heirloom.testing.index import IndexLaws
 from heirloom.testing.vectors import DIM, FilteredIndexLaws, rows
 
 BY_CODES = Settings(exact_rows=0, rows_share=0, rerank=3)
+BY_ROWS = Settings(exact_rows=0, rows_share=1, rerank=3)
 
 
-def by_codes(dim: int, model_id: str, columns: Columns, form: int | None = 1) -> VectorIndex:
+def by_codes(
+    dim: int,
+    model_id: str,
+    columns: Columns,
+    form: int | None = 1,
+    settings: Settings = BY_CODES,
+) -> VectorIndex:
     codebook = Codebook.trained(rows(99, 400)[0][:, :dim], model_id, lists=5, seed=1)
-    return VectorIndex(codebook, columns, BY_CODES, form=form)
+    return VectorIndex(codebook, columns, settings, form=form)
 
 
 class TestExactVectorsAsIndex(IndexLaws):
@@ -54,6 +61,13 @@ class TestVectorIndexByCodes(FilteredIndexLaws):
 
     def make(self, dim: int, model_id: str, columns: Columns) -> FilteredIndex:
         return by_codes(dim, model_id, columns)
+
+
+class TestVectorIndexByRows(FilteredIndexLaws):
+    least_recall = 0.8
+
+    def make(self, dim: int, model_id: str, columns: Columns) -> FilteredIndex:
+        return by_codes(dim, model_id, columns, settings=BY_ROWS)
 
 
 def test_a_codebook_refuses_what_it_cannot_learn_from() -> None:

@@ -44,6 +44,7 @@ from heirloom.retrieval.vectors.memory import (
 
 _SLOT: Final = 0xFFFFFFFF
 _AHEAD: Final = 8
+_LEAST_KEPT: Final = 64
 BUCKETS: Final = 1_024
 PENDING: Final = 64
 _SPARSE: Final = 6
@@ -437,8 +438,9 @@ def _begin(k: Any, kept: Any, settings: Array, learned: Learned, clauses: Clause
         return
     state[S_MODE] = COARSE
     if share <= settings[P_ROWS_SHARE]:
-        # Their scores are final: a few more than asked for, should the writer take some away.
-        state[S_MODE], state[S_KEPT] = ROWS, min(k + k // 4, kept)
+        # Their scores are final: a few more than asked for, should the writer take some away, and
+        # for a small k enough that the threshold is no single row's.
+        state[S_MODE], state[S_KEPT] = ROWS, min(max(k + k // 4, _LEAST_KEPT), kept)
     # Looking at the filter first spares the codes of blocks of which nothing passes, no others.
     state[S_FIRST] = np.int64(reals[R_EMPTY] >= settings[P_FILTER_FIRST])
     _tabulate(learned, scratch)

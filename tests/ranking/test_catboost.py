@@ -154,6 +154,20 @@ def test_a_refit_learns_from_all_for_as_long_and_is_the_same_again() -> None:
     assert not np.array_equal(again.score(batch), first.score(batch))
 
 
+def test_the_score_is_the_gain_told_at_once_and_as_a_hurdle() -> None:
+    fitted = CatBoostExpected.fit(examples(1), examples(2, groups=40), seed=3, iterations=60)
+    values = examples(4).values
+    rows = np.column_stack([values, np.zeros(len(values), np.float32)])
+    gain, chance, worth = (
+        part.predict(rows, prediction_type=kind)
+        for part, kind in zip(fitted._parts, ("Exponent", "Probability", "Exponent"), strict=True)
+    )
+    wanted = np.log(gain) + np.log(chance[:, 1]) + np.log(worth)
+    scores = fitted.score(FeatureBatch(values, COLUMNS, n=0))[:, 0]
+    np.testing.assert_allclose(scores, wanted, atol=1e-4)
+    assert np.ptp(worth) > 0.1
+
+
 def test_where_all_gains_are_alike_the_chance_of_one_decides() -> None:
     train, late = (replace(e, gains=np.sign(e.gains)) for e in (examples(1), examples(2, 40)))
     fitted = CatBoostExpected.fit(train, late, seed=3, iterations=60)

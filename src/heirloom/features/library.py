@@ -32,10 +32,11 @@ WANTED = (Kind.SAVE.value, Kind.MESSAGE.value, Kind.OFFER.value)
 SOLD = (Kind.SOLD.value,)
 ACTED = (*CLICKED, *WANTED, Kind.PURCHASE.value)
 
+EFFECTS = ("style", "category", "need", "brand", "price", "size")
+"""Parts of what a person's own clicks and passes say."""
 TEXT_MATCH, TASTE_MATCH, ANCHOR_MATCH = "text_match", "taste_match", "anchor_match"
 PERSON_MATCH = "person_match"
 """Names of the similarities that the pipeline hands over."""
-
 
 TOP = Where(positions=(0, 3))
 """The first four positions: what is sure to have been looked at."""
@@ -307,6 +308,15 @@ def _context() -> tuple[Definition, ...]:
         Given(
             "size_evidence", "Recent listings behind the size gap; 100 for a stated size.", "count"
         ),
+        *(
+            Given(
+                f"effect_{part}",
+                f"How far the person leans to it by its {part}: what they opened and passed over.",
+                "logits",
+            )
+            for part in EFFECTS
+        ),
+        Given("effect", "The sum of these.", "logits"),
         Given(
             "anchor_category", "Steps of the category path shared with the anchor, over its own.",
             "share",

@@ -14,6 +14,7 @@ from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.query import Request
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.pipelines.preferences import Preference
+from heirloom.ranking.effects import PARTS
 from heirloom.retrieval.content import KIND_WEIGHT
 from heirloom.retrieval.lexicon import FIELDS, Lexicon
 
@@ -31,6 +32,7 @@ _SIZES = "the sizes the person stated or acted on, as numbers, and the listing's
 _ASKED = "the words of the query, by the lexicon"
 _SEARCHES = "the words of the person's latest searches, by the lexicon"
 _PRICES = "prices of the listings the person acted on, each beside those of its category"
+_EFFECTS = "what the person was shown lately and opened of it, and what those listings are like"
 ORIGINS: dict[str, str] = {
     **dict.fromkeys(("text_match", "taste_match", "person_match", "anchor_match"), _CONTENT),
     **dict.fromkeys(("style_match", "anchor_style"), _CONTENT),
@@ -42,6 +44,7 @@ ORIGINS: dict[str, str] = {
     **dict.fromkeys(("searched_category", "searched_brand", "searched_ago"), _SEARCHES),
     **dict.fromkeys(("price_to_category", "price_to_level"), _PRICES),
     **dict.fromkeys(("size_gap", "size_evidence"), _SIZES),
+    **dict.fromkeys(("effect", *(f"effect_{part}" for part in PARTS)), _EFFECTS),
     **dict.fromkeys(("anchor_category", "anchor_brand", "anchor_price"), _ANCHOR),
 }
 """Where each given column comes from, for people who ask."""

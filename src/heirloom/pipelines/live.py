@@ -35,6 +35,7 @@ from heirloom.encoders.question import Questions, wish_vector, wished
 from heirloom.features.people import People
 from heirloom.features.state import FeatureState
 from heirloom.features.view import FeatureView
+from heirloom.pipelines.effects import person_effects
 from heirloom.pipelines.fit import SizeTable, size_gaps
 from heirloom.pipelines.given import (
     anchor_match,
@@ -47,6 +48,7 @@ from heirloom.pipelines.given import (
 from heirloom.pipelines.preferences import Preferences
 from heirloom.pipelines.prices import PriceLevels, price_match
 from heirloom.pipelines.searches import Searches, searched_match
+from heirloom.pipelines.shown import Shown
 from heirloom.pipelines.stored import StoredFeatures
 from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.lexical import NO_SYNONYMS, Synonyms
@@ -93,6 +95,7 @@ class Live:
         self.sizes = SizeTable(catalogue.vocabulary)
         self.searches = Searches()
         self.prices = PriceLevels()
+        self.shown = Shown()
         self.content = content
         self.person_encoder = person_encoder
         self._wishes: dict[tuple[Listing, ...], NDArray[np.float32]] = {}
@@ -185,6 +188,7 @@ class Live:
         self.saved_searches.apply(entries)
         self.searches.apply(facts)
         self.prices.apply(facts)
+        self.shown.apply(facts)
         listings = _listings_by_slot(entries)
         self.content.apply(facts, listings)
         for retriever in self.retrievers.values():
@@ -320,6 +324,9 @@ class Live:
             **size_gaps(request, slots, self.catalogue, self.sizes, self._stated(request)),
             **searched_match(request, slots, self.catalogue, self.lexicon, self.searches),
             **price_match(request, slots, self.catalogue, self.prices),
+            **person_effects(
+                request, slots, self.catalogue, self.shown, self.content.codes, self.prices
+            ),
             **anchor_match(request, slots, self.catalogue),
         }
         return {name: given[name] for name in wanted}

@@ -1,0 +1,250 @@
+"""Shown: what each person was shown lately, and what they opened of it, folded from the log."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from heirloom.core.errors import InputError
+from heirloom.core.event import KIND_CODE, Kind
+from heirloom.core.facts import Facts
+from heirloom.retrieval.top import fitted
+
+Array = NDArray[Any]
+
+KEPT = 1 << 24
+"""Places of slates that are kept at most, of all people together: 5 bytes each, and 32 a slate."""
+_PLACES_PER_SLATE = 8
+"""Slates are kept for so many places each; of shorter ones fewer places are kept."""
+POSITIONS = 64
+"""Chances are told apart by so many positions; all further are like the last."""
+_SURFACES = 8
+_BACK = 32
+"""An action is looked for in so many of the person's latest slates."""
+_IMPRESSION = KIND_CODE[Kind.IMPRESSION]
+_OPENING = sum(
+    1 << KIND_CODE[kind]
+    for kind in (Kind.CLICK, Kind.SAVE, Kind.MESSAGE, Kind.OFFER, Kind.PURCHASE)
+)
+_DOUBT_OPENED, _DOUBT_SHOWN = 1.0, 20.0
+_SLATE = np.dtype(
+    [("t", "<i8"), ("first", "<i8"), ("before", "<i8"), ("count", "<i4"), ("surface", "i1")]
+)
+_SLATES, _PLACES = range(2)
+
+
+class Seen(NamedTuple):
+    """What one person was shown, the latest slate first, columns [places].
+
+    Attributes:
+        slot: int32.
+        t: int64, ms.
+        slate: int64, a number for each slate.
+        opened: bool.
+        offset: float64, logit of the chance that anybody opens what stands in such a place.
+    """
+
+    slot: Array
+    t: Array
+    slate: Array
+    opened: Array
+    offset: Array
+
+
+class Shown:
+    """The latest slates of each person. One writer; reads only read.
+
+    Memory is bounded by `kept` places for all people: of those who come seldom, the oldest are
+    forgotten first. However the log is cut into calls of `apply`, the answers are the same.
+
+    Raises:
+        InputError: there is no room for a slate.
+    """
+
+    def __init__(self, kept: int = KEPT) -> None:
+        if kept < 1:
+            raise InputError(f"Shown: kept={kept} places; wanted at least 1")
+        self.kept = kept
+        self._slates_kept = -(-kept // _PLACES_PER_SLATE)
+        self._latest = np.zeros(0, np.int64)  # [people], number of the slate + 1
+        self._slates = np.zeros(0, _SLATE)  # by number, modulo their count
+        self._slot = np.zeros(0, np.int32)  # [places] by number, modulo `kept`
+        self._place = np.zeros(0, np.uint8)  # position, and 128 where it was opened
+        self._used = np.zeros(2, np.int64)
+        self._tries = np.zeros((_SURFACES, POSITIONS, 2), np.int64)  # shown, opened
+
+    def apply(self, facts: Facts) -> None:
+        """Fold the next part of the log."""
+        events = facts.events
+        if not len(events):
+            return
+        self._latest = fitted(self._latest, int(events["person"].max(initial=0)) + 1)
+        shown = events["kind"] == _IMPRESSION
+        places = int(np.diff(facts.starts)[shown].sum())
+        size = min(int(self._used[_PLACES]) + places, self.kept)
+        self._slot, self._place = fitted(self._slot, size), fitted(self._place, size)
+        slates = min(int(self._used[_SLATES] + shown.sum()), self._slates_kept)
+        self._slates = fitted(self._slates, slates)
+        rows = facts.listings
+        _fold(
+            self._latest,
+            self._slates,
+            self._slot,
+            self._place,
+            self._used,
+            self._tries,
+            events["kind"],
+            events["surface"],
+            events["person"],
+            events["t"],
+            facts.starts,
+            rows["slot"],
+            rows["position"],
+            self.kept,
+            self._slates_kept,
+        )
+
+    def of(self, person: int, places: int) -> Seen:
+        """The person's latest `places` at most; none for who was shown nothing."""
+        number = int(self._latest[person]) if 0 < person < len(self._latest) else 0
+        slot, place = np.empty(places, np.int32), np.empty(places, np.uint8)
+        slate = np.empty(places, np.int64)
+        found = _walk(
+            number,
+            self._slates,
+            self._slot,
+            self._place,
+            self._used,
+            self.kept,
+            self._slates_kept,
+            slot,
+            place,
+            slate,
+        )
+        slot, place, slate = slot[:found], place[:found], slate[:found]
+        of = self._slates[slate % self._slates_kept]
+        tries = self._tries[of["surface"], np.minimum(place & 127, POSITIONS - 1)]
+        passed = tries[:, 0] - tries[:, 1] + _DOUBT_SHOWN
+        return Seen(
+            slot,
+            of["t"],
+            slate,
+            place >= 128,
+            np.log((tries[:, 1] + _DOUBT_OPENED) / np.maximum(passed, 1.0)),
+        )
+
+
+@njit(cache=True)
+def _fold(
+    latest: Array,
+    slates: Array,
+    slot: Array,
+    place: Array,
+    used: Array,
+    tries: Array,
+    kind: Array,
+    surface: Array,
+    person: Array,
+    t: Array,
+    starts: Array,
+    row_slot: Array,
+    row_position: Array,
+    kept: int,
+    slates_kept: int,
+) -> None:
+    """Fold events, one after the other. There is room."""
+    for e in range(len(kind)):
+        who = person[e]
+        if who <= 0:
+            continue
+        if kind[e] == _IMPRESSION:
+            number, first = used[_SLATES], used[_PLACES]
+            count = 0
+            for i in range(starts[e], starts[e + 1]):
+                if row_slot[i] < 0 or count == kept:
+                    continue
+                stated = row_position[i]
+                position = stated if stated >= 0 else i - starts[e]
+                at = (first + count) % kept
+                slot[at] = row_slot[i]
+                place[at] = min(position, 127)
+                tries[surface[e], min(position, POSITIONS - 1), 0] += 1
+                count += 1
+            if count == 0:
+                continue
+            made = slates[number % slates_kept]
+            made["t"], made["first"], made["before"] = t[e], first, latest[who]
+            made["count"], made["surface"] = count, surface[e]
+            latest[who] = number + 1
+            used[_SLATES], used[_PLACES] = number + 1, first + count
+        elif _OPENING >> kind[e] & 1 and starts[e] < starts[e + 1]:
+            _open(
+                latest[who],
+                slates,
+                slot,
+                place,
+                used,
+                tries,
+                row_slot[starts[e]],
+                kept,
+                slates_kept,
+            )
+
+
+@njit(cache=True)
+def _open(
+    number: int,
+    slates: Array,
+    slot: Array,
+    place: Array,
+    used: Array,
+    tries: Array,
+    wanted: int,
+    kept: int,
+    slates_kept: int,
+) -> None:
+    """Mark where the person was shown the listing last."""
+    for _ in range(_BACK):
+        if number == 0 or number <= used[_SLATES] - slates_kept:
+            return
+        of = slates[(number - 1) % slates_kept]
+        if of["first"] < used[_PLACES] - kept:
+            return
+        for i in range(of["first"], of["first"] + of["count"]):
+            at = i % kept
+            if slot[at] == wanted:
+                if place[at] < 128:
+                    tries[of["surface"], min(place[at], POSITIONS - 1), 1] += 1
+                    place[at] += 128
+                return
+        number = of["before"]
+
+
+@njit(cache=True)
+def _walk(
+    number: int,
+    slates: Array,
+    slot: Array,
+    place: Array,
+    used: Array,
+    kept: int,
+    slates_kept: int,
+    slots: Array,
+    places: Array,
+    of_slate: Array,
+) -> int:
+    """Write a person's latest places; gives how many."""
+    found = 0
+    while number > max(used[_SLATES] - slates_kept, 0):
+        of = slates[(number - 1) % slates_kept]
+        if of["first"] < used[_PLACES] - kept:
+            break
+        for i in range(of["first"], of["first"] + of["count"]):
+            if found == len(slots):
+                return found
+            at = i % kept
+            slots[found], places[found], of_slate[found] = slot[at], place[at], number - 1
+            found += 1
+        number = of["before"]
+    return found

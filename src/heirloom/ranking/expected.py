@@ -20,7 +20,7 @@ TWEEDIE = "Tweedie:variance_power=1.8"
 """Most rows gain nothing and a few gain much: a compound of counts and sizes. Source: Jørgensen,
 "Exponential dispersion models", JRSS B 1987; between 1 (Poisson) and 2 (gamma) both are present."""
 SHALLOW = {"depth": 4, "l2_leaf_reg": 20.0, "rsm": 0.25}
-"""Gains are mostly chance: deeper trees, or freer ones, learn it. Each split chooses among a quarter
+"""Gains are mostly chance: deeper trees, or freer ones, learn it. Each split chooses among a fourth
 of the features: many say much the same, and so none is trusted alone."""
 
 

@@ -1,6 +1,6 @@
 """The main job on the frozen simulator: captured value over seeds, and sold listings shown.
 
-    python -m benchmarks.marketplace captured [--seeds 1 2 3]
+    python -m benchmarks.marketplace captured [--seeds 1 2 3] [--system FILE --id ROW]
     python -m benchmarks.marketplace leaks [--slates 100000]
 
 Seed 0 is for development; no setting was chosen on the seeds measured here.
@@ -12,19 +12,21 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import sqrt
 from pathlib import Path
 
 import msgspec
 from scipy.stats import t as student
 
+from benchmarks.parts import measured
 from benchmarks.record import Row
 from heirloom.apps.build import System
 from heirloom.apps.demo import SYSTEM, product_policy, simulate_into, trial
 from heirloom.apps.progress import Silent
 from heirloom.apps.settings import load
 from heirloom.core.event import Event
-from heirloom.simulator import VERSION, Captured, Mixed, Size, World
+from heirloom.simulator import VERSION, Mixed, Size, Trial, World
 
 SEEDS = (1, 2, 3, 4, 5)
 TICKS = 36
@@ -34,17 +36,16 @@ BUSY = Size(listings=4_000, people=4_000, days=2, sessions_per_day=1.5)
 Say = Callable[[str], None]
 
 
-def captured_of_seed(seed: int, file: Path = SYSTEM) -> tuple[Captured, int]:
-    """Simulate two weeks, train, and let the policy live a day; with sold listings it showed."""
+def trial_of_seed(seed: int, file: Path = SYSTEM) -> Trial:
+    """Simulate two weeks, train, and let the policy live a day."""
     with tempfile.TemporaryDirectory() as folder:
         system = System(load(file, folder=folder), answering=False)
         try:
             world = simulate_into(system, "demo", seed, None, Silent())
             system.train()
-            found = trial(system, world, TICKS, Silent())
+            return trial(system, world, TICKS, Silent())
         finally:
             system.close()
-    return found.captured("heirloom"), found.sold_shown["heirloom"]
 
 
 def captured_rows(
@@ -57,6 +58,8 @@ def captured_rows(
 ) -> list[Row]:
     """Captured value: mean over seeds with a Student interval, and each seed's own.
 
+    A seed that was measured at this very commit is not measured again.
+
     Args:
         seeds: of worlds.
         say: hears of each.
@@ -64,19 +67,16 @@ def captured_rows(
         id: of the row.
         target: of the row.
     """
-    found = []
-    for seed in seeds:
-        began = time.monotonic()
-        captured, _ = captured_of_seed(seed, system)
-        say(f"seed {seed}: {captured} in {time.monotonic() - began:.0f} s")
-        found.append(captured)
-    values = [captured.value for captured in found]
+    found = [
+        measured(id, f"{system.stem}-{seed}", partial(_seed, seed, system, say)) for seed in seeds
+    ]
+    values = [float(row.value or 0.0) for row, _ in found]
     mean = statistics.mean(values)
     half = 0.0
     if len(values) > 1:
         half = float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values)
         half /= sqrt(len(values))
-    queries = sum(captured.queries for captured in found)
+    queries = sum(int(count.value or 0) for _, count in found)
     return [
         Row(
             id=id,
@@ -88,9 +88,23 @@ def captured_rows(
             interval=(round(mean - half, 4), round(mean + half, 4)),
             note=f"systems/{system.name}, simulator version {VERSION}, "
             f"seeds {', '.join(map(str, seeds))}, 95 % Student interval over seeds, "
-            f"{queries:,} slates; "
-            + "; ".join(f"{c.value:.3f} [{c.low:.3f}, {c.high:.3f}]" for c in found),
+            f"{queries:,} slates; " + "; ".join(f"{row.value:.3f} {row.note}" for row, _ in found),
         )
+    ]
+
+
+def _seed(seed: int, system: Path, say: Say) -> list[Row]:
+    """The value of one seed, with its interval and surfaces in the note, and how many slates."""
+    began = time.monotonic()
+    found = trial_of_seed(seed, system)
+    captured = found.captured("heirloom")
+    say(f"seed {seed}: {captured} in {time.monotonic() - began:.0f} s")
+    by_surface = (found.captured("heirloom", surface=i).value for i in range(3))
+    said = ", ".join(f"{value:.3f}" for value in by_surface)
+    note = f"[{captured.low:.3f}, {captured.high:.3f}] (home, similar, search {said})"
+    return [
+        Row(id="seed.captured", value=captured.value, unit="share", better="higher", note=note),
+        Row(id="seed.slates", value=captured.queries, unit="slates", better="higher"),
     ]
 
 
@@ -135,10 +149,15 @@ def main() -> None:
     options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     options.add_argument("part", choices=("captured", "leaks"))
     options.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    options.add_argument("--system", type=Path, default=SYSTEM, help="settings of what is tried")
+    options.add_argument("--id", default="spine.captured_value", help="of the row")
     options.add_argument("--slates", type=int, default=SLATES)
     options.add_argument("--out", type=Path, help="write the rows here as JSON too")
     chosen = options.parse_args()
-    found = captured_rows(chosen.seeds) if chosen.part == "captured" else leak_rows(chosen.slates)
+    if chosen.part == "captured":
+        found = captured_rows(chosen.seeds, system=chosen.system, id=chosen.id)
+    else:
+        found = leak_rows(chosen.slates)
     text = json.dumps([msgspec.to_builtins(row) for row in found], indent=1)
     if chosen.out:
         chosen.out.write_text(text + "\n", encoding="utf-8")

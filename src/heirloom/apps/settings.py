@@ -61,9 +61,10 @@ class SharesPart(_Part):
     new_sellers: float = 0.0
     low_exposure: float = 0.0
     new_seller_days: float = 30.0
+    new_seller_sales: int = 5
     low_exposure_below: int = 20
-    every: int = 1_000
-    gain: float = 0.1
+    every: int = 480
+    gain: float = 0.4
 
 
 class SlatePart(_Part):

@@ -4,7 +4,7 @@ Folded from the log, so that it follows from what was shown, and a replay lifts 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import Facts
-from heirloom.slates.control import step
+from heirloom.slates.control import LEAST, in_force, step
 from heirloom.slates.rules import GROUPS, Shares
 
 DAY_MS = 86_400_000
@@ -29,6 +29,8 @@ _UNITS = np.round(2**20 / np.log2(np.arange(_PLACES) + 2)).astype(np.int64)
 """[places] int64, exposure of a place: 2²⁰ / log2(place + 2), the last for all further down."""
 # Of what is counted between two steps.
 _LISTINGS, _TOTAL, _OF_GROUP = range(3)
+# Of what is held.
+_STATE, _LIFT, _STOCK, _TARGET, _ACHIEVED = range(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,37 +52,75 @@ class Held:
     lift: float
 
 
+class _State(NamedTuple):
+    """What the compiled loop writes to.
+
+    live: [slots] bool. seller: [slots] int32. shown: [slots] int32, since listed. since: [sellers]
+    int64, ms of the first listing. sold: [sellers] int32. counted: [2 + groups] int64, since the
+    last step: listings shown, their exposure, and each group's. now: [1] int64, the latest time.
+    held: [groups, 5] float64: the controller's lift, and `Held` but for the group.
+    """
+
+    live: Array
+    seller: Array
+    shown: Array
+    since: Array
+    sold: Array
+    counted: Array
+    now: Array
+    held: Array
+
+
+class _Asked(NamedTuple):
+    """`Shares` as the compiled loop reads them."""
+
+    targets: Array
+    new_ms: int
+    new_sales: int
+    low_below: int
+    every: int
+    gain: float
+
+
 class Exposure:
     """Exposure of listings since they were listed, and a controller for each group.
 
     Exposure of a place is 1 / log2(place + 2): the discount of Järvelin & Kekäläinen, "Cumulated
     gain-based evaluation of IR techniques", TOIS 2002, as in Singh & Joachims, "Fairness of
     exposure in rankings", KDD 2018. After each `every` listings shown the controllers take a step
-    (`control.step`) by the shares since the last. Memory: 17 bytes a slot and 8 a seller.
+    (`control.step`) by the shares since the last. Memory: 9 bytes a slot and 12 a seller.
 
     The same log gives the same lifts, bit for bit, however it is cut into calls of `apply`.
     """
 
     def __init__(self, shares: Shares) -> None:
         self.shares = shares
-        self._live = np.zeros(0, np.bool_)
-        self._seller = np.zeros(0, np.int32)
-        self._shown = np.zeros(0, np.int32)
-        self._since = np.zeros(0, np.int64)  # [sellers] ms of the first listing
-        self._counted = np.zeros(_OF_GROUP + len(GROUPS), np.int64)
-        self._now = np.zeros(1, np.int64)
-        self._held = np.zeros((len(GROUPS), 5))  # summed, lift, stock, target, achieved
-        self._held[:, 4] = np.nan
+        self._asked = _Asked(
+            np.array(shares.targets), int(shares.new_seller_days * DAY_MS),
+            shares.new_seller_sales, shares.low_exposure_below, shares.every, shares.gain,
+        )  # fmt: skip
+        held = np.zeros((len(GROUPS), 5))
+        held[:, _STATE], held[:, _ACHIEVED] = LEAST, np.nan
+        self._state = _State(
+            live=np.zeros(0, np.bool_),
+            seller=np.zeros(0, np.int32),
+            shown=np.zeros(0, np.int32),
+            since=np.zeros(0, np.int64),
+            sold=np.zeros(0, np.int32),
+            counted=np.zeros(_OF_GROUP + len(GROUPS), np.int64),
+            now=np.zeros(1, np.int64),
+            held=held,
+        )
 
     @property
     def nbytes(self) -> int:
         """Memory held, in bytes."""
-        return sum(a.nbytes for a in (self._live, self._seller, self._shown, self._since))
+        return sum(array.nbytes for array in self._state)
 
     @property
     def lifts(self) -> NDArray[np.float64]:
         """[groups] float64, what listings of each are lifted by now; a copy."""
-        lifts: NDArray[np.float64] = self._held[:, 1].copy()
+        lifts: NDArray[np.float64] = self._state.held[:, _LIFT].copy()
         return lifts
 
     @property
@@ -89,41 +129,38 @@ class Exposure:
         return tuple(
             Held(group, stock, target, achieved, lift)
             for (_, lift, stock, target, achieved), group, wanted in zip(
-                self._held.tolist(), GROUPS, self.shares.targets, strict=True
+                self._state.held.tolist(), GROUPS, self.shares.targets, strict=True
             )
             if wanted
         )
 
     def apply(self, facts: Facts) -> None:
         """Fold the next part of the log."""
-        listings, events, shares = facts.listings, facts.events, self.shares
+        listings, events, state = facts.listings, facts.events, self._state
         if not len(events):
             return
-        size = int(listings["slot"].max(initial=-1)) + 1
-        self._live, self._seller = _grown(self._live, size), _grown(self._seller, size)
-        self._shown = _grown(self._shown, size)
+        slots = int(listings["slot"].max(initial=-1)) + 1
         sellers = int(listings["seller"].max(initial=0)) + 1
-        self._since = _grown(self._since, sellers, _NEVER)
+        self._state = state = state._replace(
+            live=_grown(state.live, slots),
+            seller=_grown(state.seller, slots),
+            shown=_grown(state.shown, slots),
+            since=_grown(state.since, sellers, _NEVER),
+            sold=_grown(state.sold, sellers),
+        )
         _fold(
-            self._live, self._seller, self._shown, self._since, self._counted, self._now,
-            self._held, facts.starts, events["kind"], events["t"], listings["slot"],
-            listings["seller"], listings["position"], _UNITS, np.array(shares.targets),
-            int(shares.new_seller_days * DAY_MS), shares.low_exposure_below, shares.every,
-            shares.gain,
+            state, self._asked, _UNITS, facts.starts, events["kind"], events["t"],
+            listings["slot"], listings["seller"], listings["position"],
         )  # fmt: skip
 
     def members(self, slots: NDArray[np.int32], t: int) -> NDArray[np.bool_]:
         """[slots, groups] bool, which listings are of which group at a time in ms.
 
-        New sellers: at most `new_seller_days` after the seller's first listing. Low exposure:
-        shown fewer than `low_exposure_below` times since listed.
+        New sellers: at most `new_seller_days` after the seller's first listing, or before the
+        seller's `new_seller_sales`-th sale. Low exposure: shown fewer than `low_exposure_below`
+        times since listed. A slot of which nothing is known is of no group.
         """
-        found = np.zeros((len(slots), len(GROUPS)), np.bool_)
-        known = np.flatnonzero((slots >= 0) & (slots < len(self._live)))
-        at = slots[known]
-        age = t - np.minimum(self._since[self._seller[at]], t)
-        found[known, _NEW] = age <= int(self.shares.new_seller_days * DAY_MS)
-        found[known, _LOW] = self._shown[at] < self.shares.low_exposure_below
+        found: NDArray[np.bool_] = _members(self._state, self._asked, slots, t)
         return found
 
 
@@ -137,17 +174,34 @@ def _grown(array: Array, size: int, fill: int = 0) -> Array:
 
 
 @njit(cache=True, nogil=True)
+def _is_new(state: _State, asked: _Asked, slot: int, t: int) -> Any:
+    seller = state.seller[slot]
+    young = t - min(state.since[seller], t) <= asked.new_ms
+    return young or state.sold[seller] < asked.new_sales
+
+
+@njit(cache=True, nogil=True)
+def _members(state: _State, asked: _Asked, slots: Array, t: int) -> Array:
+    found = np.zeros((len(slots), 2), np.bool_)
+    for i in range(len(slots)):
+        slot = slots[i]
+        if 0 <= slot < len(state.live):
+            found[i, _NEW] = _is_new(state, asked, slot, t)
+            found[i, _LOW] = state.shown[slot] < asked.low_below
+    return found
+
+
+@njit(cache=True, nogil=True)
 def _fold(
-    live: Array, seller: Array, shown: Array, since: Array, counted: Array, now: Array,
-    held: Array, starts: Array, kinds: Array, times: Array, slots: Array, sellers: Array,
-    positions: Array, units: Array, wanted: Array, new_ms: int, low_below: int, every: int,
-    gain: float,
+    state: _State, asked: _Asked, units: Array, starts: Array, kinds: Array, times: Array,
+    slots: Array, sellers: Array, positions: Array,
 ) -> None:  # fmt: skip
+    counted = state.counted
     for e in range(len(kinds)):
-        kind = kinds[e]
-        now[0] = max(now[0], times[e])
+        kind, t = kinds[e], times[e]
+        state.now[0] = max(state.now[0], t)
         for m in range(starts[e], starts[e + 1]):
-            slot = slots[m]
+            slot, seller = slots[m], sellers[m]
             if slot < 0:
                 continue
             if kind == _IMPRESSION:
@@ -155,43 +209,41 @@ def _fold(
                 unit = units[min(place, len(units) - 1)]
                 counted[_LISTINGS] += 1
                 counted[_TOTAL] += unit
-                if now[0] - since[seller[slot]] <= new_ms:
+                if _is_new(state, asked, slot, state.now[0]):
                     counted[_OF_GROUP + _NEW] += unit
-                if shown[slot] < low_below:
+                if state.shown[slot] < asked.low_below:
                     counted[_OF_GROUP + _LOW] += unit
-                shown[slot] += 1
-            elif kind == _LISTED:
-                live[slot], seller[slot], shown[slot] = True, sellers[m], 0
-                since[sellers[m]] = min(since[sellers[m]], times[e])
-            elif kind == _EDITED:
-                seller[slot] = sellers[m]
-                since[sellers[m]] = min(since[sellers[m]], times[e])
+                state.shown[slot] += 1
+            elif kind in (_LISTED, _EDITED):
+                if kind == _LISTED:
+                    state.live[slot], state.shown[slot] = True, 0
+                state.seller[slot] = seller
+                state.since[seller] = min(state.since[seller], t)
             elif kind == _RELEASED:
-                live[slot] = True
+                state.live[slot] = True
             elif kind in _GONE:
-                live[slot] = False
-        if counted[_LISTINGS] >= every:
-            _steps(live, seller, shown, since, counted, now[0], held, wanted, new_ms, low_below,
-                   gain)  # fmt: skip
+                state.sold[seller] += kind == _SOLD
+                state.live[slot] = False
+        if counted[_LISTINGS] >= asked.every:
+            _step(state, asked)
+            counted[:] = 0
 
 
 @njit(cache=True, nogil=True)
-def _steps(
-    live: Array, seller: Array, shown: Array, since: Array, counted: Array, now: int, held: Array,
-    wanted: Array, new_ms: int, low_below: int, gain: float,
-) -> None:  # fmt: skip
-    """Let each controller take a step, and count anew."""
-    stock, new, low = 0, 0, 0
-    for slot in range(len(live)):
-        if live[slot]:
+def _step(state: _State, asked: _Asked) -> None:
+    """Let each controller with a target take a step."""
+    stock, of_stock = 0, np.zeros(2)
+    for slot in range(len(state.live)):
+        if state.live[slot]:
             stock += 1
-            new += now - since[seller[slot]] <= new_ms
-            low += shown[slot] < low_below
-    for group in range(len(wanted)):
-        of_stock = (new if group == _NEW else low) / max(stock, 1)
-        target = min(wanted[group] * of_stock, 1.0)
-        achieved = counted[_OF_GROUP + group] / max(counted[_TOTAL], 1)
-        if wanted[group] > 0:
-            held[group, 0], held[group, 1] = step(held[group, 0], target, achieved, gain)
-        held[group, 2], held[group, 3], held[group, 4] = of_stock, target, achieved
-    counted[:] = 0
+            of_stock[_NEW] += _is_new(state, asked, slot, state.now[0])
+            of_stock[_LOW] += state.shown[slot] < asked.low_below
+    for group in range(len(asked.targets)):
+        wanted, held = asked.targets[group], state.held[group]
+        if wanted > 0 and stock > 0:
+            share = of_stock[group] / stock
+            target = min(wanted * share, 1.0)
+            achieved = state.counted[_OF_GROUP + group] / state.counted[_TOTAL]
+            held[_STATE] = step(held[_STATE], target, achieved, asked.gain)
+            held[_LIFT] = in_force(held[_STATE])
+            held[_STOCK], held[_TARGET], held[_ACHIEVED] = share, target, achieved

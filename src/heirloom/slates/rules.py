@@ -18,9 +18,10 @@ class Shares:
 
     Attributes:
         new_sellers: target of listings whose seller's first listing is at most
-            `new_seller_days` old.
+            `new_seller_days` old, or who sold fewer than `new_seller_sales` so far.
         low_exposure: target of listings shown fewer than `low_exposure_below` times since listed.
         new_seller_days: as above.
+        new_seller_sales: as above.
         low_exposure_below: as above.
         every: listings shown between two steps of the controller.
         gain: of the controller, `slates.control.step`.
@@ -29,9 +30,10 @@ class Shares:
     new_sellers: float = 0.0
     low_exposure: float = 0.0
     new_seller_days: float = 30.0
+    new_seller_sales: int = 5
     low_exposure_below: int = 20
-    every: int = 1_000
-    gain: float = 0.1
+    every: int = 480
+    gain: float = 0.4
 
     @property
     def targets(self) -> tuple[float, ...]:
@@ -107,6 +109,7 @@ class Rules:
             ("log_scale", self.log_scale, 0, 100), ("new_sellers", shares.new_sellers, 0, 100),
             ("low_exposure", shares.low_exposure, 0, 100),
             ("new_seller_days", shares.new_seller_days, 0.01, 10_000),
+            ("new_seller_sales", shares.new_seller_sales, 0, 10**9),
             ("low_exposure_below", shares.low_exposure_below, 1, 10**9),
             ("every", shares.every, 1, 10**9), ("gain", shares.gain, 0.0001, 10),
         ]  # fmt: skip

@@ -21,18 +21,21 @@ from numpy.typing import NDArray
 
 from benchmarks.record import Row
 from heirloom.apps.build import System
-from heirloom.apps.demo import SYSTEM, simulate_into
-from heirloom.apps.progress import Silent
+from heirloom.apps.demo import SYSTEM
 from heirloom.apps.settings import Settings, SharesPart, SlatePart, load
+from heirloom.core.catalogue import DAY_MS
 from heirloom.core.event import Event
 from heirloom.core.query import Query
 from heirloom.core.slate import Slate
 from heirloom.pipelines.serve import Policy, recommend
-from heirloom.simulator import VERSION, by_query
+from heirloom.simulator import VERSION, Mixed, Size, World, by_query
 from heirloom.slates.rules import GROUPS, Rules, Shares
 
+SIZE = Size(
+    listings=8_000, people=2_000, days=4, sessions_per_day=0.5, tick_ms=40 * 60_000
+)  # fmt: skip
 TICKS = 36
-"""A simulated day of 40-minute ticks."""
+"""A simulated day of its ticks."""
 SHARES = Shares(new_sellers=1.0)
 """As much exposure as there is stock, of sellers of at most 30 days."""
 LOG_SCALE = 2.0
@@ -71,6 +74,19 @@ class Day:
     def cost(self) -> float:
         """True value given up, as a share of what it would be without the rules."""
         return 1.0 - self.value[0] / self.value[1]
+
+
+def trained(system: System, seed: int, size: Size = SIZE) -> World:
+    """A world some days old, of which the system knows all and has learned a ranker."""
+    ticks = round(size.days * DAY_MS / size.tick_ms)
+    start = system.now_ms() - (ticks + TICKS + 1) * size.tick_ms
+    world = World(size, seed, start_ms=start)
+    system.ingest_history(world.opening(), source="simulator")
+    logging = Mixed(world)
+    for _ in range(ticks):
+        system.ingest_history(world.step(logging).events(), source="simulator")
+    system.train()
+    return world
 
 
 def system_settings(folder: str, shares: Shares = SHARES) -> Settings:

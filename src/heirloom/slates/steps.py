@@ -137,8 +137,8 @@ def _ordered(pool: Pool, rules: Rules, k: int) -> tuple[list[_Step], NDArray[np.
         tired |= often
     if tired.any():
         order = put_back(order, tired)
-        if rules.seen_cap:
-            steps.append(_Step(SEEN, order, often))
+    if rules.seen_cap:
+        steps.append(_Step(SEEN, order, often))
     front = len(order) - int(tired.sum())
     if rules.freshness:
         lift = rules.freshness * fresh(pool.age_ms, rules.fresh_days * DAY_MS)

@@ -252,7 +252,8 @@ def share_rows(seeds: Sequence[int] = (1, 2), say: Say = print) -> list[Row]:
             note="worst distance of a group's share of exposure to its target over four hours, "
             "once settled; target 1.25 times the stock share of sellers without a sale "
             f"({wanted:.3f}), of which the ranker gives by itself "
-            f"{statistics.mean(d.share(plain=True) for d in hard):.2f} times the stock share; by window {[[round(p, 1) for p, _ in w] for w in windows]}",
+            f"{statistics.mean(d.share(plain=True) for d in hard):.2f} times the stock share; by "
+            f"window {[[round(p, 1) for p, _ in w] for w in windows]}",
         ),
         Row(
             id="ranking.share_settled_hours", unit="h", better="lower", target=24,

@@ -60,7 +60,7 @@ def test_price_bands_are_of_equal_numbers_and_never_split_a_price(
     prices: list[int], bands: int
 ) -> None:
     values = np.array(prices, np.int64)
-    found = price_bands(values, bands)
+    found = price_bands(values, np.arange(len(values)), bands)
     assert (np.diff(found[np.argsort(values, kind="stable")]) >= 0).all()
     for price in set(prices):
         assert len(set(found[values == price].tolist())) == 1

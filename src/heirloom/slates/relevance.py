@@ -75,14 +75,19 @@ def put_back(order: NDArray[np.intp], tired: NDArray[np.bool_]) -> NDArray[np.in
     return np.concatenate([order[~back], order[back]])
 
 
-def price_bands(prices: NDArray[np.int64], bands: int) -> NDArray[np.int8]:
-    """[candidates] int8: which of so many bands of equal numbers, equal prices in one band.
+def price_bands(prices: NDArray[np.int64], among: NDArray[np.intp], bands: int) -> NDArray[np.int8]:
+    """[candidates] int8: which of so many bands, equal prices in one band.
 
-    >>> price_bands(np.array([5, 100, 7, 5]), 2).tolist()
-    [0, 1, 1, 0]
+    Args:
+        prices: [candidates] int64, minor units.
+        among: [rows], the candidates that bands hold equal numbers of.
+        bands: at most 100.
+
+    >>> price_bands(np.array([5, 100, 7, 5, 900]), np.array([0, 1, 2, 3]), 2).tolist()
+    [0, 1, 1, 0, 1]
     """
-    if not len(prices):
-        return np.zeros(0, np.int8)
-    ordered = np.sort(prices)
+    ordered = np.sort(prices[among])
+    if not len(ordered):
+        return np.zeros(len(prices), np.int8)
     edges = ordered[np.arange(1, bands) * len(ordered) // bands]
     return np.searchsorted(edges, prices, side="right").astype(np.int8)

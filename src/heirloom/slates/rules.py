@@ -32,7 +32,7 @@ class Shares:
     new_seller_days: float = 30.0
     new_seller_sales: int = 5
     low_exposure_below: int = 20
-    every: int = 480
+    every: int = 240
     gain: float = 0.4
 
     @property

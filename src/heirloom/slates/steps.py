@@ -106,9 +106,9 @@ def composed(pool: Pool, rules: Rules, *, k: int, seller_cap: int, key: int = 0)
     """
     steps, lifted, front = _ordered(pool, rules, max(k, 0))
     order = steps[-1].order
-    bands = price_bands(pool.prices[steps[0].order[: rules.reach]], rules.price_bands)
     band = np.zeros(len(order), np.int8)
-    band[steps[0].order[: rules.reach]] = bands
+    if rules.price_cap:
+        band = price_bands(pool.prices, steps[0].order[: rules.reach], rules.price_bands)
     draws = None
     if rules.explore:
         draws = Draws(rules.explore, rules.temperature, key, pool.names[order])

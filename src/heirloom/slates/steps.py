@@ -7,8 +7,10 @@ Each step takes an order of all candidates and gives one; the last fills the pla
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.errors import ShapeError
@@ -23,7 +25,7 @@ SCORE, SEEN, FRESHNESS, SHARE, DIVERSITY, PLACES = (
     "score", "seen", "freshness", "share", "diversity", "places"
 )  # fmt: skip
 """Steps, in order: keys of `Composed.worth`."""
-Places = NDArray[np.intp]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,35 +206,58 @@ def _moved(
     steps: list[_Step], rows: NDArray[np.intp], found: Placed, pool: Pool
 ) -> tuple[tuple[Moved, ...], ...]:
     """For each place, the rules that acted on its listing, in their order."""
+    names = [*CAUSES, *GROUPS, *(step.name for step in steps[1:])]
+    codes = np.arange(len(CAUSES) + len(GROUPS), len(names))
+    # A lift moves up; who went down made way.
+    lifts = np.array([step.name in (FRESHNESS, SHARE) for step in steps[1:]], np.bool_)
+    codes[[step.name == SHARE for step in steps[1:]]] = -len(CAUSES)
+    acts = _acts(
+        np.stack([step.order for step in steps]), np.stack([step.acted for step in steps]),
+        codes, lifts, rows, found.causes, pool.members, pool.lifts,
+    )  # fmt: skip
     moved: list[list[Moved]] = [[] for _ in range(len(rows))]
-
-    def told(acted: NDArray[np.bool_], before: Places, after: Places, names: list[str]) -> None:
-        old, new = before.tolist(), after.tolist()
-        for i in acted.nonzero()[0].tolist():
-            moved[i].append(Moved(names[i], old[i], new[i]))
-
-    before = _places(steps[0].order)[rows]
-    for step in steps[1:]:
-        after = _places(step.order)[rows]
-        names = _groups(pool, rows) if step.name == SHARE else [step.name] * len(rows)
-        # A lift moves up; who went down made way.
-        changed = after < before if step.name in (FRESHNESS, SHARE) else after != before
-        told(step.acted[rows] & changed, before, after, names)
-        before = after
-    places = np.arange(len(rows))
-    causes = [CAUSES[cause] for cause in found.causes.tolist()]
-    told((found.causes > 0) & (before != places), before, places, causes)
+    for place, name, before, after in acts.tolist():
+        moved[place].append(Moved(names[name], before, after))
     return tuple(map(tuple, moved))
 
 
-def _groups(pool: Pool, rows: NDArray[np.intp]) -> list[str]:
-    """For each row, the group of it that is lifted most."""
-    most = np.where(pool.members[rows], pool.lifts, -1.0).argmax(axis=1)
-    return [GROUPS[group] for group in most.tolist()]
+@njit(cache=True, nogil=True)
+def _acts(
+    orders: Array, acted: Array, codes: Array, lifts: Array, rows: Array, causes: Array,
+    members: Array, lifted: Array,
+) -> Array:  # fmt: skip
+    """[acts, 4] int64: place, code of the rule's name, place before, place after.
 
-
-def _places(order: NDArray[np.intp]) -> NDArray[np.intp]:
-    """[candidates] intp, the place of each in an order."""
-    places = np.empty(len(order), np.intp)
-    places[order] = np.arange(len(order))
-    return places
+    A negative code stands for the group of the listing that is lifted most, the first group's
+    name at its opposite.
+    """
+    found = np.empty((len(rows) * len(orders), 4), np.int64)
+    count, (steps, n) = 0, orders.shape
+    before, after = np.empty(n, np.int64), np.empty(n, np.int64)
+    for place in range(n):
+        before[orders[0, place]] = place
+    for step in range(1, steps):
+        for place in range(n):
+            after[orders[step, place]] = place
+        for place in range(len(rows)):
+            row = rows[place]
+            old, new = before[row], after[row]
+            if not acted[step, row] or new == old or (lifts[step - 1] and new > old):
+                continue
+            code = codes[step - 1]
+            if code < 0:
+                most = 0
+                for group in range(1, len(lifted)):
+                    if members[row, group] and not (
+                        members[row, most] and lifted[most] >= lifted[group]
+                    ):
+                        most = group
+                code = most - code
+            found[count] = place, code, old, new
+            count += 1
+        before[:] = after
+    for place in range(len(rows)):
+        if causes[place] > 0 and before[rows[place]] != place:
+            found[count] = place, np.int64(causes[place]), before[rows[place]], place
+            count += 1
+    return found[:count]

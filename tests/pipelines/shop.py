@@ -28,6 +28,9 @@ from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.neighbours import Similar, Taste
 from heirloom.retrieval.recent import Recent
 from heirloom.retrieval.search import Search
+from heirloom.slates.exposure import Exposure
+from heirloom.slates.frequency import Frequency
+from heirloom.slates.rules import Shares
 from heirloom.testing.memory import MemoryAnteroom, MemoryLog
 
 START_MS = 1_735_689_600_000
@@ -49,14 +52,18 @@ QUOTAS = {
 }
 
 
-def empty_live(log: EventLog, view: FeatureView | None = None) -> Live:
-    """A state that has folded nothing yet, over the codes of a log."""
+def empty_live(
+    log: EventLog, view: FeatureView | None = None, shares: Shares | None = None
+) -> Live:
+    """A state that has folded nothing yet, over the codes of a log; it counts what is shown."""
     return Live(
         catalogue=Catalogue(log.vocabulary().rewound(), retire_after_ms=2 * DAY_MS),
         view=view or marketplace_view(),
         content=ContentIndex(Hashed(16)),
         person_encoder=person_encoder(),
         declared=DECLARED,
+        exposure=Exposure(shares) if shares else None,
+        frequency=Frequency(1 << 12) if shares else None,
     )
 
 
@@ -72,9 +79,10 @@ def person_encoder() -> PersonEncoder:
 class Shop:
     """Ingests and answers as a System does, over a log in memory."""
 
-    def __init__(self, seed: int, pace: int = 1) -> None:
+    def __init__(self, seed: int, pace: int = 1, shares: Shares | None = None) -> None:
         self.rng = np.random.default_rng(seed)
         self.pace = pace  # how fast time passes
+        self.shares = shares
         self.log = MemoryLog()
         self.anteroom = MemoryAnteroom()
         self.now = START_MS
@@ -86,7 +94,7 @@ class Shop:
 
     def restart(self, *snapshots: Snapshot) -> None:
         """Forget all and fold the log again, from a snapshot on where one is given."""
-        self.live = empty_live(self.log)
+        self.live = empty_live(self.log, shares=self.shares)
         content = self.live.content
         self.live.add(
             {

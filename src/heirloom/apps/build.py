@@ -54,6 +54,8 @@ from heirloom.ranking.gains import GAINS
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.lexical import Synonyms
+from heirloom.slates.exposure import Exposure
+from heirloom.slates.frequency import Frequency
 
 logger = logging.getLogger(__name__)
 
@@ -514,6 +516,8 @@ class System:
             seller_cap=part.seller_cap,
             retrieval_weight=part.retrieval_weight,
             fusion=part.fusion,
+            rules=part.slate.rules,
+            surfaces=part.slate.surfaces,
         )
 
 
@@ -580,6 +584,7 @@ def empty_live(
     catalogue = Catalogue(
         log.vocabulary().rewound(), retire_after_ms=settings.system.retire_after_days * DAY_MS
     )
+    rules = settings.policy.slate.rules
     live = Live(
         catalogue=catalogue,
         view=view_of(settings, registry),
@@ -587,6 +592,8 @@ def empty_live(
         person_encoder=encoders.people,
         declared=settings.system.declared,
         synonyms=Synonyms(settings.search.both, settings.search.one_way),
+        exposure=Exposure(rules.shares) if rules.shares else None,
+        frequency=Frequency(settings.policy.slate.seen_pairs) if rules.seen_cap else None,
     )
     if retrievers:
         named = {name for quota in settings.policy.quotas.values() for name in quota}

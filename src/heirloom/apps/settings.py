@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -14,11 +14,14 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
 from heirloom.core.facts import MAX_DECLARED
+from heirloom.slates.frequency import PAIRS, WAYS
+from heirloom.slates.rules import Rules, Shares
 
 DRAWN = "drawn"
 OPEN_CLIP = "open_clip:"
@@ -49,6 +52,60 @@ class SystemPart(_Part):
     """So many log entries are folded between two snapshots of the state."""
 
 
+class SharesPart(_Part):
+    """What is shown of listings of new sellers, and of those seldom shown; `slates.rules.Shares`.
+
+    Targets are multiples of the group's share of the live stock; 0 leaves a group alone.
+    """
+
+    new_sellers: float = 0.0
+    low_exposure: float = 0.0
+    new_seller_days: float = 30.0
+    new_seller_sales: int = 5
+    low_exposure_below: int = 20
+    every: int = 240
+    gain: float = 0.4
+
+
+class SlatePart(_Part):
+    """What a slate is held to beyond the order of scores; `slates.rules.Rules` says what of."""
+
+    surfaces: tuple[Surface, ...] = tuple(Surface)
+    """Where the rules hold."""
+    page: int = 24
+    reach: int = 200
+    diversity: float = 0.0
+    by: Literal["mmr", "dpp"] = "mmr"
+    category_cap: int = 0
+    category_steps: int = 2
+    price_cap: int = 0
+    price_bands: int = 4
+    freshness: float = 0.0
+    fresh_days: float = 3.0
+    seen_cap: int = 0
+    seen_pairs: int = Field(default=PAIRS, ge=WAYS)
+    """So many pairs of a person and a listing are remembered, 16 bytes each; a power of two."""
+    explore: float = 0.0
+    temperature: float = 0.1
+    log_scale: float = 0.0
+    shares: SharesPart = SharesPart()
+
+    @property
+    def rules(self) -> Rules:
+        """As the slates' rules."""
+        named = self.model_dump(exclude={"surfaces", "seen_pairs", "shares"})
+        return Rules(**named, shares=Shares(**self.shares.model_dump()))
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        problems = self.rules.problems()
+        if self.seen_pairs & (self.seen_pairs - 1):
+            problems.append(f"seen_pairs is {self.seen_pairs}; wanted a power of two")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
 class PolicyPart(_Part):
     """What decides a slate."""
 
@@ -65,6 +122,7 @@ class PolicyPart(_Part):
     """Weight of each retriever in the fused score; 1 where it is not named."""
     quotas: dict[Surface, dict[str, PositiveInt]]
     """For each surface, how many candidates each retriever may give."""
+    slate: SlatePart = SlatePart()
 
 
 class TrainingPart(_Part):
@@ -190,6 +248,16 @@ class Settings(_Part):
     rates: dict[str, float] = {}
     """What one unit of another currency is worth in the system's: {"USD": 0.92}."""
 
+    @model_validator(mode="after")
+    def _impressions_for_rules(self) -> Self:
+        rules = self.policy.slate.rules
+        if self.system.impressions == "none" and (rules.shares or rules.seen_cap):
+            raise ValueError(
+                'policy.slate: shares and seen_cap count impressions, and impressions = "none"; '
+                "let the client or the server write them, or leave these rules out"
+            )
+        return self
+
     @field_validator("rates")
     @classmethod
     def _positive(cls, rates: dict[str, float]) -> dict[str, float]:
@@ -221,7 +289,8 @@ def load(path: Path, **system: object) -> Settings:
 def _sentence(problem: object) -> str:
     if not isinstance(problem, dict):
         return str(problem)
-    place = ".".join(str(step) for step in problem["loc"])
-    hidden = problem["type"] == "missing" or problem["loc"][-1:] == ("dsn",)
+    place = ".".join(str(step) for step in problem["loc"]) or "settings"
+    whole = isinstance(problem["input"], dict)  # a table's problem says itself what came
+    hidden = problem["type"] == "missing" or problem["loc"][-1:] == ("dsn",) or whole
     came = "" if hidden else f"; came {problem['input']!r}"
     return f"{place}: {problem['msg']}{came}"[:300]

@@ -93,6 +93,18 @@ class FeatureBatch:
             )
 
 
+class Moved(msgspec.Struct, frozen=True):
+    """A rule of the slate that acted on a listing: the place, from 0, that it had and was given.
+
+    Places are those in the order of all candidates. One that was only passed by others, or made
+    way for them, has no record of it.
+    """
+
+    rule: str
+    before: int
+    after: int
+
+
 class Shown(msgspec.Struct, frozen=True):
     """One listing of a slate."""
 
@@ -102,6 +114,9 @@ class Shown(msgspec.Struct, frozen=True):
     sources: tuple[str, ...]
     reasons: tuple[str, ...]
     propensity: float = 1.0
+    """Chance of this listing at this position, given the candidates and those shown above it. The
+    product over a slate is the chance of the slate; 1 where nothing was drawn."""
+    moved: tuple[Moved, ...] = ()
 
 
 class Degraded(msgspec.Struct, frozen=True):
@@ -117,6 +132,9 @@ class Slate:
 
     `slots` are the same listings as `shown`, as row numbers; `features` are the values that
     were used, in the order of `shown`; `remaining` is how many more candidates stand behind it.
+    `worth` is what the slate is expected to gain by the order of scores alone ("score"), and after
+    each rule that ran (`slates.compose.worth`): what it says less than the step before is that
+    rule's cost. Empty where no rule ran.
     """
 
     slate_id: str
@@ -131,6 +149,7 @@ class Slate:
     degraded: tuple[Degraded, ...] = ()
     bundle: str = ""
     timings_us: dict[str, int] = field(default_factory=dict)
+    worth: dict[str, float] = field(default_factory=dict)
 
 
 class SlateRecord(msgspec.Struct, frozen=True, kw_only=True):

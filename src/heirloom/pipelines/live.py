@@ -55,6 +55,8 @@ from heirloom.retrieval.lexical import NO_SYNONYMS, Synonyms
 from heirloom.retrieval.lexicon import Lexicon
 from heirloom.retrieval.retriever import Matcher, Retriever
 from heirloom.retrieval.saved_search import SavedSearches
+from heirloom.slates.exposure import Exposure
+from heirloom.slates.frequency import Frequency
 
 FOLD_BATCH = 2_000
 REFIT_EVERY = 8_192
@@ -73,6 +75,7 @@ class Live:
 
     Attributes:
         applied: told of each part of the log that the features' state has folded.
+        exposure, frequency: what a slate's rules ask of impressions; None where none asks.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class Live:
         person_encoder: PersonEncoder | None = None,
         declared: tuple[str, ...] = (),
         synonyms: Synonyms = NO_SYNONYMS,
+        exposure: Exposure | None = None,
+        frequency: Frequency | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.view = view
@@ -103,6 +108,8 @@ class Live:
         self.declared = declared
         self.applied: Callable[[Facts], None] = lambda _: None
         self.synonyms = synonyms
+        self.exposure = exposure
+        self.frequency = frequency
         self.n = 0
         self._stored: StoredFeatures | None = None
         self._follow: Callable[[int], None] = lambda _: None
@@ -189,6 +196,10 @@ class Live:
         self.searches.apply(facts)
         self.prices.apply(facts)
         self.shown.apply(facts)
+        if self.exposure is not None:
+            self.exposure.apply(facts)
+        if self.frequency is not None:
+            self.frequency.apply(facts)
         listings = _listings_by_slot(entries)
         self.content.apply(facts, listings)
         for retriever in self.retrievers.values():

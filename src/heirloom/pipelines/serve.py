@@ -32,7 +32,10 @@ from heirloom.retrieval.fusion import fuse
 from heirloom.retrieval.retriever import Selective
 from heirloom.retrieval.vectors.answer import OutOfTime
 from heirloom.slates.compose import compose
+from heirloom.slates.luck import key_of
 from heirloom.slates.reasons import reasons
+from heirloom.slates.rules import Rules
+from heirloom.slates.steps import Composed, Pool, composed
 
 RECORDED = 48
 """A slate is ranked some pages deep; the record keeps what is likely to be seen."""
@@ -54,6 +57,8 @@ class Policy:
             both were chances; 0 leaves the order to the ranker alone.
         fusion: weight of each retriever in the fused score, 1 where it is not named. By a small one
             a retriever fills the pool when others find too little, and orders next to nothing.
+        rules: what slates are held to beyond the order of scores and the seller's cap.
+        surfaces: where the rules hold.
     """
 
     name: str
@@ -65,6 +70,8 @@ class Policy:
     seller_cap: int = 3
     retrieval_weight: float = 0.0
     fusion: Mapping[str, float] = field(default_factory=dict)
+    rules: Rules = field(default_factory=Rules)
+    surfaces: tuple[str, ...] = tuple(Surface)
 
     def check(self, live: Live, published: Published | None = None) -> None:
         """Refuse a misconfiguration before it serves anybody.
@@ -88,6 +95,7 @@ class Policy:
         for name in sorted(set(self.fusion) - named):
             known = ", ".join(sorted(named))
             problems.append(f"fusion: no surface names {name!r}; known: {known}")
+        problems += self._slate_problems(live)
         if self.ranker is not None:
             if self.ranker.columns != live.view.columns:
                 differs = difference(self.ranker.columns, live.view, published)
@@ -104,6 +112,16 @@ class Policy:
                 )
         if problems:
             raise ConfigError(f"policy {self.name!r}", problems)
+
+    def _slate_problems(self, live: Live) -> list[str]:
+        problems = [f"slate: {problem}" for problem in self.rules.problems()]
+        unknown = sorted(set(self.surfaces) - set(Surface))
+        problems += [f"slate: no surface {x!r}; known: {', '.join(Surface)}" for x in unknown]
+        if self.rules.shares and live.exposure is None:
+            problems.append("slate: shares are held by a Live that counts exposure; give it one")
+        if self.rules.seen_cap and live.frequency is None:
+            problems.append("slate: seen_cap wants a Live that counts frequency; give it one")
+        return problems
 
 
 def recommend(
@@ -129,20 +147,17 @@ def recommend(
         reason = f"out of time: {', '.join(candidates.unfinished)} gave what was found so far"
         degraded = (Degraded("retrieve", reason), *degraded)
     watch.lap("score")
-    rows = compose(
-        scores,
-        live.catalogue.column("seller")[candidates.slots],
-        k=query.k,
-        seller_cap=policy.seller_cap,
-    )
-    # Availability once more: a sale may have been folded since retrieval.
-    rows = rows[live.catalogue.live[candidates.slots[rows]]]
+    slate_id = derived_id(msgspec.msgpack.encode(query), live.n, policy.name, policy.bundle)
+    made = _composed(request, candidates, scores, policy, live, slate_id)
+    rows = made.rows
     chosen, shown_batch = candidates.take(rows), _take(batch, rows)
+    if not len(candidates):
+        degraded = (*degraded, Degraded("compose", _nothing(request, live)))
     watch.lap("compose")
     return Slate(
-        slate_id=derived_id(msgspec.msgpack.encode(query), live.n, policy.name, policy.bundle),
+        slate_id=slate_id,
         policy=policy.name,
-        shown=_shown(request, chosen, scores[rows], shown_batch, live),
+        shown=_shown(request, chosen, scores[rows], shown_batch, live, made),
         slots=chosen.slots,
         features=shown_batch,
         candidates_hash=hashlib.blake2b(candidates.slots.tobytes(), digest_size=8).hexdigest(),
@@ -152,6 +167,7 @@ def recommend(
         degraded=degraded,
         bundle=policy.bundle,
         timings_us=watch.laps,
+        worth=made.worth,
     )
 
 
@@ -253,12 +269,84 @@ def blended(
     return scores + np.float32(weight) * beside
 
 
+def _composed(
+    request: Request,
+    candidates: Candidates,
+    scores: NDArray[np.float32],
+    policy: Policy,
+    live: Live,
+    slate_id: str,
+) -> Composed:
+    """The slate's rows; by the order of scores and the seller's cap where no other rule is on."""
+    sellers, k = live.catalogue.column("seller")[candidates.slots], request.query.k
+    if policy.rules and request.query.surface in policy.surfaces:
+        pool = _pool(request, candidates.slots, scores, sellers, policy.rules, live)
+        made = composed(pool, policy.rules, k=k, seller_cap=policy.seller_cap, key=key_of(slate_id))
+    else:
+        rows = compose(scores, sellers, k=k, seller_cap=policy.seller_cap)
+        made = Composed(rows, np.ones(len(rows)), ((),) * len(rows), {})
+    # Availability once more: a sale may have been folded since retrieval.
+    kept = np.flatnonzero(live.catalogue.live[candidates.slots[made.rows]])
+    if len(kept) == len(made.rows):
+        return made
+    moved = tuple(made.moved[i] for i in kept.tolist())
+    return Composed(made.rows[kept], made.propensities[kept], moved, made.worth)
+
+
+def _pool(
+    request: Request,
+    slots: NDArray[np.int32],
+    scores: NDArray[np.float32],
+    sellers: NDArray[np.int32],
+    rules: Rules,
+    live: Live,
+) -> Pool:
+    """What the rules read of candidates."""
+    catalogue, exposure, frequency = live.catalogue, live.exposure, live.frequency
+    codes = np.zeros((len(slots), live.content.encoder.dim), np.int8)
+    known = slots < len(live.content.codes)
+    codes[known] = live.content.codes[slots[known]]
+    nobody = np.zeros((len(slots), 0), np.bool_)
+    return Pool(
+        scores=scores,
+        names=slots,
+        sellers=sellers,
+        categories=catalogue.stem(rules.category_steps)[catalogue.column("category")[slots]],
+        prices=catalogue.column("price_minor")[slots],
+        age_ms=request.query.t - catalogue.column("listed_at")[slots],
+        codes=codes,
+        seen=np.zeros(len(slots), np.int32)
+        if frequency is None
+        else frequency.shown(request.person, slots),
+        members=nobody if exposure is None else exposure.members(slots, request.query.t),
+        lifts=np.zeros(0) if exposure is None else exposure.lifts,
+    )
+
+
+def _nothing(request: Request, live: Live) -> str:
+    """Why there is no candidate, as far up as the reason lies."""
+    offered = int(live.catalogue.live.sum())
+    if not offered:
+        return "nothing to show: no listing is live"
+    passing = int(live.catalogue.mask(request.query.filters).sum())
+    if not passing:
+        return f"nothing to show: the filters leave none of {offered} live listings"
+    fit = int(Scope(request, live).mask.sum())
+    if not fit:
+        return (
+            f"nothing to show: of {passing} live listings that the filters leave, all are the "
+            "person's own, hidden, blocked, or shown before"
+        )
+    return f"nothing to show: no retriever proposed any of {fit} listings that may be shown"
+
+
 def _shown(
     request: Request,
     chosen: Candidates,
     scores: NDArray[np.float32],
     batch: FeatureBatch,
     live: Live,
+    made: Composed,
 ) -> tuple[Shown, ...]:
     words = reasons(request, chosen, batch, live.catalogue)
     return tuple(
@@ -268,6 +356,8 @@ def _shown(
             score=float(scores[position]),
             sources=chosen.sources_of(position),
             reasons=words[position],
+            propensity=float(made.propensities[position]),
+            moved=made.moved[position],
         )
         for position, slot in enumerate(chosen.slots)
     )

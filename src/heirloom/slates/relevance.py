@@ -1,0 +1,93 @@
+"""Relevance: scores on a common scale, and what lifts a listing on it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def by_score(scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Rows in order: best first, of equals the first, NaN last.
+
+    >>> by_score(np.array([1, np.nan, 2, 1], np.float32)).tolist()
+    [2, 0, 3, 1]
+    """
+    return np.argsort(-scores, kind="stable")
+
+
+def relevance(
+    scores: NDArray[np.float32], order: NDArray[np.intp], reach: int
+) -> NDArray[np.float64]:
+    """[candidates] float64: 1 for the best score, 0 for the `reach`-th, less behind it.
+
+    All 0 where these are equal. Scores of no number, and those of -∞, are -∞; those of +∞ are as
+    good as the best finite one.
+
+    Args:
+        scores: [candidates].
+        order: of `by_score`.
+        reach: so many make the scale.
+
+    >>> scores = np.array([4, 2, 3, np.nan], np.float32)
+    >>> relevance(scores, by_score(scores), 3).tolist()
+    [1.0, 0.0, 0.5, -inf]
+    """
+    finite = np.isfinite(scores)
+    values = scores.astype(np.float64)
+    ordered = order[finite[order]]
+    if not len(ordered):
+        return np.where(values == np.inf, 0.0, -np.inf)
+    best, worst = values[ordered[0]], values[ordered[min(reach, len(ordered)) - 1]]
+    if not finite.all():
+        values = np.where(values == np.inf, best, np.where(finite, values, -np.inf))
+    spread = best - worst
+    if spread > 0:
+        scaled: NDArray[np.float64] = (values - worst) / spread
+        return scaled
+    return np.where(values == best, 0.0, np.minimum(values - best, 0.0))
+
+
+def fresh(age_ms: NDArray[np.int64], half_life_ms: float) -> NDArray[np.float64]:
+    """[listings] float64: 2^(-age / half-life), 1 for one of no age or listed in the future.
+
+    >>> fresh(np.array([0, 10, 20, -5]), 10.0).tolist()
+    [1.0, 0.5, 0.25, 1.0]
+    """
+    lift: NDArray[np.float64] = np.exp2(-np.maximum(age_ms, 0) / half_life_ms)
+    return lift
+
+
+def resorted(order: NDArray[np.intp], lifted: NDArray[np.float64], front: int) -> NDArray[np.intp]:
+    """The first `front` rows of an order by what they are lifted to, of equals as they were.
+
+    >>> resorted(np.array([2, 1, 0]), np.array([9.0, 5.0, 1.0]), 2).tolist()
+    [1, 2, 0]
+    """
+    head = order[:front]
+    return np.concatenate([head[np.argsort(-lifted[head], kind="stable")], order[front:]])
+
+
+def put_back(order: NDArray[np.intp], tired: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The same rows, those of a mask behind the others.
+
+    >>> put_back(np.array([2, 1, 0]), np.array([False, True, False])).tolist()
+    [2, 0, 1]
+    """
+    back = tired[order]
+    return np.concatenate([order[~back], order[back]])
+
+
+def price_bands(prices: NDArray[np.int64], among: NDArray[np.intp], bands: int) -> NDArray[np.int8]:
+    """[candidates] int8: which of so many bands, equal prices in one band.
+
+    Args:
+        prices: [candidates] int64, minor units.
+        among: [rows], the candidates that bands hold equal numbers of.
+        bands: at most 100.
+
+    >>> price_bands(np.array([5, 100, 7, 5, 900]), np.array([0, 1, 2, 3]), 2).tolist()
+    [0, 1, 1, 0, 1]
+    """
+    ordered = np.sort(prices[among])
+    if not len(ordered):
+        return np.zeros(len(prices), np.int8)
+    edges = ordered[np.arange(1, bands) * len(ordered) // bands]
+    return np.searchsorted(edges, prices, side="right").astype(np.int8)

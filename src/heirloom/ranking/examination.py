@@ -23,11 +23,11 @@ class Examination:
     """Chance of each place, relative to the first, and trust in the order where it is known.
 
     Attributes:
-        chance: [places] float64 > 0, of a click on what is relevant; the first is 1.
+        chance: [positions] float64 > 0, of a click on what is relevant; the first is 1.
         columns: of the grid; 1 for a list.
-        misled: [places] float64 >= 0, chance of a click on what is not relevant, in the same
+        misled: [positions] float64 >= 0, chance of a click on what is not relevant, in the same
             unit; None where the order is not taken to mislead (`trust bias`).
-        error: [places] float64, relative standard error of `chance`; None where not estimated.
+        error: [positions] float64, relative standard error of `chance`; None where not estimated.
     """
 
     chance: NDArray[np.float64]
@@ -38,7 +38,7 @@ class Examination:
     def __post_init__(self) -> None:
         problems = []
         if self.chance.ndim != 1 or not len(self.chance):
-            problems.append(f"chance has shape {list(self.chance.shape)}; wanted [places]")
+            problems.append(f"chance has shape {list(self.chance.shape)}; wanted [positions]")
         elif not (np.isfinite(self.chance).all() and (self.chance > 0).all()):
             problems.append(f"chance lies in {_range(self.chance)}; wanted finite numbers > 0")
         if self.columns < 1:
@@ -47,7 +47,7 @@ class Examination:
             if of is not None and (of.shape != self.chance.shape or not (of >= 0).all()):
                 problems.append(
                     f"{name} has shape {list(of.shape)} and lies in {_range(of)}; wanted "
-                    f"[places={self.chance.size}] numbers >= 0"
+                    f"[positions={self.chance.size}] numbers >= 0"
                 )
         if problems:
             raise ShapeError("Examination: " + "; ".join(problems))
@@ -127,7 +127,7 @@ def examination_of_logits(
     """The chances that a learned position tower amounts to: the inverse of `position_logits`.
 
     Args:
-        logits: [places], what the tower adds at each position; only differences count.
+        logits: [positions], what the tower adds at each position; only differences count.
         columns: of the grid.
         base_rate: mean click rate of a listing looked at.
 

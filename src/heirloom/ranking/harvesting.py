@@ -26,8 +26,8 @@ class Pairs:
     """Clicks at a place, of what might as well have stood at another. Parts of a log add up.
 
     Attributes:
-        clicked: [folds, places, places] float64; [f, k, l] weighed clicks at k, of listings that
-            the policies put at k and at l.
+        clicked: [folds, positions, positions] float64; [f, k, l] weighed clicks at k, of listings
+            that the policies put at k and at l.
         shown: the same of impressions at k.
         columns: of the grid.
     """
@@ -41,7 +41,7 @@ class Pairs:
         if len(shape) != 3 or shape[1] != shape[2] or self.shown.shape != shape:
             raise ShapeError(
                 f"Pairs: clicked has shape {list(shape)} and shown {list(self.shown.shape)}; "
-                "wanted both [folds, places, places]"
+                "wanted both [folds, positions, positions]"
             )
 
     def __add__(self, other: "Pairs") -> "Pairs":
@@ -53,7 +53,7 @@ class Pairs:
         return Pairs(self.clicked + other.clicked, self.shown + other.shown, self.columns)
 
     def linked(self) -> NDArray[np.bool_]:
-        """[places] whether clicks tie a place to the first, over however many others."""
+        """[positions] whether clicks tie a place to the first, over however many others."""
         clicked = self.clicked.sum(axis=0)
         tied = (clicked + clicked.T > 0) & (self.shown.sum(axis=0) > 0)
         reached = np.zeros(len(tied), np.bool_)
@@ -69,7 +69,7 @@ def harvested(
     under: NDArray[Any],
     shares: NDArray[Any],
     *,
-    places: int,
+    depth: int,
     folds: NDArray[Any] | None = None,
     columns: int = 1,
 ) -> Pairs:
@@ -84,7 +84,7 @@ def harvested(
         clicks: [rows] 1 for a click, else 0.
         under: [rows, policies] where each policy puts it for this very question; -1 for nowhere.
         shares: [policies] chance that a policy answers, drawn without regard to the question.
-        places: how many places there are to know; what stood beyond is left out.
+        depth: how many positions there are to know; what stood beyond is left out.
         folds: [rows] integers, equal within a slate (its hash), by which errors are estimated.
         columns: of the grid.
 
@@ -94,7 +94,7 @@ def harvested(
 
     >>> under = np.array([[0, 1], [0, 1]])
     >>> pairs = harvested(
-    ...     np.array([0, 1]), np.array([1, 0]), under, np.array([0.5, 0.5]), places=2)
+    ...     np.array([0, 1]), np.array([1, 0]), under, np.array([0.5, 0.5]), depth=2)
     >>> pairs.clicked.sum(axis=0).tolist(), pairs.shown.sum(axis=0).tolist()
     ([[0.0, 0.5], [0.0, 0.0]], [[0.0, 0.5], [0.5, 0.0]])
     """
@@ -114,12 +114,12 @@ def harvested(
             f"({under[row].tolist()}); log the places of the policies that answered"
         )
     fold = _folds(folds, len(positions))
-    clicked = np.zeros((FOLDS, places, places))
+    clicked = np.zeros((FOLDS, depth, depth))
     shown = np.zeros_like(clicked)
     for policy in range(len(share)):
         there = under[:, policy]
         rows = np.flatnonzero(
-            (there >= 0) & (there < places) & (there != positions) & (positions < places)
+            (there >= 0) & (there < depth) & (there != positions) & (positions < depth)
         )
         if not len(rows) or not share[policy]:
             continue
@@ -138,7 +138,7 @@ def harvested_again(
     positions: NDArray[Any],
     clicks: NDArray[Any],
     *,
-    places: int,
+    depth: int,
     columns: int = 1,
 ) -> Pairs:
     """Pairs of a log that shows the same thing to the same person again, at another place.
@@ -152,11 +152,11 @@ def harvested_again(
         keys: [rows] int64.
         positions: [rows].
         clicks: [rows].
-        places: how many places there are to know; what stood beyond is left out.
+        depth: how many positions there are to know; what stood beyond is left out.
         columns: of the grid.
 
     >>> again = harvested_again(
-    ...     np.array([7, 7, 8]), np.array([0, 1, 1]), np.array([1, 0, 1]), places=2)
+    ...     np.array([7, 7, 8]), np.array([0, 1, 1]), np.array([1, 0, 1]), depth=2)
     >>> again.shown.sum(axis=0).tolist()
     [[0.0, 0.5], [0.5, 0.0]]
     """
@@ -165,24 +165,26 @@ def harvested_again(
             f"harvested_again: keys {list(keys.shape)}, positions {list(positions.shape)} and "
             f"clicks {list(clicks.shape)} must all be [rows]"
         )
-    rows = np.flatnonzero((positions >= 0) & (positions < places))
+    rows = np.flatnonzero((positions >= 0) & (positions < depth))
     _, key = np.unique(keys[rows], return_inverse=True)
-    cell, inverse = np.unique(key * places + positions[rows], return_inverse=True)
+    cell, inverse = np.unique(key * depth + positions[rows], return_inverse=True)
     count = np.bincount(inverse, minlength=len(cell)).astype(np.float64)
     clicked_at = np.bincount(inverse, clicks[rows], len(cell))
-    key, place = cell // places, cell % places
+    key, place = cell // depth, cell % depth
     width = np.bincount(key)[key] if len(key) else key
     first = np.searchsorted(key, key)
     a = np.repeat(np.arange(len(cell)), width)
     b = first[a] + np.arange(len(a)) - np.repeat(np.cumsum(width) - width, width)
     a, b = a[a != b], b[a != b]
     weight = count[b] / (count[a] + count[b])
-    shape = (FOLDS, places, places)
+    shape = (FOLDS, depth, depth)
     at = np.ravel_multi_index((_folds(key[a], len(a)), place[a], place[b]), shape)
     size = int(np.prod(shape))
-    clicked: NDArray[np.float64] = np.bincount(at, weight * clicked_at[a], size)
-    shown: NDArray[np.float64] = np.bincount(at, weight * count[a], size)
-    return Pairs(clicked.reshape(shape), shown.reshape(shape), columns)
+    clicked, shown = (
+        np.bincount(at, weight * of[a], size).astype(np.float64).reshape(shape)
+        for of in (clicked_at, count)
+    )
+    return Pairs(clicked, shown, columns)
 
 
 def examination_of_pairs(pairs: Pairs, *, penalty: float | None = None) -> Examination:
@@ -205,7 +207,7 @@ def examination_of_pairs(pairs: Pairs, *, penalty: float | None = None) -> Exami
         raise InputError(
             f"examination_of_pairs: no clicks tie place {int(np.argmin(linked))} (of "
             f"{len(linked)}) to the first; wanted logs of policies that put the same listings at "
-            "different places, more of them, or fewer `places`"
+            "different places, more of them, or a smaller `depth`"
         )
     rough = roughness(len(linked), pairs.columns)
     if penalty is None:
@@ -220,8 +222,8 @@ def examination_of_pairs(pairs: Pairs, *, penalty: float | None = None) -> Exami
     return Examination(np.exp(whole), pairs.columns, error=np.sqrt(spread))
 
 
-def roughness(places: int, columns: int) -> NDArray[np.float64]:
-    """[places, places] R, such that b R b is how much a log chance b bends.
+def roughness(depth: int, columns: int) -> NDArray[np.float64]:
+    """[positions, positions] R, such that b R b is how much a log chance b bends.
 
     Down each column the integral of the squared second derivative over x = log(1 + row), as the
     sum over interior rows of (change of slope)² / mean step; and the squared change, from row to
@@ -232,19 +234,19 @@ def roughness(places: int, columns: int) -> NDArray[np.float64]:
     0.0
     """
     rows = []
-    step = np.diff(np.log(np.arange(1.0, places + 3)))
-    for place in range(places):
+    step = np.diff(np.log(np.arange(1.0, depth + 3)))
+    for place in range(depth):
         row, column = divmod(place, columns)
-        if place + 2 * columns < places:
+        if place + 2 * columns < depth:
             h, g = step[row], step[row + 1]
-            bend = np.zeros(places)
+            bend = np.zeros(depth)
             bend[[place, place + columns, place + 2 * columns]] = [1 / h, -1 / h - 1 / g, 1 / g]
             rows.append(bend / np.sqrt((h + g) / 2))
-        if column + 1 < columns and place + columns + 1 < places:
-            twist = np.zeros(places)
+        if column + 1 < columns and place + columns + 1 < depth:
+            twist = np.zeros(depth)
             twist[[place, place + 1, place + columns, place + columns + 1]] = [1, -1, -1, 1]
             rows.append(twist / np.sqrt(step[row]))
-    bends = np.array(rows).reshape(len(rows), places)
+    bends = np.array(rows).reshape(len(rows), depth)
     whole: NDArray[np.float64] = bends.T @ bends
     return whole
 
@@ -300,7 +302,7 @@ def _fit(
     penalty: NDArray[np.float64],
     begin: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """Log chances [places], the first 0, by damped Newton steps."""
+    """Log chances [positions], the first 0, by damped Newton steps."""
     b = np.zeros(len(clicked)) if begin is None else begin.copy()
 
     def objective(at: NDArray[np.float64]) -> float:

@@ -44,7 +44,7 @@ def regression_em(
     positions: NDArray[Any],
     clicks: NDArray[Any],
     *,
-    places: int,
+    depth: int,
     columns: int = 1,
     trust: bool = False,
     ridge: float = 1.0,
@@ -65,7 +65,7 @@ def regression_em(
         values: [rows, features], finite; standardise or bin them first.
         positions: [rows] from 0.
         clicks: [rows] 1 for a click, else 0.
-        places: how many places there are to know; rows beyond are left out.
+        depth: how many positions there are to know; rows beyond are left out.
         columns: of the grid.
         trust: whether to estimate b.
         ridge: on the regression's weights but the constant, in rows.
@@ -77,18 +77,18 @@ def regression_em(
         InputError: if values are not finite or there is a place without rows or no click at all.
     """
     _check(values, positions, clicks)
-    rows = np.flatnonzero((positions >= 0) & (positions < places))
+    rows = np.flatnonzero((positions >= 0) & (positions < depth))
     place, clicked = positions[rows].astype(np.intp), clicks[rows].astype(np.float64)
     x = np.column_stack([values[rows].astype(np.float64), np.ones(len(rows))])
-    shown = np.bincount(place, minlength=places)
+    shown = np.bincount(place, minlength=depth)
     if not len(rows) or shown.min() == 0 or not clicked.any():
         raise InputError(
             f"regression_em: {len(rows)} rows with {int(clicked.sum())} clicks, and "
-            f"{int((shown == 0).sum())} of {places} places without rows; wanted clicks, and rows "
+            f"{int((shown == 0).sum())} of {depth} places without rows; wanted clicks, and rows "
             "at every place"
         )
-    on_relevant = 1.0 / np.sqrt(np.arange(1.0, places + 1))
-    misled = 0.02 * on_relevant if trust else np.zeros(places)
+    on_relevant = 1.0 / np.sqrt(np.arange(1.0, depth + 1))
+    misled = 0.02 * on_relevant if trust else np.zeros(depth)
     rate = np.clip(clicked.mean(), 1e-6, 0.5)
     weights = np.append(np.zeros(x.shape[1] - 1), np.log(rate / (1 - rate)))
     likely: list[float] = []
@@ -97,10 +97,10 @@ def regression_em(
         relevant, value = _expected(chance, on_relevant[place], misled[place], clicked)
         likely.append(value)
         before = on_relevant
-        on_relevant = _rate(place, relevant, clicked, places)
+        on_relevant = _rate(place, relevant, clicked, depth)
         on_relevant[0] = 1.0
         if trust:
-            misled = np.minimum(_rate(place, 1.0 - relevant, clicked, places), on_relevant)
+            misled = np.minimum(_rate(place, 1.0 - relevant, clicked, depth), on_relevant)
         weights = _regressed(x, relevant, weights, ridge)
         if float(np.abs(on_relevant / before - 1).max()) < tolerance:
             break
@@ -141,10 +141,10 @@ def _rate(
     place: NDArray[np.intp],
     weight: NDArray[np.float64],
     clicked: NDArray[np.float64],
-    places: int,
+    depth: int,
 ) -> NDArray[np.float64]:
-    whole = np.maximum(np.bincount(place, weight, places), _LEAST)
-    rate = np.bincount(place, weight * clicked, places) / whole
+    whole = np.maximum(np.bincount(place, weight, depth), _LEAST)
+    rate = np.bincount(place, weight * clicked, depth) / whole
     return np.clip(rate, _LEAST, 1.0)
 
 

@@ -104,7 +104,7 @@ def pairs_of_swaps(
     swaps: Swaps,
     clicks: NDArray[Any],
     *,
-    places: int,
+    depth: int,
     columns: int = 1,
 ) -> Pairs:
     """Clicks at the places of the experiment, for `harvesting.examination_of_pairs`.
@@ -115,11 +115,11 @@ def pairs_of_swaps(
     Args:
         swaps: the coins [slates].
         clicks: [slates, k] 1 where the place, as it was shown, was clicked.
-        places: how many places there are to know.
+        depth: how many positions there are to know.
         columns: of the grid.
 
     >>> coins = Swaps(np.array([0, -1]), np.array([1, -1]), np.array([False, False]))
-    >>> pairs_of_swaps(coins, np.array([[1, 0], [1, 1]]), places=2).clicked.sum(axis=0).tolist()
+    >>> pairs_of_swaps(coins, np.array([[1, 0], [1, 1]]), depth=2).clicked.sum(axis=0).tolist()
     [[0.0, 1.0], [0.0, 0.0]]
     """
     if clicks.ndim != 2 or len(clicks) != len(swaps.first):
@@ -127,8 +127,8 @@ def pairs_of_swaps(
             f"pairs_of_swaps: clicks have shape {list(clicks.shape)}; wanted "
             f"[slates={len(swaps.first)}, k]"
         )
-    rows = np.flatnonzero((swaps.first >= 0) & (swaps.second < places))
-    shape = (FOLDS, places, places)
+    rows = np.flatnonzero((swaps.first >= 0) & (swaps.second < depth))
+    shape = (FOLDS, depth, depth)
     clicked, shown = np.zeros(shape), np.zeros(shape)
     a, b = swaps.first[rows], swaps.second[rows]
     for at, other in ((a, b), (b, a)):

@@ -7,7 +7,7 @@ import pytest
 
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.errors import InputError
-from heirloom.core.event import Event, Kind
+from heirloom.core.event import SURFACE_CODE, Event, Kind
 from heirloom.core.listing import Listing
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.pipelines.examination import (
@@ -15,10 +15,13 @@ from heirloom.pipelines.examination import (
     IN_VIEW,
     Found,
     Layout,
+    corrected,
     examination_of_log,
 )
 from heirloom.pipelines.ingest import Ingest
+from heirloom.ranking.propensity import debiased
 from heirloom.testing.memory import MemoryAnteroom, MemoryLog
+from heirloom.testing.ranking import examples
 
 T = 1_735_689_600_000
 HOUR = 3_600_000
@@ -136,3 +139,23 @@ def test_another_day_is_another_question() -> None:
     assert same.compared > 0
     assert apart.compared == 0
     assert same.clicks == apart.clicks
+
+
+def test_surfaces_are_corrected_by_their_own_and_others_stay(found: dict[Layout, Found]) -> None:
+    shown = examples(0, groups=40)
+    surfaces = np.where(np.arange(len(shown.gains)) < 160, SURFACE_CODE["home"], 3).astype(np.int8)
+    weighed, told = corrected(shown, surfaces, found)
+    home = found[Layout("home", 1)].examination
+    assert home is not None
+    whole = debiased(shown, home)[0].gains
+    assert list(told) == ["home"]
+    np.testing.assert_array_equal(weighed.gains[160:], shown.gains[160:])
+    np.testing.assert_array_equal(weighed.positions[160:], shown.positions[160:])
+    assert (weighed.positions[:160] == 0).all()
+    gained = np.flatnonzero(shown.gains[:160] > 0)
+    ratio = weighed.gains[gained] / whole[gained]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)
+    np.testing.assert_allclose((weighed.gains[gained] / shown.gains[gained]).mean(), 1.0, rtol=1e-5)
+    nothing, told = corrected(shown, surfaces, {})
+    np.testing.assert_array_equal(nothing.gains, shown.gains)
+    assert told == {}

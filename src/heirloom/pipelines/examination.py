@@ -6,19 +6,23 @@ policy answered need not be known. Where policies' places are logged, or swaps a
 has sharper estimators.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
-from heirloom.core.event import Kind, Surface, named, person_key
+from heirloom.core.event import SURFACE_CODE, Kind, Surface, named, person_key
 from heirloom.core.facts import LISTING_ROW
 from heirloom.core.log import Entry, EventLog
 from heirloom.core.words import query_key
 from heirloom.pipelines.train import label, slate_of
 from heirloom.ranking.examination import Examination
+from heirloom.ranking.examples import take
 from heirloom.ranking.harvesting import Pairs, examination_of_pairs, harvested_again
+from heirloom.ranking.propensity import CLIP, Weighed, debiased
+from heirloom.ranking.ranker import Examples
 
 COLUMNS = "grid_columns"
 """Attribute of an impression: columns of the grid on which it was shown; a list where absent."""
@@ -105,6 +109,44 @@ def examination_of_log(
         layout: _found(rows, layout.columns, depth, least_clicks)
         for layout, rows in sorted(layouts.items())
     }
+
+
+def corrected(
+    examples: Examples,
+    surfaces: NDArray[np.int8],
+    found: Mapping[Layout, Found],
+    *,
+    clip: float = CLIP,
+) -> tuple[Examples, dict[str, Weighed]]:
+    """Examples whose gains are weighed, surface by surface, as `ranking.propensity.debiased` does.
+
+    Of the layouts of a surface the one most seen stands for all. A surface without an examination
+    stays as it is, positions included.
+
+    Args:
+        examples: to train on, or to stop early by.
+        surfaces: [rows] codes, as `train` has them beside its examples.
+        found: of the log.
+        clip: largest weight.
+
+    Returns:
+        The examples, and by surface what the weights do.
+    """
+    gains, positions = examples.gains.copy(), examples.positions.copy()
+    told: dict[str, Weighed] = {}
+    for name, code in SURFACE_CODE.items():
+        known = [
+            (of.impressions, layout.columns, of.examination)
+            for layout, of in found.items()
+            if layout.surface == name and of.examination is not None
+        ]
+        rows = np.flatnonzero(surfaces == code)
+        if not known or not len(rows):
+            continue
+        most_seen = max(known, key=lambda each: each[:2])[2]
+        part, told[name] = debiased(take(examples, rows), most_seen, clip=clip)
+        gains[rows], positions[rows] = part.gains, part.positions
+    return replace(examples, gains=gains, positions=positions), told
 
 
 def _layout(entry: Entry) -> Layout:

@@ -26,8 +26,8 @@ from heirloom.simulator.truth import (
 SIZE = Size(listings=6_000, people=40_000, days=9, sessions_per_day=1.0)
 PLACES = SIZE.k
 POLICIES = 3
-SWAPS = SwapDesign(share=0.05, depth=PLACES)
-LEARNED = 0.12
+SWAPS = SwapDesign(share=0.05, depth=8)
+LEARNED = 0.1
 """Share of slates whose rows are kept to learn from and to judge by."""
 UNSEEN = 12
 """Live, allowed listings drawn to each of these slates, which it did not show."""
@@ -150,7 +150,7 @@ class _Recorder:
             harvest = pairs if harvest is None else harvest + pairs
             self._swapped = _added(
                 self._swapped,
-                pairs_of_swaps(swaps, clicks, depth=PLACES, columns=self._columns),
+                pairs_of_swaps(swaps, clicks, depth=SWAPS.depth, columns=self._columns),
             )
             self._rates += (clicks.sum(axis=0), (part.slates >= 0).sum(axis=0))
             self._again.append(_home(part, clicks, self._world))

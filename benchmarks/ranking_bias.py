@@ -1,6 +1,6 @@
 """Position bias: are examination chances recovered, and is what is learned with them unbiased?
 
-    python -m benchmarks.ranking_bias [--sessions 200000] [--seeds 1 2 3]
+    python -m benchmarks.ranking_bias [recovery|learning] [--sessions 200000] [--seeds 1 2 3]
 
 The simulator's marketplace, its examination replaced by 1 / rank^exponent and, for the grid, its
 own. Three policies order what one retrieval proposes, each query answered by one of them at
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
+from catboost import CatBoost, Pool
 from numpy.typing import NDArray
 
 from benchmarks.ranking_bias_log import LEARNED, PLACES, SWAPS, UNSEEN, Log, simulated
@@ -23,9 +24,9 @@ from benchmarks.record import Row
 from heirloom.core.errors import InputError
 from heirloom.core.slate import FeatureBatch
 from heirloom.evaluation.metrics import grouped_ndcg
-from heirloom.ranking.catboost import CatBoostListwise
-from heirloom.ranking.examination import Examination
-from heirloom.ranking.examples import take
+from heirloom.ranking.catboost import CatBoostListwise, training_settings
+from heirloom.ranking.examination import Examination, position_logits
+from heirloom.ranking.examples import take, with_gain
 from heirloom.ranking.harvesting import Pairs, examination_of_pairs
 from heirloom.ranking.propensity import debiased
 from heirloom.ranking.ranker import Examples
@@ -40,7 +41,7 @@ JUDGED = 20
 HELD_OUT, STOPPED_BY = 0.15, 0.1
 """Shares of the slates, the latest: to judge by, and before them to stop early by."""
 EM_ROWS = 60_000
-TREES, RATE = 60, 0.3
+TREES, RATE, DEPTH = 400, 0.3, 5
 """Of every ranker here: only their labels differ."""
 Say = Callable[[str], None]
 
@@ -68,8 +69,8 @@ class Learned:
     exponent: float
     full: float
     looked: float
+    offset: float
     corrected: float
-    corrected_by_truth: float
     position: float
     clicks: float
 
@@ -108,14 +109,15 @@ def recovered(log: Log, curve: str, truth: NDArray[np.float64], seed: int) -> Re
         unsmoothed=error(examination_of_pairs(log.harvest, penalty=0.0), truth),
         swaps=_error(log.swaps, truth),
         again=_error(log.again, truth),
-        regressed=error(_regressed(log.examples), truth),
+        regressed=error(_regressed(log), truth),
         rate=error(Examination(log.rates / log.rates[0]), truth),
     )
 
 
-def _regressed(examples: Examples) -> Examination:
+def _regressed(log: Log) -> Examination:
     """Regression-EM on some rows; what is not known of a listing is a column of its own."""
-    rows = np.flatnonzero(examples.positions >= 0)[:EM_ROWS]
+    examples = log.examples
+    rows = np.flatnonzero((examples.positions >= 0) & log.even)[:EM_ROWS]
     values = examples.values[rows].astype(np.float64)
     missing = np.isnan(values)
     centred = np.where(missing, 0, values - np.nanmean(values, axis=0))
@@ -143,19 +145,46 @@ class _Trial:
         slates = int(group[-1]) + 1
         learn = group < (1 - HELD_OUT - STOPPED_BY) * slates
         judge = group >= (1 - HELD_OUT) * slates
-        return cls(log, learn, ~learn & ~judge, judge)
+        return cls(log, learn, ~learn & ~judge, judge & log.even)
 
-    def ndcg(self, examples: Examples, rows: NDArray[np.bool_], judged: NDArray[np.bool_]) -> float:
-        """Fitted on `rows` of the examples, judged on the rows `judged` of slates held out."""
-        ranker = CatBoostListwise.fit(
-            take(examples, rows & self.learn), take(examples, rows & self.stop), seed=0,
-            iterations=TREES, learning_rate=RATE,
-        )  # fmt: skip
+    def ndcg(
+        self,
+        examples: Examples,
+        rows: NDArray[np.bool_],
+        judged: NDArray[np.bool_],
+        logits: NDArray[np.float32] | None = None,
+    ) -> float:
+        """Fitted on `rows` of the examples, judged on the rows `judged` of slates held out.
+
+        With `logits` the trees begin at the position's, and learn what is left.
+        """
         of = take(self.log.examples, judged & self.judge)
-        scores = ranker.score(FeatureBatch(of.values, of.columns, 0))[:, 0]
-        return float(
-            grouped_ndcg(scores, self.log.chance[judged & self.judge], of.groups, 10).mean()
-        )
+        learn, stop = rows & self.learn, rows & self.stop
+        if logits is None:
+            ranker = CatBoostListwise.fit(
+                take(examples, learn), take(examples, stop), seed=0,
+                iterations=TREES, learning_rate=RATE, depth=DEPTH,
+            )  # fmt: skip
+            scores = ranker.score(FeatureBatch(of.values, of.columns, 0))[:, 0]
+        else:
+            loss = {"loss_function": "QuerySoftMax", "leaf_estimation_iterations": 5}
+            model = CatBoost(
+                {**training_settings(0, 2, TREES), **loss, "learning_rate": RATE, "depth": DEPTH}
+            )
+            pools = [_pool(take(examples, part), logits[part]) for part in (learn, stop)]
+            model.fit(pools[0], eval_set=pools[1])
+            scores = model.predict(of.values)
+        true = self.log.chance[judged & self.judge]
+        return float(grouped_ndcg(scores, true, of.groups, 10).mean())
+
+
+def _pool(examples: Examples, logits: NDArray[np.float32]) -> Pool:
+    """Slates with a click, the position's logit as baseline."""
+    kept = with_gain(replace(examples, t=np.arange(len(logits))))
+    return Pool(
+        kept.values, label=kept.gains, group_id=kept.groups,
+        baseline=logits[kept.t].astype(np.float64),
+    )  # fmt: skip
 
 
 def learned(log: Log, exponent: float) -> Learned:
@@ -164,17 +193,18 @@ def learned(log: Log, exponent: float) -> Learned:
     seen = shown.positions >= 0
     placed = replace(shown, positions=np.maximum(shown.positions, 0))
     flat = replace(shown, positions=np.zeros_like(shown.positions))
-    known = Examination(power_law(exponent)(PLACES))
+
+    even, found = seen & log.even, examination_of_pairs(log.harvest)
 
     def ndcg(examples: Examples) -> float:
         return trial.ndcg(examples, seen, seen)
 
     return Learned(
         exponent=exponent,
-        full=ndcg(replace(flat, gains=log.chance)),
-        looked=ndcg(replace(flat, gains=log.looked)),
-        corrected=ndcg(debiased(placed, examination_of_pairs(log.harvest))[0]),
-        corrected_by_truth=ndcg(debiased(placed, known)[0]),
+        full=trial.ndcg(replace(flat, gains=log.chance), even, seen),
+        looked=trial.ndcg(replace(flat, gains=log.looked), even, seen),
+        offset=trial.ndcg(flat, seen, seen, position_logits(found, placed.positions)),
+        corrected=ndcg(debiased(placed, found)[0]),
         position=ndcg(placed),
         clicks=ndcg(flat),
     )
@@ -189,37 +219,47 @@ def selected(log: Log) -> Selected:
     weighed = debiased(placed, examination_of_pairs(log.harvest))[0]
     known = replace(flat, gains=log.chance)
     return Selected(
-        full=trial.ndcg(known, every, every),
-        full_of_shown=trial.ndcg(known, seen, every),
-        corrected_of_shown=trial.ndcg(weighed, seen, every),
-        corrected_with_unseen=trial.ndcg(weighed, every, every),
+        full=trial.ndcg(known, log.even, every),
+        full_of_shown=trial.ndcg(known, seen & log.even, every),
+        corrected_of_shown=trial.ndcg(weighed, seen & log.even, every),
+        corrected_with_unseen=trial.ndcg(weighed, log.even, every),
     )
 
 
 def rows(sessions: int = SESSIONS, seeds: Sequence[int] = SEEDS, say: Say = print) -> list[Row]:
-    """Rows of recovery over all exponents and seeds, and of learning on the first seed."""
+    """Of recovery and of learning, each a part of its own."""
+    return [*recovery_rows(sessions, seeds, say), *learning_rows(sessions, seeds[0], say)]
+
+
+def recovery_rows(
+    sessions: int = SESSIONS, seeds: Sequence[int] = SEEDS, say: Say = print
+) -> list[Row]:
+    """How well each estimator finds the chances, over all exponents and seeds."""
     found: list[Recovered] = []
-    ranked: list[Learned] = []
-    beyond: Selected | None = None
     for exponent in EXPONENTS:
-        curve = power_law(exponent)
         for seed in seeds:
+            curve = power_law(exponent)
             log = simulated(curve, sessions, seed)
             found.append(recovered(log, f"{exponent}", curve(PLACES), seed))
             say(f"{found[-1]} ({log.cpu_s:.0f} s of CPU to simulate)")
-            if seed == seeds[0]:
-                ranked.append(learned(log, exponent))
-                say(f"{ranked[-1]}")
-            if seed == seeds[0] and exponent == 1.0:
-                beyond = selected(log)
-                say(f"{beyond}")
     grid = _grid(examination, sessions, seeds[0])
     say(f"{grid}")
-    return [
-        *_recovery_rows(found, grid, sessions),
-        *_learning_rows(ranked, sessions),
-        *([_selection_row(beyond)] if beyond else []),
-    ]
+    return _recovery_rows(found, grid, sessions)
+
+
+def learning_rows(sessions: int = SESSIONS, seed: int = 1, say: Say = print) -> list[Row]:
+    """How well rankers order what they have not seen, by what they were told of clicks."""
+    ranked: list[Learned] = []
+    selection: list[Row] = []
+    for exponent in EXPONENTS:
+        log = simulated(power_law(exponent), sessions, seed)
+        ranked.append(learned(log, exponent))
+        say(f"{ranked[-1]}")
+        if exponent == 1.0:
+            beyond = selected(log)
+            say(f"{beyond}")
+            selection = [_selection_row(beyond)]
+    return [*_learning_rows(ranked, sessions), *selection]
 
 
 def _grid(curve: Examined, sessions: int, seed: int) -> Recovered:
@@ -296,10 +336,17 @@ def _learning_rows(ranked: list[Learned], sessions: int) -> list[Row]:
             peer_value=round(min(ratio("clicks", each) for each in ranked), 4),
             note="NDCG@10 over that of the ranker told the true chance of a click once looked at "
             f"({', '.join(f'{each.full:.4f}' for each in ranked)}), CatBoost listwise on "
-            f"{LEARNED:.0%} of the slates of {sessions:,} sessions, worst of the exponents: "
-            f"{told('corrected')}; with the true chances as weights {told('corrected_by_truth')}; "
+            f"the slates of {sessions:,} sessions ({LEARNED:.0%} of them where told more than "
+            "clicks), worst of the exponents: "
+            f"{told('corrected')}; position logits as baseline "
+            f"{told('offset')}; "
             f"clicks as if all had been looked at {told('looked')}; position as a feature "
             f"{told('position')}; clicks {told('clicks')}",
+        ),
+        Row(
+            id="ranking.debiased_offset_vs_full", unit="x", better="higher", target=0.99,
+            value=round(min(ratio("offset", each) for each in ranked), 4),
+            note="the same of the ranker that begins at the position's logit",
         ),
         Row(
             id="ranking.debiased_over_clicks", value=round(at_one.corrected - at_one.clicks, 4),
@@ -325,10 +372,15 @@ def _selection_row(of: Selected) -> Row:
 def main() -> None:
     """Measure and print the rows."""
     options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    options.add_argument("part", nargs="?", choices=("recovery", "learning"))
     options.add_argument("--sessions", type=int, default=SESSIONS)
     options.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     chosen = options.parse_args()
-    found = rows(chosen.sessions, chosen.seeds)
+    found: list[Row] = []
+    if chosen.part != "learning":
+        found += recovery_rows(chosen.sessions, chosen.seeds)
+    if chosen.part != "recovery":
+        found += learning_rows(chosen.sessions, chosen.seeds[0])
     print(json.dumps([msgspec.to_builtins(row) for row in found], indent=1))
 
 

@@ -28,7 +28,9 @@ PLACES = SIZE.k
 POLICIES = 3
 SWAPS = SwapDesign(share=0.05, depth=8)
 LEARNED = 0.1
-"""Share of slates whose rows are kept to learn from and to judge by."""
+"""Share of slates, drawn evenly, whose rows are kept."""
+CLICKED = 0.4
+"""Share of slates of which, beyond these, those that were clicked are kept."""
 UNSEEN = 12
 """Live, allowed listings drawn to each of these slates, which it did not show."""
 
@@ -83,6 +85,7 @@ class Log:
             from the stock that was live and allowed.
         looked: [rows] float32, clicks as if every place had been looked at.
         chance: [rows] float32, of a click on what is looked at; 0 for bots.
+        even: [rows] bool, whether their slate is of the even draw.
         slates, clicks: how many the log holds.
         cpu_s: what it took to simulate.
     """
@@ -94,6 +97,7 @@ class Log:
     examples: Examples
     looked: NDArray[np.float32]
     chance: NDArray[np.float32]
+    even: NDArray[np.bool_]
     slates: int
     clicks: int
     cpu_s: float
@@ -129,8 +133,7 @@ class _Recorder:
     def answer(self, queries: QueryColumns) -> NDArray[np.int32]:
         """Slates [queries, k], by one of the policies."""
         slates = self._policies(queries)
-        kept = np.flatnonzero(self._rng.random(len(slates)) < LEARNED)
-        sample = _sample(self._world, queries, slates, kept, self._rng)
+        sample = _sample(self._world, queries, slates, self._rng)
         self._pending.append((self._policies.under, self._policies.swaps, sample))
         self.sessions = int(queries.session.max()) + 1
         return slates
@@ -166,55 +169,57 @@ class _Recorder:
         again = harvested_again(keys, places, clicks, depth=PLACES, columns=self._columns)
         sizes = np.concatenate([sample.sizes for sample in self._samples])
         groups = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
-        whole = [
-            np.concatenate(column) for column in zip(*(s.rows for s in self._samples), strict=False)
-        ]
-        values, positions, clicked, looked, chance = whole
+        columns = zip(*(sample.rows for sample in self._samples), strict=True)
+        values, positions, clicked, looked, chance, even = map(np.concatenate, columns)
         examples = Examples(values, COLUMNS, groups, clicked, positions, groups)
         return Log(
             self._harvest[0], self._swapped[0], again, self._rates[0] / self._rates[1], examples,
-            looked, chance, self._slates, int(self._rates[0].sum()), cpu_s,
+            looked, chance, even, self._slates, int(self._rates[0].sum()), cpu_s,
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Rows of the slates `kept`: values, positions, clicked, looked, chance."""
+    """Rows of slates of `sizes`: values, positions, clicked, looked, chance, even."""
 
-    kept: NDArray[np.intp]
     sizes: NDArray[np.int64]
+    more: NDArray[np.bool_]
+    """[slates] whether it is kept if it is clicked."""
     rows: tuple[NDArray[Any], ...]
 
     def acted_on(self, clicks: NDArray[np.float64]) -> "_Sample":
-        """With the clicks [queries, k] of all slates."""
-        values, positions, _, looked, chance = self.rows
-        clicked = clicks[np.repeat(self.kept, self.sizes), positions].astype(np.float32)
+        """With the clicks [queries, k]; slates of the even draw and those clicked are kept."""
+        values, positions, _, looked, chance, even = self.rows
+        slate = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        clicked = clicks[slate, positions].astype(np.float32)
         clicked[positions < 0] = 0
-        return _Sample(self.kept, self.sizes, (values, positions, clicked, looked, chance))
+        rows = even | (self.more & (clicks.sum(axis=1) > 0))[slate]
+        columns = (values, positions, clicked, looked, chance, even)
+        sizes = np.bincount(slate[rows], minlength=len(self.sizes))
+        kept = sizes > 0
+        return _Sample(sizes[kept], self.more[kept], tuple(column[rows] for column in columns))
 
 
 def _sample(
-    world: World,
-    queries: QueryColumns,
-    slates: NDArray[np.int32],
-    kept: NDArray[np.intp],
-    rng: np.random.Generator,
+    world: World, asked: QueryColumns, shown: NDArray[np.int32], rng: np.random.Generator
 ) -> _Sample:
-    asked, shown, stock = queries.take(kept), slates[kept], world.stock
-    goods, every = stock.goods(), np.arange(len(kept))[:, None]
-    drawn = rng.choice(np.flatnonzero(stock.live), (len(kept), UNSEEN)).astype(np.int32)
+    """Rows of slates, and for those of the even draw listings that they did not show."""
+    stock, taste = world.stock, world.people.taste
+    goods, every = stock.goods(), np.arange(len(shown))[:, None]
+    even = rng.random(len(shown)) < LEARNED
+    drawn = rng.choice(np.flatnonzero(stock.live), (len(shown), UNSEEN)).astype(np.int32)
     twice = (drawn[:, :, None] == shown[:, None, :]).any(axis=2)
-    fit = allowed(goods, asked.asks, stock.under, every, drawn) & ~twice
+    fit = allowed(goods, asked.asks, stock.under, every, drawn) & ~twice & even[:, None]
     whole = np.concatenate([shown, np.where(fit, drawn, -1)], axis=1)
     q, i = np.nonzero(whole >= 0)
-    taste = world.people.taste
     chance = action_chances(taste, goods, asked.asks, stock.under, whole)[q, i, 0]
     looked = (rng.random(len(q)) < chance).astype(np.float32)
     judged = np.where(taste.bot[asked.asks.person[q]], 0, chance).astype(np.float32)
     values = features(world, asked, q, whole[q, i])
     positions = np.where(i < shown.shape[1], i, -1).astype(np.int16)
-    sizes = np.bincount(q, minlength=len(kept))
-    return _Sample(kept, sizes, (values, positions, np.zeros_like(looked), looked, judged))
+    sizes = np.bincount(q, minlength=len(shown))
+    rows = (values, positions, np.zeros_like(looked), looked, judged, even[q])
+    return _Sample(sizes, rng.random(len(shown)) < CLICKED, rows)
 
 
 def _home(part: Round, clicks: NDArray[np.float64], world: World) -> NDArray[np.int64]:

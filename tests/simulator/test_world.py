@@ -11,6 +11,7 @@ from heirloom.core.query import Query
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.simulator import Mixed, Popular, Random, Recent, Size, World, by_query
 from heirloom.simulator.queries import QueryColumns
+from heirloom.simulator.truth import examination, power_law
 
 TINY = Size(listings=400, people=150, days=1, sessions_per_day=3.0, tick_ms=60 * 60_000, k=12)
 NOW = 1_800_000_000_000
@@ -237,3 +238,22 @@ def test_wrong_answers_are_refused_in_words() -> None:
         world.step(lambda q: np.zeros((len(q), 3), np.int32))
     with pytest.raises(InputError, match="never had"):
         world.step(by_query(lambda _: ["l9999999"]))
+
+
+def test_examination_can_be_replaced_and_is_then_what_acts_and_values() -> None:
+    tiny = Size(listings=400, people=300, days=1, sessions_per_day=4.0)
+    clicks = []
+    for examined in (power_law(2.0), examination):
+        world = World(tiny, 3, examined=examined)
+        policy = Popular(world)
+        actions = [part.actions for _ in range(30) for part in world.step(policy).rounds]
+        at = np.concatenate([each.position[each.action == 0] for each in actions])
+        clicks.append((at < 2).mean())
+    assert clicks[0] > 0.6 > 0.3 > clicks[1]
+
+
+def test_the_default_examination_is_the_frozen_one() -> None:
+    tiny = Size(listings=200, people=60, days=1, sessions_per_day=4.0)
+    one, other = World(tiny, 3), World(tiny, 3, examined=examination)
+    for _ in range(6):
+        assert one.step(Popular(one)).events() == other.step(Popular(other)).events()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from heirloom.simulator.people import People
 from heirloom.simulator.queries import QueryColumns
 from heirloom.simulator.stock import Stock
-from heirloom.simulator.truth import SEARCH, SIMILAR, Asks, examination
+from heirloom.simulator.truth import SEARCH, SIMILAR, Asks, Examined, examination
 
 MAX_EXCLUDED = 96
 HOME = 0
@@ -127,6 +127,7 @@ def act(
     chances: NDArray[np.float64],
     begin: int,
     length_ms: int,
+    examined: Examined = examination,
 ) -> Actions:
     """Draw the actions on slates from their chances [queries, k, actions].
 
@@ -134,7 +135,7 @@ def act(
     click is drawn independently. Times lie in the last 70 % of the round.
     """
     n, k, _ = chances.shape
-    looked = rng.random((n, k)) < examination(k)
+    looked = rng.random((n, k)) < examined(k)
     row, position = np.nonzero(looked & (rng.random((n, k)) < chances[:, :, 0]))
     after = rng.random((len(row), chances.shape[2] - 1)) < chances[row, position, 1:]
     which, action = np.nonzero(after)

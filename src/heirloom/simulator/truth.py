@@ -8,6 +8,7 @@ looked?). The equations stand in docs/simulator.md. No noise per pair of person 
 chance acts in drawing the actions alone, so the oracle's value can be learned in principle.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,6 +74,27 @@ def examination(k: int) -> NDArray[np.float64]:
         position % 2, RIGHT_COLUMN, 1.0
     )
     return chance
+
+
+Examined = Callable[[int], NDArray[np.float64]]
+"""From k to the chance [k] that each position is looked at."""
+
+
+def power_law(exponent: float) -> Examined:
+    """Examination by rank alone: 1 / rank^exponent, rank from 1.
+
+    The curve of which click models are tried by custom (Joachims, Swaminathan and Schnabel,
+    "Unbiased learning-to-rank with biased feedback", WSDM 2017, section 6).
+
+    >>> power_law(1.0)(3).round(3).tolist()
+    [1.0, 0.5, 0.333]
+    """
+
+    def examined(k: int) -> NDArray[np.float64]:
+        chance: NDArray[np.float64] = np.arange(1.0, k + 1) ** -exponent
+        return chance
+
+    return examined
 
 
 def scores(
@@ -193,12 +215,13 @@ def action_chances(
 
 
 def slate_values(
-    taste: Taste, goods: Goods, asks: Asks, under: NDArray[np.bool_], slates: NDArray[np.int32]
-) -> NDArray[np.float64]:
+    taste: Taste, goods: Goods, asks: Asks, under: NDArray[np.bool_], slates: NDArray[np.int32],
+    examined: Examined = examination,
+) -> NDArray[np.float64]:  # fmt: skip
     """True expected value [queries] of slates [queries, k], in clicks; 0 for bots.
 
     A listing that is sold, that the filters exclude, or that stands in a slate for the second
-    time, is worth nothing there.
+    time, is worth nothing there. `examined` must not rise from the left.
     """
     k = slates.shape[1]
     earlier = np.tril(np.ones((k, k), np.bool_), -1)
@@ -207,7 +230,7 @@ def slate_values(
     counted = (slates >= 0) & ~again & ~taste.bot[asks.person][:, None]
     q, i = np.nonzero(counted & allowed(goods, asks, under, every, slates))
     appeal, conviction = scores(taste, goods, asks, under, q, slates[q, i])
-    points = examination(k)[i] * worth(appeal, conviction)
+    points = examined(k)[i] * worth(appeal, conviction)
     return np.bincount(q, points, len(slates)).astype(np.float64)
 
 

@@ -36,7 +36,7 @@ from heirloom.simulator.policies import Oracle, Popular
 from heirloom.simulator.queries import Policy, QueryColumns
 from heirloom.simulator.stock import DAY_MS, Space, Stock, draw_sellers
 from heirloom.simulator.trial import Trial
-from heirloom.simulator.truth import action_chances, slate_values
+from heirloom.simulator.truth import Examined, action_chances, examination, slate_values
 
 VERSION = 1
 """Frozen: any change of what a seed gives is a new version, and earlier rows are run again."""
@@ -69,7 +69,11 @@ Size.LOAD = Size(listings=50_000, people=50_000, days=7, sessions_per_day=1.0)
 
 
 class World:
-    """A marketplace with known truth, deterministic by size, seed, start and given listings."""
+    """A marketplace with known truth, deterministic by size, seed, start and given listings.
+
+    `examined` replaces the truth's chance that a position is looked at, to try estimators of it;
+    a world with another than the default is no version of the frozen simulator.
+    """
 
     def __init__(
         self,
@@ -77,8 +81,10 @@ class World:
         seed: int,
         start_ms: int = START_MS,
         listings: Sequence[Listing] | None = None,
+        examined: Examined = examination,
     ) -> None:
         self.size, self.seed, self.start_ms = size, seed, start_ms
+        self._examined = examined
         self._given = listings is not None
         space = Space(seed)
         rng = np.random.default_rng([seed, 1])
@@ -167,8 +173,9 @@ class World:
     def value(self, queries: QueryColumns, slates: NDArray[np.int32]) -> NDArray[np.float64]:
         """True expected value [queries] of slates [queries, k] in the present state, in clicks."""
         values: NDArray[np.float64] = slate_values(
-            self.people.taste, self.stock.goods(), queries.asks, self.stock.under, slates
-        )
+            self.people.taste, self.stock.goods(), queries.asks, self.stock.under, slates,
+            self._examined,
+        )  # fmt: skip
         return values
 
     def trial(
@@ -230,7 +237,7 @@ class World:
         chances = action_chances(
             self.people.taste, self.stock.goods(), queries.asks, self.stock.under, slates
         )
-        actions = act(rng, chances, begin, length)
+        actions = act(rng, chances, begin, length, self._examined)
         bought = first_purchases(slates, actions, self.stock.column("status"))
         taken = slates[actions.row[bought], actions.position[bought]]
         self.stock.end(taken, Status.SOLD, actions.t[bought])

@@ -7,12 +7,16 @@ import pytest
 from heirloom.core.errors import BundleError, InputError, ShapeError
 from heirloom.core.slate import FeatureBatch
 from heirloom.ranking.catboost import META_FILE, WEIGHTS_FILE, CatBoostListwise
+from heirloom.ranking.deep_cross import DeepCross
 from heirloom.ranking.expected import FILES, CatBoostExpected
+from heirloom.ranking.lightgbm import LightGBMLambdaMART
 from heirloom.ranking.linear import Linear
 from heirloom.ranking.ranker import Examples, Ranker
 from heirloom.testing.ranking import COLUMNS, examples
 
-RANKERS: list[type[Ranker]] = [CatBoostListwise, CatBoostExpected, Linear]
+RANKERS: list[type[Ranker]] = [
+    CatBoostListwise, CatBoostExpected, DeepCross, LightGBMLambdaMART, Linear
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

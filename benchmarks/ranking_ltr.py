@@ -29,7 +29,7 @@ from benchmarks.record import Row
 from heirloom.core.slate import FeatureBatch
 from heirloom.evaluation.intervals import bootstrap
 from heirloom.evaluation.metrics import grouped_ndcg
-from heirloom.ranking.catboost import CatBoostListwise
+from heirloom.ranking.catboost import CatBoostListwise, with_position
 from heirloom.ranking.deep_cross import DeepCross
 from heirloom.ranking.examples import take
 from heirloom.ranking.lightgbm import LightGBMLambdaMART
@@ -268,7 +268,9 @@ def example_rows(data: Path) -> list[Row]:
         "num_threads": 1, "verbosity": -1,
     }  # fmt: skip
     labels = np.log2(train.gains + 1).round()
-    learn = lightgbm.Dataset(train.values, labels, group=np.bincount(train.groups))
+    learn = lightgbm.Dataset(
+        with_position(train.values, None), labels, group=np.bincount(train.groups)
+    )
     peer = lightgbm.train(conf, learn, 100)
     theirs = ndcg_of(LightGBMLambdaMART(peer, train.columns), test, 5)
     queries = np.arange(len(ours))
@@ -402,7 +404,7 @@ def _all_trees(train: Examples) -> LightGBMLambdaMART:
     kept = take(train, np.isin(train.groups, np.unique(train.groups[train.gains > 0])))
     worths = np.unique(kept.gains)
     learn = lightgbm.Dataset(
-        kept.values,
+        with_position(kept.values, kept.positions),
         np.searchsorted(worths, kept.gains),
         group=np.unique(kept.groups, return_counts=True)[1],
     )

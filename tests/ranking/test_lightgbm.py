@@ -13,14 +13,12 @@ from heirloom.testing.ranking import COLUMNS, examples
 
 @pytest.fixture(scope="module")
 def fitted() -> LightGBMLambdaMART:
-    return LightGBMLambdaMART.fit(examples(1), examples(2, groups=40), seed=3, thread_count=1)
+    return LightGBMLambdaMART.fit(examples(1), examples(2, groups=40), seed=3)
 
 
 def test_early_stopping_keeps_the_best_trees_alone(fitted: LightGBMLambdaMART) -> None:
     assert 0 < fitted.trees < 500
-    longer = LightGBMLambdaMART.fit(
-        examples(1), examples(2, groups=40), seed=3, patience=120, thread_count=1
-    )
+    longer = LightGBMLambdaMART.fit(examples(1), examples(2, groups=40), seed=3, patience=120)
     assert longer.trees >= fitted.trees
 
 
@@ -31,14 +29,34 @@ def test_gains_count_as_they_are(loss: str) -> None:
     values = (rng.random((4_000, 2)) < 0.3).astype(np.float32)
     gains = np.where(values[:, 0] > 0, 10.5, values[:, 1]).astype(np.float32)
     world = replace(examples(1, groups=500), values=values, columns=("v@1.a", "v@1.b"), gains=gains)
-    fitted = LightGBMLambdaMART.fit(world, world, seed=0, loss=loss, iterations=20, thread_count=1)
+    fitted = LightGBMLambdaMART.fit(world, world, seed=0, loss=loss, iterations=20)
     corners = FeatureBatch(np.array([[0, 0], [0, 1], [1, 0]], np.float32), world.columns, n=0)
     nothing, little, much = fitted.score(corners)[:, 0]
     assert nothing < little < much
 
 
+def test_the_place_explains_what_the_place_did() -> None:
+    """The old ranking put the first feature on top, and the place alone decided the clicks."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(400, 6, 1)).astype(np.float32)
+    values = -np.sort(-values, axis=1)
+    gains = (rng.random((400, 6)) < 0.8 * 0.4 ** np.arange(6)).astype(np.float32)
+    aware = replace(
+        examples(1, groups=400, shown=6),
+        values=values.reshape(-1, 1), columns=("v@1.old_score",), gains=gains.reshape(-1),
+    )  # fmt: skip
+    blind = replace(aware, positions=0 * aware.positions)
+    pair = FeatureBatch(np.array([[-1], [1]], np.float32), aware.columns, n=0)
+    # Few trees: the blind ones find the logged order at once, and stop.
+    belief = [
+        float(np.diff(LightGBMLambdaMART.fit(log, log, seed=0, iterations=20).score(pair)[:, 0])[0])
+        for log in (aware, blind)
+    ]
+    assert abs(belief[0]) < 0.5 * belief[1]
+
+
 def test_another_seed_gives_other_trees(fitted: LightGBMLambdaMART) -> None:
-    other = LightGBMLambdaMART.fit(examples(1), examples(2, groups=40), seed=4, thread_count=1)
+    other = LightGBMLambdaMART.fit(examples(1), examples(2, groups=40), seed=4)
     batch = FeatureBatch(examples(4).values, COLUMNS, n=0)
     assert not np.array_equal(other.score(batch), fitted.score(batch))
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from heirloom.core.errors import BundleError, ConfigError, InputError
 from heirloom.core.slate import FeatureBatch
+from heirloom.ranking.catboost import with_position
 from heirloom.ranking.examples import checked, difference, starts_of, with_gain
-from heirloom.ranking.ranker import Examples
+from heirloom.ranking.ranker import POSITION, Examples
 
 WEIGHTS_FILE = "model.txt"
 META_FILE = "ranker.json"
@@ -26,9 +27,10 @@ class LightGBMLambdaMART:
     """One score: what the person is likely to do with a listing, by gain, relative to the slate.
 
     Burges, "From RankNet to LambdaRank to LambdaMART: an overview", MSR-TR-2010-82, on LightGBM's
-    trees (Ke et al., NIPS 2017). A gain counts in NDCG as what it is, not as 2^gain - 1. What is
-    due to the place is one number a place, fitted beside the trees on the same scale and left out
-    of the score (LightGBM's `position`); slates in which nothing was gained are left out.
+    trees (Ke et al., NIPS 2017). A gain counts in NDCG as what it is, not as 2^gain - 1. The
+    position at which a listing was shown is a column of its own in training and 0 (the top) for all
+    at scoring, as in `catboost` (LightGBM's own `position` is not seen by what stops it early, and
+    so stops before it is learned); slates in which nothing was gained are left out.
     """
 
     def __init__(self, model: Any, columns: tuple[str, ...], *, thread_count: int = 1) -> None:
@@ -47,7 +49,7 @@ class LightGBMLambdaMART:
         values = checked(batch, self.columns, "LightGBMLambdaMART.score")
         if not len(values):
             return np.zeros((0, 1), np.float32)
-        scores = self._model.predict(values, num_threads=self._threads)
+        scores = self._model.predict(with_position(values, None), num_threads=self._threads)
         return np.asarray(scores, np.float32).reshape(-1, 1)
 
     def save(self, folder: Path) -> None:
@@ -93,7 +95,7 @@ class LightGBMLambdaMART:
         l2_leaf_reg: float = 5.0,
         column_share: float = 0.8,
         patience: int = 60,
-        thread_count: int = 2,
+        thread_count: int = 1,
     ) -> Self:
         """Fit on `train`, stop when NDCG@10 of `validation` has not risen for `patience` trees.
 
@@ -110,7 +112,8 @@ class LightGBMLambdaMART:
             l2_leaf_reg: ridge on the leaves' values.
             column_share: of the features each tree may read.
             patience: trees without a rise before it stops.
-            thread_count: of the fit; another number may give other weights.
+            thread_count: of the fit; another number may give other weights. LightGBM's threads wait
+                actively: several, beside other work on the same cores, cost more than one.
 
         Raises:
             InputError: if nothing was gained in any group of either.
@@ -172,10 +175,9 @@ def _dataset(
     """Rows with the place in `worths` of their gain as label: LightGBM's labels are integers."""
     starts = starts_of(part.groups)
     return lightgbm.Dataset(
-        part.values,
+        with_position(part.values, part.positions),
         label=np.searchsorted(worths, part.gains),
         group=np.diff(np.append(starts, len(part.groups))),
-        position=part.positions.astype(np.int32),
         feature_name=list(_names(part.columns)),
         reference=reference,
         params={"verbosity": -1},
@@ -183,5 +185,5 @@ def _dataset(
 
 
 def _names(columns: tuple[str, ...]) -> tuple[str, ...]:
-    """As LightGBM writes them."""
-    return tuple(name.replace(" ", "_") for name in columns)
+    """What the trees read, as LightGBM writes it."""
+    return tuple(name.replace(" ", "_") for name in (*columns, POSITION))

@@ -113,7 +113,7 @@ class PlaceTower(nn.Module):
         )
 
     def forward(self, places: Tensor) -> Tensor:
-        """[rows, actions or 1], added to logits; of `examined`, log P(examined | place)."""
+        """Added to logits [rows, actions]; of `examined`, log P(examined | place), one a row."""
         if self.place == "none":
             return torch.zeros(len(places), 1)
         later = -functional.softplus(self.later) if self.place == "examined" else self.later

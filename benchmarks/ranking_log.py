@@ -36,6 +36,7 @@ class Acted:
         train, validation, test: gains as the system's settings give them.
         labels: of train and validation.
         test_labels: [rows, actions] float32.
+        worths: [actions] float32, the gain of each.
         what: for a row's note.
     """
 
@@ -44,6 +45,7 @@ class Acted:
     test: Examples
     labels: Labels
     test_labels: NDArray[np.float32]
+    worths: NDArray[np.float32]
     what: str
 
 
@@ -79,6 +81,7 @@ def acted(seed: int = 0, size: Size = SIZE) -> Acted:
         test=test,
         labels=Labels(ACTIONS, labels[rows[0]], labels[rows[1]]),
         test_labels=labels[rows[2]],
+        worths=worths,
         what=(
             f"simulator version {VERSION}, seed {seed}, {size.listings:,} listings, "
             f"{size.people:,} people, {size.days} days: {len(train.gains):,} rows learned from, "

@@ -31,7 +31,7 @@ from heirloom.evaluation.intervals import bootstrap
 from heirloom.evaluation.metrics import grouped_ndcg
 from heirloom.ranking.catboost import CatBoostListwise, with_position
 from heirloom.ranking.deep_cross import DeepCross
-from heirloom.ranking.examples import take
+from heirloom.ranking.examples import take, with_gain
 from heirloom.ranking.lightgbm import LightGBMLambdaMART
 from heirloom.ranking.ranker import Examples, Ranker
 
@@ -297,6 +297,7 @@ def example_rows(data: Path) -> list[Row]:
 
 
 ROWS, FEATURES = 500, 60
+LARGE = "LightGBM 63 leaves, stopped early"
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,8 +310,7 @@ class Timed:
 
 def timed(ranker: Ranker, test: Examples, order: Callable[[Any], Any], repeats: int = 60) -> Timed:
     """Quality on all of `test`, and the median CPU time of 500 rows at a time."""
-    scores = ranker.score(FeatureBatch(test.values, test.columns, 0))
-    ndcg = grouped_ndcg(order(scores), test.gains, test.groups, K)
+    ndcg = _ndcg_by(ranker, order, test)
     rng = np.random.default_rng(0)
     batches = [test.values[rng.integers(0, len(test.values), ROWS)] for _ in range(8)]
     taken = []
@@ -322,19 +322,24 @@ def timed(ranker: Ranker, test: Examples, order: Callable[[Any], Any], repeats: 
     return Timed(ndcg, 1_000 * statistics.median(taken[5:]))
 
 
+def _ndcg_by(ranker: Ranker, order: Callable[[Any], Any], log: Examples) -> NDArray[np.float64]:
+    """[slates] float64, NDCG@10 of each slate with a gain."""
+    scores = ranker.score(FeatureBatch(log.values, log.columns, 0))
+    return grouped_ndcg(order(scores), log.gains, log.groups, K)
+
+
 def score_rows() -> list[Row]:
     """500 rows x 60 features for all actions, one thread, and what is given up in quality."""
     log = ranking_log.acted()
     keep = np.sort(np.random.default_rng(0).permutation(len(log.train.columns))[:FEATURES])
     train, validation, test = (_only(part, keep) for part in (log.train, log.validation, log.test))
-    worths = np.array([ranking_log.GAINS[action] for action in ranking_log.ACTIONS], np.float32)
     slates = np.unique(test.groups[test.gains > 0])
     fits: dict[str, tuple[Ranker, Callable[[Any], Any]]] = {
         f"deep_cross, {shape}, all actions": (
             DeepCross.fit(
                 train, validation, seed=0, labels=log.labels, experts=experts, place="examined"
             ),
-            lambda scores: scores @ worths,
+            lambda scores: scores @ log.worths,
         )
         for shape, experts in (("shared bottom", 1), ("4 experts", 4))
     }
@@ -345,19 +350,14 @@ def score_rows() -> list[Row]:
         CatBoostListwise.fit(train, validation, seed=0, thread_count=1),
         lambda scores: scores[:, 0],
     )
-    fits["LightGBM 500 x 63"] = (
-        LightGBMLambdaMART.fit(
-            train, validation, seed=0, leaves=63, iterations=500, patience=500, thread_count=1
-        ),
-        lambda scores: scores[:, 0],
-    )
+    whole, stopped = _lightgbm_500(train, validation)
+    fits[LARGE] = stopped, lambda scores: scores[:, 0]
     found = {name: timed(ranker, test, order) for name, (ranker, order) in fits.items()}
-    whole = _all_trees(train)
     peer_ms = timed(whole, test, lambda scores: scores[:, 0]).cpu_ms
-    peer = found["LightGBM 500 x 63"]
+    peer = found[LARGE]
     best = max(found, key=lambda name: float(found[name].ndcg.mean()))
     multi = [name for name in found if name.endswith("all actions")]
-    ours = max(multi, key=lambda name: float(found[name].ndcg.mean()))
+    ours = max(multi, key=lambda name: _ndcg_by(*fits[name], validation).mean())
     to_best = bootstrap(found[ours].ndcg - found[best].ndcg, slates, seed=0)
     to_peer = bootstrap(found[ours].ndcg - peer.ndcg, slates, seed=0)
     told = "; ".join(
@@ -397,22 +397,36 @@ def score_rows() -> list[Row]:
     ]
 
 
-def _all_trees(train: Examples) -> LightGBMLambdaMART:
-    """LightGBM with all of 500 trees of 63 leaves: `fit` keeps the best of them alone."""
+def _lightgbm_500(
+    train: Examples, validation: Examples
+) -> tuple[LightGBMLambdaMART, LightGBMLambdaMART]:
+    """LightGBM with all of 500 trees of 63 leaves, and with as many as were best on validation."""
     import lightgbm
 
-    kept = take(train, np.isin(train.groups, np.unique(train.groups[train.gains > 0])))
-    worths = np.unique(kept.gains)
-    learn = lightgbm.Dataset(
-        with_position(kept.values, kept.positions),
-        np.searchsorted(worths, kept.gains),
-        group=np.unique(kept.groups, return_counts=True)[1],
+    parts = [with_gain(part) for part in (train, validation)]
+    worths = np.unique(np.concatenate([part.gains for part in parts]))
+    learn, judge = (
+        lightgbm.Dataset(
+            with_position(part.values, part.positions),
+            np.searchsorted(worths, part.gains),
+            group=np.unique(part.groups, return_counts=True)[1],
+        )
+        for part in parts
     )
     settings = {
         "objective": "lambdarank", "label_gain": worths.tolist(), "num_leaves": 63,
-        "learning_rate": 0.05, "num_threads": 1, "verbosity": -1,
+        "learning_rate": 0.05, "metric": "ndcg", "eval_at": [K], "num_threads": 1,
+        "verbosity": -1,
     }  # fmt: skip
-    return LightGBMLambdaMART(lightgbm.train(settings, learn, 500), train.columns)
+    heard: dict[str, dict[str, list[float]]] = {}
+    listen = lightgbm.record_evaluation(heard)
+    whole = lightgbm.train(settings, learn, 500, valid_sets=[judge], callbacks=[listen])
+    best = int(np.argmax(heard["valid_0"][f"ndcg@{K}"])) + 1
+    stopped = lightgbm.Booster(model_str=whole.model_to_string(num_iteration=best))
+    return (
+        LightGBMLambdaMART(whole, train.columns),
+        LightGBMLambdaMART(stopped, train.columns),
+    )
 
 
 def _only(examples: Examples, columns: NDArray[np.intp]) -> Examples:

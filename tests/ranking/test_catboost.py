@@ -7,12 +7,16 @@ import pytest
 from heirloom.core.errors import BundleError, InputError, ShapeError
 from heirloom.core.slate import FeatureBatch
 from heirloom.ranking.catboost import META_FILE, WEIGHTS_FILE, CatBoostListwise
+from heirloom.ranking.deep_cross import DeepCross
 from heirloom.ranking.expected import FILES, CatBoostExpected
+from heirloom.ranking.lightgbm import LightGBMLambdaMART
 from heirloom.ranking.linear import Linear
 from heirloom.ranking.ranker import Examples, Ranker
 from heirloom.testing.ranking import COLUMNS, examples
 
-RANKERS: list[type[Ranker]] = [CatBoostListwise, CatBoostExpected, Linear]
+RANKERS: list[type[Ranker]] = [
+    CatBoostListwise, CatBoostExpected, DeepCross, LightGBMLambdaMART, Linear
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def shown_by_appeal(seed: int, groups: int = 400, shown: int = 6) -> Examples:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("ranker", RANKERS)
+@pytest.mark.parametrize("ranker", [each for each in RANKERS if each is not LightGBMLambdaMART])
 def test_the_place_explains_what_the_place_did(ranker: type[Ranker]) -> None:
     train, validation = shown_by_appeal(1), shown_by_appeal(2)
     aware = ranker.fit(train, validation, seed=0)

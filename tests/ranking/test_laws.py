@@ -1,7 +1,9 @@
 """The rankers under the laws of heirloom.testing."""
 
 from heirloom.ranking.catboost import CatBoostListwise
+from heirloom.ranking.deep_cross import DeepCross
 from heirloom.ranking.expected import CatBoostExpected
+from heirloom.ranking.lightgbm import LightGBMLambdaMART
 from heirloom.ranking.linear import Linear
 from heirloom.ranking.neural import Neural
 from heirloom.testing.ranking import RankerLaws
@@ -21,3 +23,11 @@ class TestCatBoostExpected(RankerLaws):
 
 class TestNeural(RankerLaws):
     ranker = Neural
+
+
+class TestLightGBMLambdaMART(RankerLaws):
+    ranker = LightGBMLambdaMART
+
+
+class TestDeepCross(RankerLaws):
+    ranker = DeepCross

@@ -19,7 +19,9 @@ from heirloom.features.library import marketplace_view, rental_view
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.live import Live
 from heirloom.ranking.catboost import CatBoostListwise
+from heirloom.ranking.deep_cross import DeepCross
 from heirloom.ranking.expected import CatBoostExpected
+from heirloom.ranking.lightgbm import LightGBMLambdaMART
 from heirloom.ranking.linear import Linear
 from heirloom.ranking.neural import Neural
 from heirloom.ranking.ranker import Ranker
@@ -55,7 +57,9 @@ OWN_RETRIEVERS: dict[str, MakeRetriever] = {
 }
 OWN_RANKERS: dict[str, type[Ranker]] = {
     "catboost": CatBoostListwise,
+    "deep_cross": DeepCross,
     "expected": CatBoostExpected,
+    "lightgbm": LightGBMLambdaMART,
     "linear": Linear,
     "neural": Neural,
 }

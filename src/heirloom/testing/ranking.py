@@ -15,6 +15,7 @@ from heirloom.core.errors import ShapeError
 from heirloom.core.slate import FeatureBatch
 from heirloom.ranking.ranker import Examples, Ranker
 
+MANY = 100_000
 COLUMNS = tuple(f"law@1.f{i}" for i in range(5))
 
 
@@ -83,6 +84,39 @@ class RankerLaws:
     def test_no_rows_give_no_scores(self, fitted: Ranker) -> None:
         empty = FeatureBatch(np.zeros((0, len(COLUMNS)), np.float32), COLUMNS, n=0)
         assert fitted.score(empty).shape == (0, len(fitted.actions))
+
+    def test_one_candidate_is_scored_as_among_others(
+        self, fitted: Ranker, batch: FeatureBatch
+    ) -> None:
+        alone = fitted.score(FeatureBatch(batch.values[3:4], COLUMNS, n=0))
+        assert alone.shape == (1, len(fitted.actions))
+        np.testing.assert_array_equal(alone[0], fitted.score(batch)[3])
+
+    def test_a_hundred_thousand_candidates_are_scored_as_a_few(
+        self, fitted: Ranker, batch: FeatureBatch
+    ) -> None:
+        times = -(-MANY // len(batch.values))
+        many = FeatureBatch(np.tile(batch.values, (times, 1))[:MANY], COLUMNS, n=0)
+        wanted = np.tile(fitted.score(batch), (times, 1))[:MANY]
+        np.testing.assert_array_equal(fitted.score(many), wanted)
+
+    def test_equal_rows_tie_wherever_they_stand(self, fitted: Ranker, batch: FeatureBatch) -> None:
+        apart = batch.values.copy()
+        apart[1::7] = apart[1]
+        once, again = (fitted.score(FeatureBatch(apart, COLUMNS, n=0)) for _ in range(2))
+        assert (once[1::7] == once[1]).all()
+        np.testing.assert_array_equal(once, again)
+
+    @pytest.mark.parametrize("gone", range(len(COLUMNS)))
+    def test_a_feature_that_is_missing_throughout_is_no_harm(
+        self, fitted: Ranker, batch: FeatureBatch, gone: int
+    ) -> None:
+        values = batch.values.copy()
+        values[:, gone] = np.nan
+        scores = fitted.score(FeatureBatch(values, COLUMNS, n=0))
+        assert np.isfinite(scores).all()
+        if gone != 0:  # what decides is still there
+            assert np.ptp(scores[:, 0]) > 0
 
     def test_it_is_what_was_saved(
         self, fitted: Ranker, batch: FeatureBatch, tmp_path: Path

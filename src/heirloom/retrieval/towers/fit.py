@@ -16,8 +16,8 @@ from heirloom.retrieval.towers.model import (
     Asked,
     Towers,
     Weights,
+    lifted,
     listing_tower,
-    met,
     request_tower,
     shapes,
 )
@@ -307,7 +307,9 @@ def loss_and_gradient(
     u, hidden = request_tower(weights, q, thin)
     pooled = day.asked.own @ side.v
     u = u + pooled @ weights.own
-    scores = met(weights, towers.alphabet, onehot, lifts, u, side.v, side.appeal)
+    scores = u @ side.v.T + side.appeal
+    for each, lift in zip(lifted(weights, towers.alphabet, onehot), lifts, strict=True):
+        scores += each @ lift.T
     scores[day.had] = -np.inf
     chances = np.exp(scores - scores.max(axis=1, keepdims=True))
     chances /= chances.sum(axis=1, keepdims=True)

@@ -103,7 +103,11 @@ class Towers:
         total = np.zeros((len(q), len(encoded.lifts[0])), np.float32)
         for weights, (v, appeal) in zip(self.members, encoded.sides, strict=True):
             u = request_tower(weights, q)[0] + (asked.own @ v) @ weights.own
-            total += met(weights, self.alphabet, onehot, encoded.lifts, u, v, appeal)
+            total += u @ v.T + appeal
+        # What lifts weigh is summed over members first: products with all listings are the cost.
+        asked_of = [lifted(weights, self.alphabet, onehot) for weights in self.members]
+        for each, lift in zip(zip(*asked_of, strict=True), encoded.lifts, strict=True):
+            total += np.sum(each, axis=0) @ lift.T
         return total / np.float32(len(self.members))
 
     def inputs(self, listings: Listings) -> tuple[Floats, Floats]:
@@ -217,19 +221,8 @@ def request_tower(weights: Weights, q: Floats, thin: Thin = whole) -> tuple[Floa
     return hidden @ weights.wish + weights.wish_bias, hidden
 
 
-def met(
-    weights: Weights,
-    alphabet: Alphabet,
-    onehot: Floats,
-    lifts: tuple[Floats, ...],
-    u: Floats,
-    v: Floats,
-    appeal: Floats,
-) -> Floats:
-    """[questions, listings] float32, the sum of the three parts."""
-    total: Floats = u @ v.T + appeal
+def lifted(weights: Weights, alphabet: Alphabet, onehot: Floats) -> list[Floats]:
+    """For each of PROFILE_DAYS [questions, values], what the lift of each value weighs."""
     asked = [onehot * weight for weight in weights.lift[:, alphabet.values[:, 0]]]
     asked[-1] = asked[-1] + onehot @ weights.crossed  # the longest memory has the most to tell
-    for each, lift in zip(asked, lifts, strict=True):
-        total += each @ lift.T
-    return total
+    return asked

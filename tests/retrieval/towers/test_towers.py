@@ -13,7 +13,14 @@ from heirloom.core.facts import MAX_DECLARED, Facts
 from heirloom.core.query import Request
 from heirloom.retrieval.rate import DAY_MS
 from heirloom.retrieval.retriever import Retriever
-from heirloom.retrieval.towers.fit import Recipe, first_weights, fit, loss_and_gradient, replayed
+from heirloom.retrieval.towers.fit import (
+    Recipe,
+    first_weights,
+    fit,
+    loss_and_gradient,
+    own,
+    replayed,
+)
 from heirloom.retrieval.towers.model import Towers, Weights
 from heirloom.retrieval.towers.retriever import ByTakers
 from heirloom.retrieval.towers.takers import PROFILE_DAYS, Alphabet, Takers
@@ -128,6 +135,53 @@ def test_listings_are_known_as_of_the_request_and_of_what_was_folded() -> None:
     for scores, each in zip(found[1:], (asked, later), strict=True):
         np.testing.assert_array_equal(fed(world).retrieve(each, everything, 40).scores, scores)
     assert len({scores.tobytes() for scores in found}) == 3
+
+
+def test_what_is_asked_when_serving_is_what_was_learned_from() -> None:
+    """The same scores for each who took something on the last day, own takes weighed alike."""
+    world, facts, towers = World(people=80), shop(), learned()
+    day = replayed(facts, Takers(KINDS), SMALL)[1][-1]
+    lifts = tuple(lift.astype(np.float32) for lift in day.listings.lifts)  # kept as float16
+    wanted = towers.scores(towers.encoded(replace(day.listings, lifts=lifts)), day.asked)
+    t = int(facts.events["t"][-1]) // DAY_MS * DAY_MS
+    begin = int(np.searchsorted(facts.events["t"], t))
+    retriever = made()
+    retriever.apply(facts[:begin], {})
+    taken = facts.events[begin:]
+    own_days = set()
+    for person in range(0, 80, 7):
+        asked = world.request(person)
+        before = asked.recent_t < t
+        (rows,) = np.nonzero(taken["person"] == asked.person)
+        own_days.add(len(np.unique(asked.recent_t[before] // DAY_MS)))
+        request = replace(
+            asked,
+            query=msgspec.structs.replace(asked.query, t=t),
+            declared=taken["declared"][rows[0]],
+            recent=asked.recent[before],
+            recent_kinds=asked.recent_kinds[before],
+            recent_t=asked.recent_t[before],
+        )
+        found = retriever.retrieve(request, np.ones(40, np.bool_), 40)
+        np.testing.assert_allclose(found.scores, wanted[rows[0], found.slots], atol=0.02)
+    assert max(own_days) > 1
+
+
+def test_when_a_person_took_what_matters() -> None:
+    world, everything = World(people=80), np.ones(40, np.bool_)
+    asked, retriever = world.request(0), fed(world)
+    days = np.arange(len(asked.recent_t)) * 100 * DAY_MS
+    longer = replace(asked, recent_t=asked.recent_t - days)
+    found = [retriever.retrieve(each, everything, 40).scores for each in (asked, longer)]
+    assert np.abs(found[0] - found[1]).max() > 1e-4
+
+
+def test_what_a_person_took_lately_weighs_more_and_nothing_is_forgotten() -> None:
+    weights = own(
+        np.array([0, 0, 0, 2]), np.array([3, 1, 3, 0]), np.array([0.0, 90.0, 1e4, 500.0]), (3, 4)
+    ).toarray()
+    np.testing.assert_allclose(weights[0], np.array([0, 0.52, 0, 1.04]) / 1.56, rtol=1e-6)
+    np.testing.assert_array_equal(weights[1:], [[0, 0, 0, 0], [1, 0, 0, 0]])
 
 
 def test_the_loss_is_over_what_was_on_offer_and_not_had() -> None:

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from heirloom.core.errors import InputError
 from heirloom.core.facts import MAX_DECLARED, Facts
@@ -15,8 +16,8 @@ from heirloom.retrieval.towers.model import (
     Asked,
     Towers,
     Weights,
+    lifted,
     listing_tower,
-    met,
     request_tower,
     shapes,
 )
@@ -29,6 +30,8 @@ from heirloom.retrieval.towers.takers import (
 
 HISTORY = 50
 """So many of a person's latest are read, as serving does."""
+OWN_DAYS = 90.0
+_LASTS = 0.02
 _WARM_UP = 60
 _BETAS = (0.9, 0.999)
 _LONGEST = 5.0
@@ -36,6 +39,10 @@ _LONGEST = 5.0
 _KEPT = np.float16
 _NARROW = {"wish": 0.02, "appeal": 0.01}
 """Deviations of first weights, where the product of both towers begins near 0."""
+
+
+History = dict[int, list[tuple[int, int]]]
+"""Person → (slot, ms) of what was taken, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +61,8 @@ class Recipe:
     """
 
     days: int = 500
-    epochs: int = 3
-    members: int = 3
+    epochs: int = 2
+    members: int = 5
     hidden: int = 128
     dim: int = 48
     learning_rate: float = 3e-3
@@ -135,7 +142,7 @@ def replayed(facts: Facts, takers: Takers, recipe: Recipe) -> tuple[Alphabet, li
     first = int(np.searchsorted(at[begins], at[-1] - recipe.days + 1))
     takers.apply(facts[: begins[first]])
     alphabet = alphabet_of(facts, takers, recipe.least)
-    had: dict[int, list[int]] = defaultdict(list)
+    had: History = defaultdict(list)
     _remember(had, facts[: begins[first]], takers)
     days = []
     for begin, end in zip(begins[first:], ends[first:], strict=True):
@@ -163,16 +170,15 @@ def alphabet_of(facts: Facts, takers: Takers, least: int) -> Alphabet:
     )
 
 
-def _remember(had: dict[int, list[int]], facts: Facts, takers: Takers) -> None:
+def _remember(had: History, facts: Facts, takers: Takers) -> None:
     slots, events = takers.taken(facts)
-    for person, slot in zip(facts.events["person"][events].tolist(), slots.tolist(), strict=True):
+    people, times = facts.events["person"][events].tolist(), facts.events["t"][events].tolist()
+    for person, slot, t in zip(people, slots.tolist(), times, strict=True):
         if person:
-            had[person].append(slot)
+            had[person].append((slot, t))
 
 
-def _day(
-    facts: Facts, takers: Takers, alphabet: Alphabet, had: dict[int, list[int]], t: int
-) -> Day | None:
+def _day(facts: Facts, takers: Takers, alphabet: Alphabet, had: History, t: int) -> Day | None:
     there = np.flatnonzero(takers.on_offer[: takers.shelf.size])
     row = np.full(takers.shelf.size + 1, -1, np.intp)
     row[there] = np.arange(len(there))
@@ -182,11 +188,15 @@ def _day(
     if not len(slots):
         return None
     listings = takers.listings(there, t, alphabet)
-    before = [had.get(person, [])[-HISTORY:] for person in facts.events["person"][events].tolist()]
+    people = facts.events["person"][events].tolist()
+    past = [had.get(person, [])[-HISTORY:] for person in people]
+    before = [[slot for slot, _ in each] for each in past]
     categories = alphabet.of_categories(takers.shelf.column("category"))
-    rows = np.repeat(np.arange(len(before)), [len(each) for each in before])
+    rows = np.repeat(np.arange(len(past)), [len(each) for each in past])
     theirs = row[np.array([slot for each in before for slot in each], np.intp)]
-    apart = (theirs >= 0) & (theirs != row[slots][rows])
+    days = np.array([(t - then) / DAY_MS for each in past for _, then in each], np.float64)
+    there_still = theirs >= 0
+    apart = there_still & (theirs != row[slots][rows])
     return Day(
         listings=Listings(
             tuple(lift.astype(_KEPT) for lift in listings.lifts),
@@ -197,6 +207,7 @@ def _day(
             alphabet.of_declared(facts.events["declared"][events]),
             lately(before, categories, len(alphabet.categories) + 1),
             np.array([len(each) for each in before], np.int64),
+            own(rows[there_still], theirs[there_still], days[there_still], (len(past), len(there))),
         ),
         taken=row[slots],
         had=(rows[apart], theirs[apart]),
@@ -214,6 +225,25 @@ def lately(before: Sequence[Sequence[int]], categories: NDArray[np.intp], wide: 
         if len(slots):
             np.add.at(shares[person], categories[list(slots)], np.float32(1 / len(slots)))
     return shares
+
+
+def own(
+    questions: NDArray[np.intp],
+    listings: NDArray[np.intp],
+    days: NDArray[np.float64],
+    shape: tuple[int, int],
+) -> sparse.csr_matrix:
+    """[questions, listings] float32, weights of what was taken so many days ago, of sum 1 a row.
+
+    They halve in OWN_DAYS, but never come to nothing: tastes last.
+
+    >>> weights = own(np.array([0, 0]), np.array([2, 0]), np.array([0.0, 90.0]), (2, 3))
+    >>> weights.toarray().round(2).tolist()
+    [[0.3400000035762787, 0.0, 0.6600000262260437], [0.0, 0.0, 0.0]]
+    """
+    weights = np.exp2(-days / OWN_DAYS) + _LASTS
+    weights /= np.bincount(questions, weights, shape[0])[questions]
+    return sparse.csr_matrix((weights.astype(np.float32), (questions, listings)), shape=shape)
 
 
 # ── learning ────────────────────────────────────────────────────────────────────────────────────
@@ -251,7 +281,7 @@ def first_weights(alphabet: Alphabet, recipe: Recipe, rng: np.random.Generator) 
     for name, shape in shapes(alphabet, recipe.hidden, recipe.dim).items():
         deviation = _NARROW.get(name) or float(np.sqrt(2 / shape[0]))
         made[name] = (rng.standard_normal(shape) * deviation).astype(np.float32)
-        if name.endswith("bias") or name == "numbers":
+        if name.endswith("bias") or name in ("numbers", "own", "crossed"):
             made[name][:] = 0
     made["lift"][:] = 0.4
     return Weights(**made)
@@ -275,7 +305,11 @@ def loss_and_gradient(
 
     side = listing_tower(weights, x, numbers, thin)
     u, hidden = request_tower(weights, q, thin)
-    scores = met(weights, towers.alphabet, onehot, lifts, u, side.v, side.appeal)
+    pooled = day.asked.own @ side.v
+    u = u + pooled @ weights.own
+    scores = u @ side.v.T + side.appeal
+    for each, lift in zip(lifted(weights, towers.alphabet, onehot), lifts, strict=True):
+        scores += each @ lift.T
     scores[day.had] = -np.inf
     chances = np.exp(scores - scores.max(axis=1, keepdims=True))
     chances /= chances.sum(axis=1, keepdims=True)
@@ -284,11 +318,13 @@ def loss_and_gradient(
     chances[rows, day.taken] -= 1
     by_score = chances / np.float32(len(rows))
     by_appeal, by_v, by_u = by_score.sum(axis=0), by_score.T @ u, by_score @ side.v
+    by_v += day.asked.own.T @ (by_u @ weights.own.T)
     by_hidden = (by_u @ weights.wish.T) * (hidden > 0) * scale
     by_two = by_v @ weights.vector.T + by_appeal[:, None] * weights.appeal
     by_two *= (side.two > 0) * scale
     by_one = (by_two @ weights.second.T) * (side.one > 0) * scale
-    by_value = [((by_score @ lift) * onehot).sum(axis=0) for lift in lifts]
+    by_lift = [by_score @ lift for lift in lifts]
+    by_value = [(each * onehot).sum(axis=0) for each in by_lift]
     fields = towers.alphabet.values[:, 0]
     return float(loss), Weights(
         first=x.T @ by_one,
@@ -302,9 +338,11 @@ def loss_and_gradient(
         asked_bias=by_hidden.sum(axis=0),
         wish=hidden.T @ by_u,
         wish_bias=by_u.sum(axis=0),
+        own=pooled.T @ by_u,
         lift=np.stack([np.bincount(fields, each, MAX_DECLARED) for each in by_value]).astype(
             x.dtype
         ),
+        crossed=onehot.T @ by_lift[-1],
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from heirloom.core.errors import BundleError
 from heirloom.core.facts import MAX_DECLARED
@@ -25,11 +26,14 @@ class Asked:
         lately: [questions, categories + 1] float32, shares of what the person took before; zeros
             for a newcomer.
         count: [questions] how many listings the person took before.
+        own: [questions, listings] float32, weights of what the person took before, of those
+            listings that are scored; a row's sum is 1, or 0 where there is none.
     """
 
     declared: NDArray[np.intp]
     lately: Floats
     count: NDArray[np.int64]
+    own: sparse.csr_matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,8 @@ class Weights:
     """One member. Widths: x of a listing, q of a request, h hidden units, d of the vectors.
 
     first [x, h], second [h, h], vector [h, d], appeal [h], numbers [NUMBERS], asked [q, h],
-    wish [h, d], lift [PROFILE_DAYS, MAX_DECLARED]; each `_bias` is as wide as what it is added to.
+    wish [h, d], own [d, d], lift [PROFILE_DAYS, MAX_DECLARED], crossed [values, values]; each
+    `_bias` is as wide as what it is added to.
     """
 
     first: Floats
@@ -51,7 +56,9 @@ class Weights:
     asked_bias: Floats
     wish: Floats
     wish_bias: Floats
+    own: Floats
     lift: Floats
+    crossed: Floats
 
     def arrays(self) -> list[Floats]:
         """All of them, in their order."""
@@ -64,8 +71,11 @@ class Towers:
 
     The listing's tower, two layers of rectified units, reads who took it, how much it is asked for
     and its category, and gives a vector v and an appeal; the request's reads what is stated and
-    what the person took before, and gives u. No id enters: a listing is placed by its first takers.
-    The lifts are those of naive Bayes, with a weight learned for each declared attribute. Source of
+    the categories of what the person took before, and gives u, to which `own` adds what it makes
+    of the mean v of these. No id enters: a listing is placed by its first takers. The lifts are
+    those of naive Bayes, with a weight learned for each declared attribute; `crossed` weighs the
+    lift of every other value beside that stated, for who wears 8 takes what those in 10 take, and
+    where a value was stated seldom its neighbours tell more than its own few takers. Source of
     the two towers: Yi et al., "Sampling-bias-corrected neural modeling for large corpus item
     recommendations", RecSys 2019, section 3; here the softmax is over all listings on offer, and
     nothing is sampled. Scores are the mean over members fitted from several seeds.
@@ -92,8 +102,12 @@ class Towers:
         onehot, q = self.questions(asked)
         total = np.zeros((len(q), len(encoded.lifts[0])), np.float32)
         for weights, (v, appeal) in zip(self.members, encoded.sides, strict=True):
-            u = request_tower(weights, q)[0]
-            total += met(weights, self.alphabet, onehot, encoded.lifts, u, v, appeal)
+            u = request_tower(weights, q)[0] + (asked.own @ v) @ weights.own
+            total += u @ v.T + appeal
+        # What lifts weigh is summed over members first: products with all listings are the cost.
+        asked_of = [lifted(weights, self.alphabet, onehot) for weights in self.members]
+        for each, lift in zip(zip(*asked_of, strict=True), encoded.lifts, strict=True):
+            total += np.sum(each, axis=0) @ lift.T
         return total / np.float32(len(self.members))
 
     def inputs(self, listings: Listings) -> tuple[Floats, Floats]:
@@ -183,7 +197,8 @@ def shapes(alphabet: Alphabet, hidden: int, dim: int) -> dict[str, tuple[int, ..
         "first": (x, hidden), "first_bias": (hidden,), "second": (hidden, hidden),
         "second_bias": (hidden,), "vector": (hidden, dim), "appeal": (hidden,),
         "numbers": (NUMBERS,), "asked": (q, hidden), "asked_bias": (hidden,),
-        "wish": (hidden, dim), "wish_bias": (dim,), "lift": (len(PROFILE_DAYS), MAX_DECLARED),
+        "wish": (hidden, dim), "wish_bias": (dim,), "own": (dim, dim),
+        "lift": (len(PROFILE_DAYS), MAX_DECLARED), "crossed": (values, values),
     }  # fmt: skip
 
 
@@ -206,17 +221,8 @@ def request_tower(weights: Weights, q: Floats, thin: Thin = whole) -> tuple[Floa
     return hidden @ weights.wish + weights.wish_bias, hidden
 
 
-def met(
-    weights: Weights,
-    alphabet: Alphabet,
-    onehot: Floats,
-    lifts: tuple[Floats, ...],
-    u: Floats,
-    v: Floats,
-    appeal: Floats,
-) -> Floats:
-    """[questions, listings] float32, the sum of the three parts."""
-    total: Floats = u @ v.T + appeal
-    for weight, lift in zip(weights.lift[:, alphabet.values[:, 0]], lifts, strict=True):
-        total += (onehot * weight) @ lift.T
-    return total
+def lifted(weights: Weights, alphabet: Alphabet, onehot: Floats) -> list[Floats]:
+    """For each of PROFILE_DAYS [questions, values], what the lift of each value weighs."""
+    asked = [onehot * weight for weight in weights.lift[:, alphabet.values[:, 0]]]
+    asked[-1] = asked[-1] + onehot @ weights.crossed  # the longest memory has the most to tell
+    return asked

@@ -11,8 +11,9 @@ from heirloom.core.facts import Facts
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
+from heirloom.retrieval.rate import DAY_MS
 from heirloom.retrieval.top import best
-from heirloom.retrieval.towers.fit import Recipe, fit, lately
+from heirloom.retrieval.towers.fit import Recipe, fit, lately, own
 from heirloom.retrieval.towers.model import Asked, Encoded, Towers
 from heirloom.retrieval.towers.takers import Takers
 
@@ -87,11 +88,20 @@ class ByTakers:
         known = (request.recent >= 0) & (request.recent < self._takers.shelf.size)
         known &= self._takers.taken_by[request.recent_kinds]
         categories = alphabet.of_categories(self._takers.shelf.column("category"))
-        slots = request.recent[known].tolist()
+        recent = request.recent[known].astype(np.intp)
+        slots = recent.tolist()
+        days = (request.query.t - request.recent_t[known]) / DAY_MS
+        there = self._takers.on_offer[recent]  # of others training knows no vector
         return Asked(
             alphabet.of_declared(request.declared[None]),
             lately([slots], categories, len(alphabet.categories) + 1),
             np.array([len(slots)], np.int64),
+            own(
+                np.zeros(int(there.sum()), np.intp),
+                recent[there],
+                days[there],
+                (1, self._takers.shelf.size),
+            ),
         )
 
     def _listings(self, t: int, towers: Towers) -> Encoded:

@@ -44,7 +44,7 @@ export UV_SYSTEM_CERTS ?= 1
 endif
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test lint format types contract check lock docs bench-spine bench-features bench-retrieval bench-models feast peers rectools clean
+.PHONY: help setup demo test lint format types contract check lock docs bench-spine bench-features bench-retrieval bench-models bench-ranking feast peers rectools clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -110,6 +110,13 @@ bench-models: export NUMBA_NUM_THREADS = 1
 bench-models: export POLARS_MAX_THREADS = 1
 bench-models: $(TORCH) ## measure the models' rows on public data (DATA=folder of the public sets; ARGS="--part gowalla": one part)
 	$(PY) -m benchmarks.models --data "$(DATA)" $(ARGS)
+	$(PY) -m benchmarks.table
+
+bench-ranking: export OMP_NUM_THREADS = 1
+bench-ranking: export NUMBA_NUM_THREADS = 1
+bench-ranking: export POLARS_MAX_THREADS = 1
+bench-ranking: $(TORCH) ## measure the ranking rows (DATA=folder of the public sets; ARGS="--part mq2008": one part)
+	$(PY) -m benchmarks.ranking --data "$(DATA)" $(ARGS)
 	$(PY) -m benchmarks.table
 
 lock: $(UV) ## resolve requirements.lock anew from pyproject.toml

@@ -12,11 +12,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from math import sqrt
 from pathlib import Path
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from benchmarks.parts import measured
@@ -27,11 +30,18 @@ from heirloom.apps.progress import Silent
 from heirloom.apps.settings import load
 from heirloom.core.event import Event
 from heirloom.simulator import VERSION, Mixed, Size, Trial, World
+from heirloom.simulator.policies import Oracle, Popular
+from heirloom.simulator.queries import Policy, QueryColumns
+from heirloom.simulator.trial import captured_value
 
 SEEDS = (1, 2, 3, 4, 5)
 TICKS = 36
 """A simulated day of 40-minute ticks."""
 SLATES = 100_000
+HALVED = 0.2
+"""Share of the queries that are asked about cold and warm listings apart."""
+LEAST_COLD = 100
+"""From so many on there is something to choose among."""
 BUSY = Size(listings=4_000, people=4_000, days=2, sessions_per_day=1.5)
 Say = Callable[[str], None]
 
@@ -106,6 +116,113 @@ def _seed(seed: int, system: Path, say: Say) -> list[Row]:
         Row(id="seed.captured", value=captured.value, unit="share", better="higher", note=note),
         Row(id="seed.slates", value=captured.queries, unit="slates", better="higher"),
     ]
+
+
+def cold_rows(
+    seeds: Sequence[int] = (1, 2),
+    say: Say = print,
+    *,
+    system: Path = SYSTEM,
+    id: str = "models.cold_vs_warm",
+    target: float = 0.9,
+) -> list[Row]:
+    """Captured value among listings that came after training, over that among as many others.
+
+    A seed that was measured at this very commit is not measured again.
+
+    Args:
+        seeds: of worlds.
+        say: hears of each.
+        system: settings of what is trained and tried.
+        id: of the row.
+        target: of the row.
+    """
+    found = [
+        measured(id, f"{system.stem}-{seed}", partial(_cold_of_seed, seed, system, say))
+        for seed in seeds
+    ]
+    pairs = [(float(cold.value or 0.0), float(warm.value or 0.0)) for cold, warm in found]
+    ratio = sum(cold for cold, _ in pairs) / sum(warm for _, warm in pairs)
+    said = "; ".join(
+        f"{cold.value:.3f} {cold.note} cold, {warm.value:.3f} {warm.note} warm"
+        for cold, warm in found
+    )
+    return [
+        Row(
+            id=id,
+            value=round(ratio, 3),
+            unit="x",
+            better="higher",
+            target=target,
+            peer="as many listings known in training, drawn evenly for each query",
+            note=f"systems/{system.name}, simulator version {VERSION}, seeds "
+            f"{', '.join(map(str, seeds))}; policy, popular and oracle choose alike; {said}",
+        )
+    ]
+
+
+class _Halves:
+    """Answers as `policy`, and asks it, popular and the oracle about cold and warm listings."""
+
+    def __init__(self, world: World, policy: Policy, seed: int) -> None:
+        self.world, self.policy = world, policy
+        self.trained_to = len(world.stock)
+        self.people: list[int] = []
+        self.values: dict[str, list[tuple[float, float, float]]] = {"cold": [], "warm": []}
+        self._rng = np.random.default_rng([seed, 91])
+        self._asked = (policy, Popular(world), Oracle(world))
+
+    def __call__(self, queries: QueryColumns) -> NDArray[np.int32]:
+        """Slates [queries, k] of the policy over everything."""
+        slates = self.policy(queries)
+        real = ~self.world.people.taste.bot[queries.asks.person]
+        for row in np.flatnonzero(real & (self._rng.random(len(queries)) < HALVED)):
+            self._compare(queries.take(np.array([row])))
+        return slates
+
+    def _compare(self, query: QueryColumns) -> None:
+        live = np.flatnonzero(self.world.stock.live).astype(np.int32)
+        cold, warm = live[live >= self.trained_to], live[live < self.trained_to]
+        if len(cold) < LEAST_COLD:
+            return
+        self.people.append(int(query.asks.person[0]))
+        sample = self._rng.choice(warm, len(cold), replace=False)
+        for name, among in (("cold", cold), ("warm", sample)):
+            others = np.setdiff1d(live, among)
+            exclude = np.concatenate([query.exclude, others[None]], axis=1).astype(np.int32)
+            asked = replace(query, exclude=exclude)
+            policy, popular, oracle = (
+                float(self.world.value(asked, each(asked))[0]) for each in self._asked
+            )
+            self.values[name].append((policy, popular, oracle))
+
+
+def _cold_of_seed(seed: int, file: Path, say: Say) -> list[Row]:
+    """Captured value among cold listings, and among as many warm ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        system = System(load(file, folder=folder), answering=False)
+        try:
+            world = simulate_into(system, "demo", seed, None, Silent())
+            system.train()
+            halves = _Halves(world, product_policy(system), seed)
+
+            def hear(events: list[Event]) -> None:
+                system.ingest_history(events, source="simulator")
+
+            for _ in range(TICKS):
+                world.step(halves, hear)
+        finally:
+            system.close()
+    rows = []
+    for name, values in halves.values.items():
+        policy, popular, oracle = np.array(values).T
+        found = captured_value(policy, popular, oracle, np.array(halves.people))
+        say(f"seed {seed}, {name}: {found}")
+        note = f"[{found.low:.3f}, {found.high:.3f}] of {found.queries} slates"
+        rows.append(
+            Row(id=f"seed.{name}", value=found.value, unit="share", better="higher", note=note)
+        )
+    return rows
 
 
 def leak_rows(slates: int = SLATES, say: Say = print) -> list[Row]:

@@ -52,6 +52,7 @@ BARS: dict[str, dict[str, float | None]] = {
     "sasrec": {"models.clothing_vs_sasrec": 1.1},
     "rtr": model_rtr.BARS,
     "captured": {"models.captured_value": 0.4},
+    "cold": {"models.cold_vs_warm": 0.9},
 }  # fmt: skip
 
 
@@ -79,6 +80,7 @@ def parts(data: Path, seeds: tuple[int, ...] = SEEDS) -> dict[str, Callable[[], 
         "captured": lambda: marketplace.captured_rows(
             system=MARKETPLACE, id="models.captured_value", target=0.4
         ),
+        "cold": lambda: marketplace.cold_rows(system=MARKETPLACE),
     }
 
     def given(name: str) -> list[Row]:

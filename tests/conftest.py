@@ -12,6 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# On a busy machine any example can take long; what is too slow is for benchmarks to say.
+settings.register_profile("heirloom", deadline=None)
+settings.load_profile("heirloom")
 
 FEAST = Path(__file__).parents[1] / "var" / "feast" / "bin" / "feast"
 PROGRAMS = {

@@ -18,6 +18,7 @@ from heirloom.simulator.truth import power_law
 
 from .conftest import LAPTOP
 
+DAY_MS = 86_400_000
 SIZE = Size(listings=250, people=120, days=1, sessions_per_day=6.0, k=8)
 
 
@@ -26,7 +27,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the log of a small world in which what stands low is hardly looked at."""
     folder = tmp_path_factory.mktemp("bias")
     system = System(load(LAPTOP, folder=folder), answering=False)
-    world = World(SIZE, 0, start_ms=system.now_ms() - 30 * 86_400_000, examined=power_law(1.5))
+    midnight = system.now_ms() // DAY_MS * DAY_MS  # the hour of the day moves how many come
+    world = World(SIZE, 0, start_ms=midnight - 30 * DAY_MS, examined=power_law(1.5))
     system.ingest_history(world.opening(), source="simulator")
     popular, rng = Popular(world), np.random.default_rng(0)
 
@@ -49,7 +51,7 @@ def run(folder: Path, *arguments: str) -> str:
 
 
 def test_for_a_machine(folder: Path) -> None:
-    told = json.loads(run(folder, "--least-clicks", "20", "--depth", "4", "--json"))
+    told = json.loads(run(folder, "--least-clicks", "8", "--depth", "4", "--json"))
     home = next(each for each in told if each["surface"] == "home")
     assert [each["surface"] for each in told] == ["home", "search", "similar"]
     assert home["reason"] == ""
@@ -60,7 +62,7 @@ def test_for_a_machine(folder: Path) -> None:
 
 
 def test_as_a_table(folder: Path) -> None:
-    page = run(folder, "--least-clicks", "20", "--depth", "4")
+    page = run(folder, "--least-clicks", "8", "--depth", "4")
     assert "home, 1 column(s): " in page
     assert "1.000 ± 0.000" in page
     few = run(folder, "--least-clicks", "1000000")

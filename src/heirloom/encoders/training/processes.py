@@ -83,6 +83,7 @@ def joined(device: str) -> Iterator[Processes]:
     distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
         yield Processes.here()
+        distributed.barrier()  # nobody leaves while another still speaks to them
     finally:
         distributed.destroy_process_group()
 

@@ -14,7 +14,7 @@ from heirloom.retrieval.top import fitted
 Array = NDArray[Any]
 
 KEPT = 1 << 24
-"""Places of slates that are kept at most, of all people together: 5 bytes each, and 32 a slate."""
+"""Places of slates that are kept at most, of all people together: 5 bytes each, and 29 a slate."""
 _PLACES_PER_SLATE = 8
 """Slates are kept for so many places each; of shorter ones fewer places are kept."""
 POSITIONS = 64

@@ -1,0 +1,92 @@
+"""A person's effects as features: of what they were shown, and of nothing that took its slot."""
+
+import numpy as np
+import pytest
+
+from heirloom.core.catalogue import Catalogue
+from heirloom.core.event import KIND_CODE, Event, Kind
+from heirloom.core.facts import EVENT_ROW, LISTING_ROW, MAX_DECLARED, Facts
+from heirloom.core.listing import Listing
+from heirloom.core.query import Query, Request
+from heirloom.core.vocabulary import Vocabulary
+from heirloom.pipelines.effects import person_effects
+from heirloom.pipelines.prices import PriceLevels
+from heirloom.pipelines.shown import Shown
+
+T = 1_735_689_600_000
+SHELF = (
+    ("women/clothing/dresses", "ganni"), ("women/clothing/dresses", "cos"),
+    ("women/shoes/boots", "ganni"), ("women/shoes/boots", "cos"), ("men/clothing/shirts", "arket"),
+)  # fmt: skip
+ALL = np.arange(len(SHELF), dtype=np.int32)
+CODES = np.full((len(SHELF), 4), 60, np.int8)
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    catalogue = Catalogue(Vocabulary())
+    for number, (category, brand) in enumerate(SHELF):
+        listing = Listing(
+            listing_id=f"l{number}", seller="s", title="t", category=category, brand=brand
+        )
+        event = Event(
+            event_id=f"e{number}", kind=Kind.LISTED, t=T, listing=f"l{number}", data=listing
+        )
+        catalogue.apply(event, catalogue.allocate(f"l{number}", T))
+    return catalogue
+
+
+def shown_to(person: int, t: int, slots: list[int], opened: list[int]) -> Shown:
+    """Four slates of the same listings, and what was opened of each."""
+    events, rows, starts = [], [], [0]
+    for _ in range(4):
+        for kind, named in ((Kind.IMPRESSION, slots), *((Kind.CLICK, [slot]) for slot in opened)):
+            event, mentioned = np.zeros(1, EVENT_ROW), np.zeros(len(named), LISTING_ROW)
+            event["kind"], event["person"], event["t"] = KIND_CODE[kind], person, t
+            mentioned["slot"], mentioned["position"] = named, np.arange(len(named))
+            events.append(event)
+            rows.append(mentioned)
+            starts.append(starts[-1] + len(named))
+    shown = Shown()
+    shown.apply(Facts(np.concatenate(events), np.concatenate(rows), np.array(starts, np.int64)))
+    return shown
+
+
+def effects_of(catalogue: Catalogue, shown: Shown, person: int = 1) -> dict[str, list[float]]:
+    none = np.zeros(0, np.int32)
+    request = Request(
+        query=Query(t=T + 1), person=person, surface=1, declared=np.zeros(MAX_DECLARED, np.int32),
+        anchor=-1, recent=none, recent_kinds=none.astype(np.int8), recent_t=none.astype(np.int64),
+        text_vector=np.zeros(4, np.float32),
+    )  # fmt: skip
+    found = person_effects(request, ALL, catalogue, shown, CODES, PriceLevels())
+    return {name: values.tolist() for name, values in found.items()}
+
+
+def test_a_brand_opened_draws_in_another_category_and_one_passed_over_repels(
+    catalogue: Catalogue,
+) -> None:
+    found = effects_of(catalogue, shown_to(1, T, [0, 1], opened=[0]))
+    brand = found["effect_brand"]
+    assert brand[2] == brand[0] > 0 > brand[1] == brand[3]
+    assert brand[4] == 0
+    assert found["effect_category"][0] > found["effect_category"][2]
+    parts = [values for name, values in found.items() if name != "effect"]
+    assert found["effect"] == pytest.approx(np.sum(parts, axis=0))
+
+
+def test_who_was_shown_nothing_leans_nowhere(catalogue: Catalogue) -> None:
+    found = effects_of(catalogue, shown_to(1, T, [0, 1], opened=[0]), person=2)
+    assert all(value == 0 for values in found.values() for value in values)
+
+
+def test_what_stood_in_a_slot_before_the_listing_there_now_is_not_read(
+    catalogue: Catalogue,
+) -> None:
+    earlier = effects_of(catalogue, shown_to(1, T - 1, [0, 1], opened=[0]))
+    assert all(value == 0 for values in earlier.values() for value in values)
+
+
+def test_a_slot_without_a_vector_yet_is_not_read(catalogue: Catalogue) -> None:
+    beyond = effects_of(catalogue, shown_to(1, T, [0, 1, 99], opened=[0, 99]))
+    assert beyond["effect_brand"][0] > 0

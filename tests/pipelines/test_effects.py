@@ -71,6 +71,8 @@ def test_a_brand_opened_draws_in_another_category_and_one_passed_over_repels(
     assert brand[2] == brand[0] > 0 > brand[1] == brand[3]
     assert brand[4] == 0
     assert found["effect_category"][0] > found["effect_category"][2]
+    # A size says nothing of another family's; of its own it does, though here all are alike.
+    assert found["effect_size"][0] == found["effect_size"][1] != 0 == found["effect_size"][2]
     parts = [values for name, values in found.items() if name != "effect"]
     assert found["effect"] == pytest.approx(np.sum(parts, axis=0))
 

@@ -97,13 +97,19 @@ def test_a_small_memory_keeps_the_latest_however_the_log_is_cut(
         assert seen.slot.tolist() == beginning.tolist()
 
 
-def test_a_place_where_little_is_opened_has_a_low_offset() -> None:
-    log = random_log(3, 300)
-    shown = Shown()
+def test_the_offset_of_a_place_is_the_logit_of_how_often_it_is_opened() -> None:
+    log = random_log(3, 1_000)
+    shown, (slates, tries) = Shown(), naive(log)
     shown.apply(log)
-    seen = shown.of(1, 20)
-    assert np.isfinite(seen.offset).all()
-    assert len(np.unique(seen.offset)) > 1
+    seen = shown.of(1, 40)
+    places = [place for slate in slates[1] for place in slate][:40]
+    surfaces = shown._slates["surface"][seen.slate].tolist()
+    assert any(
+        tries[surface, place[2], True] for surface, place in zip(surfaces, places, strict=True)
+    )
+    for offset, surface, (_, _, position, _) in zip(seen.offset, surfaces, places, strict=True):
+        n, opened = tries[surface, position, False], tries[surface, position, True]
+        assert offset == pytest.approx(np.log((opened + 1) / (n - opened + 20)))
 
 
 def test_nobody_and_newcomers_were_shown_nothing() -> None:

@@ -131,7 +131,7 @@ class Shown:
             of["t"],
             slate,
             place >= 128,
-            np.log((tries[:, 1] + _DOUBT_OPENED) / np.maximum(passed, 1.0)),
+            np.log((tries[:, 1] + _DOUBT_OPENED) / passed),
         )
 
 

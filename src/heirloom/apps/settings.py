@@ -72,6 +72,7 @@ class SlatePart(_Part):
 
     surfaces: tuple[Surface, ...] = tuple(Surface)
     """Where the rules hold."""
+    floor: tuple[str, ...] = Rules().floor
     page: int = 24
     reach: int = 200
     diversity: float = 0.0

@@ -55,24 +55,24 @@ def fresh(age_ms: NDArray[np.int64], half_life_ms: float) -> NDArray[np.float64]
     return lift
 
 
-def resorted(order: NDArray[np.intp], lifted: NDArray[np.float64], front: int) -> NDArray[np.intp]:
-    """The first `front` rows of an order by what they are lifted to, of equals as they were.
+def resorted(
+    order: NDArray[np.intp], lifted: NDArray[np.float64], groups: NDArray[np.int64]
+) -> NDArray[np.intp]:
+    """The rows of each group of an order by what they are lifted to, of equals as they were.
 
-    >>> resorted(np.array([2, 1, 0]), np.array([9.0, 5.0, 1.0]), 2).tolist()
+    >>> resorted(np.array([2, 1, 0]), np.array([9.0, 5.0, 1.0]), np.array([1, 0, 0])).tolist()
     [1, 2, 0]
     """
-    head = order[:front]
-    return np.concatenate([head[np.argsort(-lifted[head], kind="stable")], order[front:]])
+    return order[np.lexsort((-lifted[order], groups[order]))]
 
 
-def put_back(order: NDArray[np.intp], tired: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The same rows, those of a mask behind the others.
+def grouped(order: NDArray[np.intp], groups: NDArray[np.int64]) -> NDArray[np.intp]:
+    """The same rows, group by group, each in its order.
 
-    >>> put_back(np.array([2, 1, 0]), np.array([False, True, False])).tolist()
+    >>> grouped(np.array([2, 1, 0]), np.array([0, 1, 0])).tolist()
     [2, 0, 1]
     """
-    back = tired[order]
-    return np.concatenate([order[~back], order[back]])
+    return order[np.argsort(groups[order], kind="stable")]
 
 
 def price_bands(prices: NDArray[np.int64], among: NDArray[np.intp], bands: int) -> NDArray[np.int8]:

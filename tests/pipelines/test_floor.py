@@ -166,6 +166,22 @@ def test_words_that_nothing_has_are_said_to_be_so(shop: Shop, policy: Policy) ->
     assert ask(shop, policy, "boots").degraded == ()
 
 
+def test_a_brand_is_found_among_all_that_speak_of_it(policy: Policy) -> None:
+    shop = Shop(seed=5)
+
+    def coat(number: int, title: str, brand: str) -> Event:
+        data = Listing(listing_id=f"c{number}", seller=f"s{number}", title=title, brand=brand)
+        name = f"c{number}"
+        return Event(event_id=name, kind=Kind.LISTED, t=START_MS, listing=name, data=data)
+
+    shop.ingest(*(coat(n, "coat like Prada", "Cos") for n in range(60)))
+    shop.ingest(*(coat(60 + n, "coat", "Prada") for n in range(70)))
+    narrow = replace(policy, quotas={"search": {"search": 10}}, pools={"search": 24})
+    shown = ask(shop, narrow, "prada", k=12).shown
+    assert [int(each.listing[1:]) >= 60 for each in shown] == [True] * 12
+    assert any(each.sources == ("named",) for each in shown)
+
+
 def test_it_follows_from_the_log(shop: Shop, policy: Policy) -> None:
     before = [ask(shop, policy, text).shown for text in ("zarra", "vintage dress", "red")]
     shop.restart()

@@ -514,6 +514,7 @@ class System:
             ranker=ranker,
             bundle=bundle_id,
             pool=part.pool,
+            pools={str(surface): pool for surface, pool in part.pools.items()},
             seller_cap=part.seller_cap,
             retrieval_weight=part.retrieval_weight,
             fusion=part.fusion,

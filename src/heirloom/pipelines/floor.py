@@ -1,4 +1,4 @@
-"""Floor: which candidates of a search have what its words ask for by name."""
+"""Floor: which listings have what a search asks for by name: as candidates, and how far."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.query import Request
+from heirloom.core.slate import Candidates
 from heirloom.pipelines.live import Live
 from heirloom.slates.floor import met
 
 LEADING = 2
 """The first so many fields count by themselves, the others only beside all of these."""
+NAMED = "named"
+"""The source of what has the brand and the category that a search asks for."""
+MOST_NAMED = 100
 
 
 def met_by(
@@ -43,3 +47,28 @@ def met_by(
         if place == LEADING - 1 and len(has) < LEADING:
             break
     return met(np.stack(has)) if has else nothing
+
+
+def named(request: Request, allowed: NDArray[np.bool_], live: Live) -> Candidates:
+    """The newest listings that have the brand and the category asked for by name.
+
+    Words find these too, but among all that only speak of them. None where neither is asked for.
+
+    Args:
+        request: the search.
+        allowed: [slots] bool, what may be shown.
+        live: what is known.
+    """
+    intent = live.intent(request.query.text)
+    wanted = [each for each in map(intent.of, ("brand", "category")) if each and each.exact]
+    if not wanted:
+        return Candidates.none(NAMED)
+    has = allowed.copy()
+    for each in wanted:
+        among = np.zeros(live.vocabulary.size(each.field), np.bool_)
+        among[each.codes] = True
+        has &= among[live.catalogue.column(each.field)[: len(has)]]
+    slots = np.flatnonzero(has).astype(np.int32)
+    listed_at = live.catalogue.column("listed_at")[slots]
+    newest = slots[np.lexsort((slots, -listed_at))][:MOST_NAMED]
+    return Candidates.of(NAMED, newest, -np.arange(len(newest), dtype=np.float32))

@@ -115,6 +115,7 @@ class Live:
         self.frequency = frequency
         self.minor_per_major = minor_per_major
         self.n = 0
+        self._intent: tuple[str, int, Intent] = "", 0, NOTHING
         self._stored: StoredFeatures | None = None
         self._follow: Callable[[int], None] = lambda _: None
 
@@ -144,8 +145,12 @@ class Live:
         """What a query's text asks for, as of `n`."""
         if not text:
             return NOTHING
-        columns = {field: self.catalogue.column(field) for field in FIELDS}
-        return intent_of(text, self.lexicon, self.content.words, columns, self.minor_per_major)
+        if self._intent[:2] != (text, self.n):  # a request asks for it more than once
+            columns = {field: self.catalogue.column(field) for field in FIELDS}
+            words, minor = self.content.words, self.minor_per_major
+            found = intent_of(text, self.lexicon, words, columns, minor)
+            self._intent = text, self.n, found
+        return self._intent[2]
 
     def restore(self, features: FeatureState, people: People) -> None:
         """Take over folded features and people, of an offset the log reaches; only before it.

@@ -25,7 +25,7 @@ from heirloom.core.slate import (
     SlateRecord,
 )
 from heirloom.features.published import Published, difference
-from heirloom.pipelines.floor import met_by
+from heirloom.pipelines.floor import met_by, named
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.scope import Scope
 from heirloom.ranking.ranker import Ranker
@@ -53,6 +53,7 @@ class Policy:
         bundle: id of the bundle the ranker came from.
         action_weights: weight of each of the ranker's actions in the order.
         pool: how many fused candidates are ranked.
+        pools: the same of a surface, where it is another.
         seller_cap: at most so many listings of one seller on a page.
         retrieval_weight: weight of the log of retrieval's fused score beside the ranker's, as if
             both were chances; 0 leaves the order to the ranker alone.
@@ -68,11 +69,16 @@ class Policy:
     bundle: str = ""
     action_weights: tuple[float, ...] = (1.0,)
     pool: int = 300
+    pools: Mapping[str, int] = field(default_factory=dict)
     seller_cap: int = 3
     retrieval_weight: float = 0.0
     fusion: Mapping[str, float] = field(default_factory=dict)
     rules: Rules = field(default_factory=Rules)
     surfaces: tuple[str, ...] = tuple(Surface)
+
+    def pool_of(self, surface: str) -> int:
+        """How many fused candidates are ranked on a surface."""
+        return self.pools.get(surface, self.pool)
 
     def check(self, live: Live, published: Published | None = None) -> None:
         """Refuse a misconfiguration before it serves anybody.
@@ -179,8 +185,9 @@ def retrieve(
 ) -> Candidates:
     """Candidates of all sources, fused; live, as the filters ask, and fit for this person."""
     quotas = policy.quotas[request.query.surface]
-    found = sources(request, quotas, live, out_of_time, least=policy.pool)
-    return fuse(found, policy.pool, weights=policy.fusion)
+    pool = policy.pool_of(request.query.surface)
+    found = sources(request, quotas, live, out_of_time, least=pool)
+    return fuse(found, pool, weights=policy.fusion)
 
 
 def sources(
@@ -194,14 +201,16 @@ def sources(
     """Candidates of each retriever named, up to its quota, before they are fused.
 
     In a search every source chooses among the listings that match the words well, and among no
-    fewer than the `least` best matched. Out of time, sources that were not asked are left out once
-    there is anything to show.
+    fewer than the `least` best matched; `floor.named` is one more source. Out of time, sources that
+    were not asked are left out once there is anything to show.
     """
     scope = Scope(request, live)
+    found: list[Candidates] = []
     if request.query.text:
+        if len(asked_for := named(request, scope.mask, live)):
+            found.append(asked_for)
         having = live.matcher(quotas).matching(request.query.text, scope.mask, least)
         scope.narrow(having)
-    found: list[Candidates] = []
     for name, quota in quotas.items():
         retriever = live.retrievers[name]
         if out_of_time is not None and any(map(len, found)) and out_of_time():
@@ -350,7 +359,7 @@ def _fallen(
         fit = np.flatnonzero(Scope(request, live).mask if mask is None else mask).astype(np.int32)
         if len(fit):
             listed_at = live.catalogue.column("listed_at")[fit]
-            newest = fit[np.lexsort((fit, -listed_at))][: policy.pool]
+            newest = fit[np.lexsort((fit, -listed_at))][: policy.pool_of(request.query.surface)]
             found = Candidates.of("newest", newest, -np.arange(len(newest), dtype=np.float32))
             candidates = replace(found, unfinished=candidates.unfinished)
             reason = f"no retriever proposed any of {len(fit)} listings: the newest of them"

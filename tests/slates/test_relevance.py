@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heirloom.slates.places import Tiers
 from heirloom.slates.relevance import by_score, fresh, grouped, price_bands, relevance, resorted
 
 scores = st.lists(st.sampled_from([np.nan, np.inf, -np.inf, -3.0, 0.0, 0.5, 2.0]), max_size=20).map(
@@ -38,11 +39,14 @@ def test_groups_are_a_stable_partition(groups: list[int]) -> None:
     assert found == sorted(order.tolist(), key=lambda row: (groups[row], -row))
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=12))
-def test_a_lift_sorts_within_groups(rows: list[tuple[int, int]]) -> None:
-    lifts, groups = (np.array(column) for column in zip(*rows, strict=True))
-    found = resorted(np.arange(len(rows)), lifts.astype(np.float64), groups).tolist()
-    assert found == sorted(range(len(rows)), key=lambda row: (rows[row][1], -rows[row][0]))
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=12))
+def test_a_lift_sorts_within_tiers_that_are_drawn(rows: list[tuple[int, int]]) -> None:
+    rows = sorted(rows, key=lambda row: row[1])
+    lifts, groups = np.array([row[0] for row in rows], float), np.array([row[1] for row in rows])
+    tiers = Tiers.of(groups.astype(np.int64), groups % 2 == 0)
+    found = resorted(np.arange(len(rows)), lifts, tiers).tolist()
+    key = [(group, -lift if group % 2 == 0 else 0) for lift, group in rows]
+    assert found == sorted(range(len(rows)), key=lambda row: key[row])
 
 
 @given(st.lists(st.integers(0, 10**9), max_size=8), st.floats(1, 1e9))

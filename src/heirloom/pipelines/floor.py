@@ -13,7 +13,7 @@ from heirloom.slates.floor import met
 LEADING = 2
 """The first so many fields count by themselves, the others only beside all of these."""
 NAMED = "named"
-"""The source of what has the brand and the category that a search asks for."""
+"""The source of what has the brand, and the category, that a search asks for."""
 MOST_NAMED = 100
 
 
@@ -50,9 +50,9 @@ def met_by(
 
 
 def named(request: Request, allowed: NDArray[np.bool_], live: Live) -> Candidates:
-    """The newest listings that have the brand and the category asked for by name.
+    """The newest listings of the brand asked for by name, and of the category where one is.
 
-    Words find these too, but among all that only speak of them. None where neither is asked for.
+    Words find these too, but among all that only speak of the brand. None where none is asked for.
 
     Args:
         request: the search.
@@ -61,7 +61,7 @@ def named(request: Request, allowed: NDArray[np.bool_], live: Live) -> Candidate
     """
     intent = live.intent(request.query.text)
     wanted = [each for each in map(intent.of, ("brand", "category")) if each and each.exact]
-    if not wanted:
+    if not wanted or wanted[0].field != "brand":
         return Candidates.none(NAMED)
     has = allowed.copy()
     for each in wanted:

@@ -65,8 +65,12 @@ class Tiers:
         >>> Tiers.of(np.array([4, 4, 2]), np.array([True, True, False])).ends.tolist()
         [2, 3]
         """
-        ends = np.flatnonzero(np.diff(groups, append=groups[-1:] + 1)) + 1
-        return cls(ends.astype(np.int64), drawn[ends - 1])
+        if not len(groups):
+            return cls(np.zeros(0, np.int64), drawn)
+        cuts = np.flatnonzero(groups[1:] != groups[:-1])
+        ends = np.empty(len(cuts) + 1, np.int64)
+        ends[:-1], ends[-1] = cuts + 1, len(groups)
+        return cls(ends, drawn[ends - 1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.slates.places import Tiers
+
 
 def by_score(scores: NDArray[np.float32]) -> NDArray[np.intp]:
     """Rows in order: best first, of equals the first, NaN last.
@@ -56,14 +58,21 @@ def fresh(age_ms: NDArray[np.int64], half_life_ms: float) -> NDArray[np.float64]
 
 
 def resorted(
-    order: NDArray[np.intp], lifted: NDArray[np.float64], groups: NDArray[np.int64]
+    order: NDArray[np.intp], lifted: NDArray[np.float64], tiers: Tiers
 ) -> NDArray[np.intp]:
-    """The rows of each group of an order by what they are lifted to, of equals as they were.
+    """The rows of each tier that may be drawn by what they are lifted to, of equals as they were.
 
-    >>> resorted(np.array([2, 1, 0]), np.array([9.0, 5.0, 1.0]), np.array([1, 0, 0])).tolist()
-    [1, 2, 0]
+    >>> tiers = Tiers(np.array([1, 3]), np.array([True, True]))
+    >>> resorted(np.array([2, 1, 0]), np.array([9.0, 5.0, 1.0]), tiers).tolist()
+    [2, 0, 1]
     """
-    return order[np.lexsort((-lifted[order], groups[order]))]
+    found, begin = order.copy(), 0
+    for end, drawn in zip(tiers.ends.tolist(), tiers.drawn.tolist(), strict=True):
+        if drawn:
+            part = order[begin:end]
+            found[begin:end] = part[np.argsort(-lifted[part], kind="stable")]
+        begin = end
+    return found
 
 
 def grouped(order: NDArray[np.intp], groups: NDArray[np.int64]) -> NDArray[np.intp]:

@@ -111,7 +111,7 @@ def composed(pool: Pool, rules: Rules, *, k: int, seller_cap: int, key: int = 0)
         seller_cap: at most so many of a seller before another round; 0 for no cap.
         key: of the slate's draws, `luck.key_of` its id.
     """
-    steps, lifted, groups = _ordered(pool, rules, max(k, 0))
+    steps, lifted, tiers = _ordered(pool, rules, max(k, 0))
     order = steps[-1].order
     band = np.zeros(len(order), np.int8)
     if rules.price_cap:
@@ -121,8 +121,7 @@ def composed(pool: Pool, rules: Rules, *, k: int, seller_cap: int, key: int = 0)
         draws = Draws(rules.explore, rules.temperature, key, pool.names[order])
     found = placed(
         lifted[order], pool.sellers[order], pool.categories[order], band[order],
-        k=max(k, 0), page=rules.page, reach=rules.reach,
-        tiers=Tiers.of(groups[order], groups[order] % 2 == 0),
+        k=max(k, 0), page=rules.page, reach=rules.reach, tiers=tiers,
         caps=Caps(seller_cap, rules.category_cap, rules.price_cap), draws=draws,
     )  # fmt: skip
     rows = order[found.rows]
@@ -133,13 +132,10 @@ def composed(pool: Pool, rules: Rules, *, k: int, seller_cap: int, key: int = 0)
     return Composed(rows, found.propensities, moved, dict(zip(names, told, strict=True)))
 
 
-def _ordered(
-    pool: Pool, rules: Rules, k: int
-) -> tuple[list[_Step], NDArray[np.float64], NDArray[np.int64]]:
-    """The order after each step; what candidates are lifted to; and their groups [candidates].
+def _ordered(pool: Pool, rules: Rules, k: int) -> tuple[list[_Step], NDArray[np.float64], Tiers]:
+    """The order after each step; what candidates are lifted to; and the tiers of every order.
 
-    A group stands before all of a higher number. An odd one holds those put back behind the even
-    one before it, in the order of their scores.
+    A tier that is not drawn holds those put back behind the one before it, by their scores.
     """
     everyone = np.ones(len(pool.scores), np.bool_)
     order = by_score(pool.scores)
@@ -156,44 +152,43 @@ def _ordered(
     if tired.any():
         groups = groups + tired
         order = grouped(order, groups)
+    tiers = Tiers.of(groups[order], ~tired[order])
     if rules.seen_cap:
         steps.append(_Step(SEEN, order, often))
     if rules.freshness:
         lift = rules.freshness * fresh(pool.age_ms, rules.fresh_days * DAY_MS)
         lifted = lifted + lift
-        order = _resorted(order, lifted, groups)
+        order = resorted(order, lifted, tiers)
         steps.append(_Step(FRESHNESS, order, lift >= rules.freshness / 2))
     if rules.shares:
         lift = pool.members @ pool.lifts
         lifted = lifted + lift
-        order = _resorted(order, lifted, groups)
+        order = resorted(order, lifted, tiers)
         steps.append(_Step(SHARE, order, lift > 0))
     if rules.diversity:
-        order = _diverse(order, lifted, groups, pool, rules, k)
+        order = _diverse(order, lifted, groups, tiers, pool, rules, k)
         steps.append(_Step(DIVERSITY, order, everyone))
-    return steps, lifted, groups
-
-
-def _resorted(
-    order: NDArray[np.intp], lifted: NDArray[np.float64], groups: NDArray[np.int64]
-) -> NDArray[np.intp]:
-    """By what they are lifted to within their groups; who was put back keeps the order."""
-    return resorted(order, np.where(groups % 2 == 0, lifted, 0.0), groups)
+    return steps, lifted, tiers
 
 
 def _diverse(
-    order: NDArray[np.intp], lifted: NDArray[np.float64], groups: NDArray[np.int64], pool: Pool,
-    rules: Rules, k: int,
+    order: NDArray[np.intp], lifted: NDArray[np.float64], groups: NDArray[np.int64], tiers: Tiers,
+    pool: Pool, rules: Rules, k: int,
 ) -> NDArray[np.intp]:  # fmt: skip
-    """Pages of unlike listings, as far as groups allow."""
-    back = groups[order] % 2 == 1
-    head = order[~back]
-    # Far enough apart that no likeness makes up for it, where relevance counts at all.
-    found = diversified(
-        lifted[head] - _APART * groups[head], pool.codes[head], k=k, page=rules.page,
-        reach=rules.reach, weight=rules.diversity, by=rules.by,
-    )  # fmt: skip
-    return grouped(np.concatenate([head[found], order[back]]), groups)
+    """Pages of unlike listings, as far as tiers allow."""
+    head = order if tiers.drawn.all() else order[groups[order] % 2 == 0]
+    worth_of = lifted[head]
+    if (
+        int(tiers.drawn.sum()) > 1
+    ):  # so far apart that no likeness makes up for it, where relevance counts at all
+        worth_of = worth_of - _APART * groups[head]
+    found = head[diversified(
+        worth_of, pool.codes[head], k=k, page=rules.page, reach=rules.reach,
+        weight=rules.diversity, by=rules.by,
+    )]  # fmt: skip
+    if len(found) < len(order):
+        found = np.concatenate([found, order[groups[order] % 2 == 1]])
+    return grouped(found, groups) if len(tiers.ends) > 1 else found
 
 
 def expected(scores: NDArray[np.float32], log_scale: float) -> NDArray[np.float64]:

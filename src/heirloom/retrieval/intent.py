@@ -17,7 +17,7 @@ EXACT = 0.5
 """From so sure on, something is asked for by name."""
 WELL = 0.9
 """As well matched as that, of the best, a listing tells what the words mean."""
-SAMPLE = 2_048
+SAMPLE = 512
 """So many listings that have a word, evenly taken, tell what they are."""
 
 
@@ -101,18 +101,20 @@ def _sure(named: Named, words: Words, column: NDArray[np.int32]) -> float:
     slots = slots[slots < len(column)]
     if not len(slots):
         return named.sure
-    slots = slots[:: -(-len(slots) // SAMPLE)]
-    return named.sure * float(np.isin(column[slots], named.codes).mean())
+    codes = set(named.codes)
+    return named.sure * sum(map(codes.__contains__, column[slots].tolist())) / len(slots)
 
 
 def _having(phrase: Sequence[str], words: Words) -> NDArray[np.int32]:
-    """Slots that have all words of a phrase; not by hashtags, where other brands are stuffed."""
-    found = None
-    for word in sorted(phrase, key=words.alive):
-        slots, weights = words.having(word)
-        slots = slots[weights > HASHTAG_WEIGHT]
-        found = slots if found is None else found[np.isin(found, slots)]
-    return np.zeros(0, np.int32) if found is None else found
+    """Some slots that have all words of a phrase, not by hashtags, where brands are stuffed."""
+    rarest, *others = sorted(phrase, key=words.alive)
+    slots, weights = words.having(rarest, SAMPLE)
+    slots = slots[weights > HASHTAG_WEIGHT]
+    for word in others:
+        if len(slots):
+            also, weights = words.having(word)
+            slots = slots[np.isin(slots, also[weights > HASHTAG_WEIGHT])]
+    return slots
 
 
 def likely(matched: NDArray[np.float64], codes: NDArray[np.int32]) -> NDArray[np.float32]:

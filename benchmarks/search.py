@@ -3,10 +3,14 @@
     python -m benchmarks.search cost [--listings 100000]
     python -m benchmarks.search facets [--listings 1000000]
     python -m benchmarks.search value [--seeds 1 2]
+    python -m benchmarks.search floor [--seeds 1 2]
+    python -m benchmarks.search intent [--listings 100000]
 
 `cost` sets the indices against each other on the simulator's listings and searches, each in a
 process of its own; `words` is the inverted index behind the retriever `search`. `value` lets one
 trained system answer the same searches by the retriever `search` and by each of the others.
+`floor` does so with and without the rule that shows first what a search asks for by name, and
+`intent` measures how long it takes to read what that is.
 """
 
 import argparse
@@ -235,26 +239,54 @@ class Judged:
             self.values[name] += truth.slate_values(taste, goods, asks, under, slates).tolist()
 
 
-def judge(seed: int, ticks: int) -> Judged:
-    """Train one system on a small world, then let it answer that world's searches each way."""
+Ways = Callable[[Policy], dict[str, Policy]]
+"""From the trained policy to those that answer beside each other."""
+
+
+def _by_retriever(trained: Policy) -> dict[str, Policy]:
+    quota = trained.quotas["search"]
+    others = {name: most for name, most in quota.items() if name not in (PEER, *OTHERS)}
+    return {
+        name: dataclasses.replace(
+            trained, quotas={**trained.quotas, "search": {**others, name: quota[PEER]}}
+        )
+        for name in (PEER, *OTHERS)
+    }
+
+
+def _by_floor(trained: Policy) -> dict[str, Policy]:
+    rules = trained.rules
+    brand_first = ("brand", "category", *rules.floor[2:])
+    return {
+        "off": dataclasses.replace(trained, rules=dataclasses.replace(rules, floor=())),
+        "on": trained,
+        "brand_first": dataclasses.replace(
+            trained, rules=dataclasses.replace(rules, floor=brand_first)
+        ),
+    }
+
+
+def judge(seed: int, ticks: int, ways: Ways, retrievers: Sequence[str] = ()) -> Judged:
+    """Train one system on a small world, then let it answer that world's searches each way.
+
+    Args:
+        seed: of the world.
+        ticks: how long it goes on.
+        ways: of answering.
+        retrievers: which must fold the log beside those of the settings.
+    """
     with tempfile.TemporaryDirectory() as folder:
         settings = load(SYSTEM, folder=folder)
         plain = settings.policy.quotas["search"]  # type: ignore[index]
-        others = {name: quota for name, quota in plain.items() if name != PEER}
-        each = {name: {**others, name: plain[PEER]} for name in (PEER, *OTHERS)}
-        every = {**others, **dict.fromkeys(each, plain[PEER])}
+        every = {**plain, **dict.fromkeys(retrievers, plain[PEER])}
         part = settings.policy.model_copy(
             update={"quotas": {**settings.policy.quotas, "search": every}}
         )
         system = System(settings.model_copy(update={"policy": part}), answering=False)
         world = simulate_into(system, "small", seed, None, Silent())
         system.train()
-        quotas, trained = system.policy.quotas, system.policy
-        policies = {
-            name: dataclasses.replace(trained, quotas={**quotas, "search": quota})
-            for name, quota in each.items()
-        }
-        judged = Judged({name: [] for name in each}, [], {name: [] for name in each})
+        policies = ways(system.policy)
+        judged = Judged({name: [] for name in policies}, [], {name: [] for name in policies})
         logging = Mixed(world)
 
         def listen(queries: QueryColumns) -> Any:
@@ -269,17 +301,76 @@ def judge(seed: int, ticks: int) -> Judged:
     return judged
 
 
+def floor_rows(seeds: Sequence[int], ticks: int = TICKS) -> list[Row]:
+    """Share of the oracle's value with the floor and by another order of it, beside none."""
+    judged = [judge(seed, ticks, _by_floor) for seed in seeds]
+    oracle, peer = _joined(judged, "oracle"), _joined(judged, "off")
+    rows = []
+    for name in ("on", "brand_first"):
+        value = _joined(judged, name)
+        rows.append(
+            Row(
+                id=f"search.floor_{name}_value",
+                value=round(float(value.sum() / oracle.sum()), 4),
+                unit="share",
+                better="higher",
+                peer="the same policy without a floor",
+                peer_value=round(float(peer.sum() / oracle.sum()), 4),
+                note=f"true value of slates over the oracle's, {len(oracle):,} searches, seeds "
+                f"{', '.join(map(str, seeds))}; {_paired(value, peer, oracle)}; the floor moved "
+                f"something on {float((value != peer).mean()):.2f} of them",
+            )
+        )
+    return rows
+
+
+def _joined(judged: Sequence[Judged], name: str) -> Any:
+    """[searches] of all seeds: the oracle's values, or a policy's."""
+    return np.concatenate([each.oracle if name == "oracle" else each.values[name]
+                           for each in judged])  # fmt: skip
+
+
+def _paired(value: Any, peer: Any, oracle: Any) -> str:
+    more = value - peer
+    gain, half = more.mean() / oracle.mean(), 1.96 * more.std() / len(more) ** 0.5 / oracle.mean()
+    return f"paired difference {gain:+.4f} [{gain - half:+.4f}, {gain + half:+.4f}], 95 %"
+
+
+def intent_rows(number: int) -> list[Row]:
+    """CPU of reading what a search asks for, once every brand and category is known."""
+    size = Size(listings=number, people=2_000, days=1, sessions_per_day=2)
+    world = World(size, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        system = System(load(SYSTEM, folder=folder), answering=False)
+        system.ingest_history(world.opening(), source="simulator")
+        texts = searches(world, 400)
+        runs = []
+        for _ in range(RUNS + 1):
+            began = time.process_time()
+            for text in texts:
+                system.live.intent(text)
+            runs.append((time.process_time() - began) / len(texts) * _MS)
+        system.close()
+    return [
+        Row(
+            id="search.intent_cpu_ms",
+            value=round(statistics.median(runs[1:]), 3),
+            unit="ms",
+            better="lower",
+            target=0.2,
+            note=f"{number:,} listings of the simulator, {len(texts)} of its searches, median of "
+            f"{RUNS} runs after one to warm up, one thread",
+        )
+    ]
+
+
 def value_rows(seeds: Sequence[int], ticks: int = TICKS) -> list[Row]:
     """Share of the oracle's value that each retriever's slates have, and how they differ."""
-    judged = [judge(seed, ticks) for seed in seeds]
-    oracle = np.concatenate([each.oracle for each in judged])
-    peer = np.concatenate([each.values[PEER] for each in judged])
+    judged = [judge(seed, ticks, _by_retriever, OTHERS) for seed in seeds]
+    oracle, peer = _joined(judged, "oracle"), _joined(judged, PEER)
     rows = []
     for name in OTHERS:
-        value = np.concatenate([each.values[name] for each in judged])
-        more = value - peer
-        half = 1.96 * more.std() / len(more) ** 0.5 / oracle.mean()
-        gain = float(more.mean() / oracle.mean())
+        value = _joined(judged, name)
         recall = {
             which: float(np.mean(np.concatenate([each.recall[which] for each in judged])))
             for which in (name, PEER)
@@ -293,8 +384,8 @@ def value_rows(seeds: Sequence[int], ticks: int = TICKS) -> list[Row]:
                 peer="retriever `search`",
                 peer_value=round(float(peer.sum() / oracle.sum()), 4),
                 note=f"true value of slates over the oracle's, {len(oracle):,} searches, seeds "
-                f"{', '.join(map(str, seeds))}; paired difference {gain:+.4f} "
-                f"[{gain - half:+.4f}, {gain + half:+.4f}], 95 %; of the oracle's listings "
+                f"{', '.join(map(str, seeds))}; {_paired(value, peer, oracle)}; of the oracle's "
+                "listings "
                 f"{recall[name]:.3f} are among the candidates, by the peer {recall[PEER]:.3f}",
             )
         )
@@ -304,7 +395,7 @@ def value_rows(seeds: Sequence[int], ticks: int = TICKS) -> list[Row]:
 def main() -> None:
     """Measure one part and print its rows."""
     options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    options.add_argument("part", choices=("cost", "facets", "value"))
+    options.add_argument("part", choices=("cost", "facets", "value", "floor", "intent"))
     options.add_argument("--listings", type=int)
     options.add_argument("--seeds", type=int, nargs="+", default=[1])
     options.add_argument("--out", type=Path, help="write the rows here as JSON too")
@@ -313,8 +404,10 @@ def main() -> None:
         found = cost_rows(chosen.listings or 100_000)
     elif chosen.part == "facets":
         found = facet_rows(chosen.listings or 1_000_000)
+    elif chosen.part == "intent":
+        found = intent_rows(chosen.listings or 100_000)
     else:
-        found = value_rows(chosen.seeds)
+        found = (floor_rows if chosen.part == "floor" else value_rows)(chosen.seeds)
     text = json.dumps([msgspec.to_builtins(row) for row in found], indent=1)
     if chosen.out:
         chosen.out.write_text(text + "\n", encoding="utf-8")

@@ -138,7 +138,7 @@ def test_retrieve_gives_what_serving_ranks(shop: Path, tmp_path: Path) -> None:
 def test_retrieve_for_each_surface_can_be_read(shop: Path) -> None:
     printed = run(shop, "retrieve", "--surface", "search", "--text", "silk dress", "--k", "2")
     assert "search for a newcomer at log offset 69" in printed
-    assert "taste: 0 of 100" in printed
+    assert "taste: 0 of 300" in printed
     assert "… and " in printed
     printed = run(shop, "retrieve", "--surface", "similar", "--anchor", "l01", "--person", "anna")
     assert "similar for anna" in printed

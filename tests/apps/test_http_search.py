@@ -23,8 +23,8 @@ one_way = { bag = ["tote"] }
 def settings_with(retriever: str, folder: Path, synonyms: str = SYNONYMS) -> Path:
     path = folder / f"{retriever}.toml"
     text = LAPTOP.read_text(encoding="utf-8")
-    assert text.count("search = 150") == 1
-    text = text.replace("search = 150", f"{retriever} = 150")
+    assert text.count("search = 300") == 1
+    text = text.replace("search = 300", f"{retriever} = 300")
     path.write_text(text + synonyms, encoding="utf-8")
     return path
 

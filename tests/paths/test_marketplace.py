@@ -195,7 +195,8 @@ def test_a_search_ranks_as_many_as_are_ranked_elsewhere(trained: Marketplace) ->
     request = live.request(Query(t=system.now_ms(), surface="search", text="black dress"))
     best = live.matcher(policy.quotas["search"]).matching("black dress", live.catalogue.live, 100)
     few, many = (
-        retrieve(request, replace(policy, pool=pool), live).slots for pool in (100, policy.pool)
+        retrieve(request, replace(policy, pools={"search": pool}), live).slots
+        for pool in (100, policy.pool_of("search"))
     )
     assert best[few].all()
     assert not best[many].all()

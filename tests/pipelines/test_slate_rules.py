@@ -22,7 +22,7 @@ SHARES = Shares(
 )  # fmt: skip
 RULES = Rules(page=4, reach=12, diversity=0.3, category_cap=2, price_cap=2, freshness=0.2,
               seen_cap=2, explore=0.25, shares=SHARES)  # fmt: skip
-OFF = Policy(name="test", quotas=QUOTAS, seller_cap=2)
+OFF = Policy(name="test", quotas=QUOTAS, seller_cap=2, rules=Rules(floor=()))
 ON = replace(OFF, rules=RULES)
 
 

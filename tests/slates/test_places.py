@@ -10,11 +10,17 @@ from hypothesis import strategies as st
 
 from heirloom.slates.compose import cap_sellers
 from heirloom.slates.luck import gumbel, key_of
-from heirloom.slates.places import Caps, Draws, is_drawn, placed
+from heirloom.slates.places import Caps, Draws, Tiers, is_drawn, placed
 from heirloom.testing import slates as naive
 
 seeds = st.integers(0, 2**32 - 1)
+cuts = st.lists(st.tuples(st.integers(0, 25), st.booleans()), max_size=4)
 small = st.integers(0, 4)
+
+
+def front(number: int, n: int) -> Tiers:
+    """The first so many, and behind them the others, who are not drawn."""
+    return Tiers.of((np.arange(n) >= number).astype(np.int64), np.arange(n) < number)
 
 
 def candidates(seed: int, n: int) -> tuple[Any, ...]:
@@ -30,15 +36,25 @@ def candidates(seed: int, n: int) -> tuple[Any, ...]:
 @settings(deadline=None)  # the first example compiles
 @given(
     seeds, st.integers(0, 25), st.integers(0, 30), st.integers(1, 8), st.integers(1, 12),
-    st.integers(0, 25), st.tuples(small, small, small), st.sampled_from([0.0, 0.2, 0.5]),
+    cuts, st.tuples(small, small, small), st.sampled_from([0.0, 0.2, 0.5]),
 )  # fmt: skip
 def test_places_are_the_naive_ones_by_bytes(
-    seed: int, n: int, k: int, page: int, reach: int, front: int, caps: Any, share: float
+    seed: int,
+    n: int,
+    k: int,
+    page: int,
+    reach: int,
+    cut: list[tuple[int, bool]],
+    caps: Any,
+    share: float,
 ) -> None:
     columns = candidates(seed, n)
     names = np.random.default_rng(seed).permutation(n).astype(np.int32)
+    groups, drawn = np.zeros(n, np.int64), np.ones(n, np.bool_)
+    for end, may in sorted(cut):
+        groups[end:], drawn[end:] = groups[end:] + 1, may
     asked: dict[str, Any] = {
-        "k": k, "page": page, "reach": reach, "front": min(front, n), "caps": Caps(*caps),
+        "k": k, "page": page, "reach": reach, "tiers": Tiers.of(groups, drawn), "caps": Caps(*caps),
         "draws": Draws(share, 0.3, seed, names) if share else None,
     }  # fmt: skip
     found, plain = placed(*columns, **asked), naive.placed(*columns, **asked)
@@ -51,7 +67,7 @@ def test_places_are_the_naive_ones_by_bytes(
 @given(seeds, st.integers(0, 40), st.integers(1, 4))
 def test_with_the_sellers_cap_alone_it_is_the_cap(seed: int, n: int, cap: int) -> None:
     columns = candidates(seed, n)
-    found = placed(*columns, k=n, page=5, reach=7, front=n, caps=Caps(seller=cap))
+    found = placed(*columns, k=n, page=5, reach=7, tiers=front(n, n), caps=Caps(seller=cap))
     assert found.rows.tolist() == cap_sellers(np.arange(n), columns[1], cap).tolist()
 
 
@@ -61,8 +77,8 @@ def test_caps_hold_on_each_page_unless_nothing_else_is_left(
     seed: int, n: int, page: int, caps: Any
 ) -> None:
     relevance, sellers, categories, bands = candidates(seed, n)
-    found = placed(relevance, sellers, categories, bands, k=n, page=page, reach=n, front=n,
-                   caps=Caps(0, *caps[1:]))  # fmt: skip
+    found = placed(relevance, sellers, categories, bands, k=n, page=page, reach=n,
+                   tiers=front(n, n), caps=Caps(0, *caps[1:]))  # fmt: skip
     rows = found.rows.tolist()
     assert sorted(rows) == list(range(n))
     for place, row in enumerate(rows):
@@ -87,7 +103,7 @@ def test_who_comes_behind_stays_behind_and_is_not_drawn() -> None:
     for key in range(20):
         found = placed(
             relevance, np.array([1, 1, 2, 3], np.int32), same, same.astype(np.int8), k=4, page=4,
-            reach=4, front=2, caps=Caps(seller=1),
+            reach=4, tiers=front(2, 4), caps=Caps(seller=1),
             draws=Draws(0.5, 1.0, key, np.arange(4, dtype=np.int32)),
         )  # fmt: skip
         assert sorted(found.rows[:2].tolist()) == [0, 1]
@@ -135,8 +151,9 @@ def test_propensities_are_the_chances_of_what_is_shown() -> None:
     slates = 20_000
     for number in range(slates):
         found = placed(
-            relevance, sellers, zeros, zeros.astype(np.int8), k=4, page=4, reach=5, front=5,
-            caps=Caps(seller=2), draws=Draws(0.5, 0.5, key_of(str(number)), names),
+            relevance, sellers, zeros, zeros.astype(np.int8), k=4, page=4, reach=5,
+            tiers=front(5, 5), caps=Caps(seller=2),
+            draws=Draws(0.5, 0.5, key_of(str(number)), names),
         )  # fmt: skip
         shown = tuple(found.rows.tolist())
         seen[shown] += 1
@@ -154,8 +171,9 @@ def test_who_was_refused_at_a_draw_has_no_advantage_at_the_next() -> None:
     slates, last = 4_000, 0
     for number in range(slates):
         found = placed(
-            np.zeros(5), sellers, categories, np.zeros(5, np.int8), k=4, page=2, reach=5, front=5,
-            caps=Caps(category=1), draws=Draws(0.5, 1.0, key_of(f"s{number}"), names),
+            np.zeros(5), sellers, categories, np.zeros(5, np.int8), k=4, page=2, reach=5,
+            tiers=front(5, 5), caps=Caps(category=1),
+            draws=Draws(0.5, 1.0, key_of(f"s{number}"), names),
         )  # fmt: skip
         # Row 4 is of row 0's category: it may not be drawn on the first page, and may on the next.
         assert 4 not in found.rows[:3]
@@ -180,6 +198,8 @@ def test_luck_follows_from_its_key_and_is_gumbel() -> None:
 def test_few_candidates(n: int) -> None:
     columns = candidates(0, n)
     draws = Draws(0.5, 0.1, 1, np.arange(n, dtype=np.int32))
-    found = placed(*columns, k=5, page=2, reach=2, front=n, caps=Caps(1, 1, 1), draws=draws)
+    found = placed(
+        *columns, k=5, page=2, reach=2, tiers=front(n, n), caps=Caps(1, 1, 1), draws=draws
+    )
     assert found.rows.tolist() == list(range(n))
     assert found.propensities.tolist() == [1.0] * n

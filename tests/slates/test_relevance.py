@@ -2,7 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heirloom.slates.relevance import by_score, fresh, price_bands, put_back, relevance, resorted
+from heirloom.slates.places import Tiers
+from heirloom.slates.relevance import by_score, fresh, grouped, price_bands, relevance, resorted
 
 scores = st.lists(st.sampled_from([np.nan, np.inf, -np.inf, -3.0, 0.0, 0.5, 2.0]), max_size=20).map(
     lambda values: np.array(values, np.float32)
@@ -31,19 +32,21 @@ def test_no_number_is_last_and_equals_keep_their_order(values: np.ndarray) -> No
     assert order == sorted(range(len(values)), key=lambda i: (-key[i][0], not key[i][1], i))
 
 
-@given(st.lists(st.booleans(), max_size=12))
-def test_put_back_is_a_stable_partition(mask: list[bool]) -> None:
-    order = np.arange(len(mask))[::-1]
-    found = put_back(order, np.array(mask, np.bool_)).tolist()
-    assert found == sorted(order.tolist(), key=lambda row: (mask[row], -row))
+@given(st.lists(st.integers(0, 3), max_size=12))
+def test_groups_are_a_stable_partition(groups: list[int]) -> None:
+    order = np.arange(len(groups))[::-1]
+    found = grouped(order, np.array(groups, np.int64)).tolist()
+    assert found == sorted(order.tolist(), key=lambda row: (groups[row], -row))
 
 
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(0, 12))
-def test_a_lift_sorts_the_front_alone(lifts: list[int], front: int) -> None:
-    order = np.arange(len(lifts))
-    found = resorted(order, np.array(lifts, np.float64), min(front, len(lifts))).tolist()
-    head = sorted(range(min(front, len(lifts))), key=lambda row: -lifts[row])
-    assert found == [*head, *range(len(head), len(lifts))]
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=12))
+def test_a_lift_sorts_within_tiers_that_are_drawn(rows: list[tuple[int, int]]) -> None:
+    rows = sorted(rows, key=lambda row: row[1])
+    lifts, groups = np.array([row[0] for row in rows], float), np.array([row[1] for row in rows])
+    tiers = Tiers.of(groups.astype(np.int64), groups % 2 == 0)
+    found = resorted(np.arange(len(rows)), lifts, tiers).tolist()
+    key = [(group, -lift if group % 2 == 0 else 0) for lift, group in rows]
+    assert found == sorted(range(len(rows)), key=lambda row: key[row])
 
 
 @given(st.lists(st.integers(0, 10**9), max_size=8), st.floats(1, 1e9))

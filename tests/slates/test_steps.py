@@ -32,6 +32,7 @@ def pool(n: int, seed: int = 0, **columns: Any) -> Pool:
         "seen": rng.integers(0, 3, n).astype(np.int32),
         "members": rng.random((n, 2)) < 0.3,
         "lifts": np.array([0.2, 0.1]),
+        "met": np.zeros(n, np.int64),
     }
     return Pool(**{**made, **columns})
 
@@ -58,6 +59,45 @@ def test_a_slate_is_full_and_distinct_and_the_same_again(
 
 
 @settings(deadline=None)
+@given(seeds, st.integers(1, 50), st.integers(1, 50), st.sampled_from(["mmr", "dpp"]))
+def test_who_meets_more_comes_first_whatever_the_rules(seed: int, n: int, k: int, by: Any) -> None:
+    rng = np.random.default_rng(seed)
+    scores = np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)).astype(np.float32)
+    asked = pool(n, seed, scores=scores, met=rng.integers(0, 4, n))
+    for diversity in (0.4, 1.0):
+        rules = replace(ALL, by=by, diversity=diversity)
+        made = composed(asked, rules, k=k, seller_cap=2, key=seed)
+        assert len(set(made.rows.tolist())) == len(made.rows) == min(k, n)
+        behind = np.isnan(scores) | (asked.seen >= 2)
+        places = list(zip(-asked.met[made.rows], behind[made.rows], strict=True))
+        assert places == sorted(places)
+        # As many meet as much as in any other choice of so many.
+        assert sorted(asked.met[made.rows]) == sorted(np.sort(asked.met)[::-1][:k])
+
+
+@settings(deadline=None)
+@given(seeds, st.integers(0, 40), st.integers(0, 3), st.integers(0, 3))
+def test_what_all_meet_alike_changes_nothing(seed: int, n: int, cap: int, met: int) -> None:
+    asked = pool(n, seed)
+    alike = replace(asked, met=np.full(n, met))
+    for rules in (Rules(), ALL):
+        made = composed(alike, rules, k=n, seller_cap=cap, key=seed)
+        other = composed(asked, rules, k=n, seller_cap=cap, key=seed)
+        assert (made.rows.tobytes(), made.moved) == (other.rows.tobytes(), other.moved)
+        assert made.worth == other.worth
+
+
+def test_the_floor_says_what_it_moved_and_what_that_cost() -> None:
+    asked = plain(5, met=np.array([0, 1, 0, 3, 1]), sellers=np.array([9, 8, 7, 6, 8], np.int32))
+    made = composed(asked, Rules(page=5, reach=5), k=5, seller_cap=1)
+    # Rows 1 and 4 are of one seller; no cap lets who meets less pass.
+    assert made.rows.tolist() == [3, 1, 4, 0, 2]
+    assert made.moved == ((Moved("floor", 3, 0),), (), (Moved("floor", 4, 2),), (), ())
+    assert list(made.worth) == ["score", "floor", "places"]
+    assert made.worth["floor"] < made.worth["score"]
+
+
+@settings(deadline=None)
 @given(seeds, st.integers(0, 40), st.integers(0, 3))
 def test_without_rules_it_is_the_order_of_scores_under_the_cap(seed: int, n: int, cap: int) -> None:
     asked = pool(n, seed)
@@ -69,19 +109,29 @@ def test_without_rules_it_is_the_order_of_scores_under_the_cap(seed: int, n: int
 @settings(deadline=None)
 @given(seeds, st.integers(1, 40))
 def test_what_moved_is_told_by_rules_that_are_on(seed: int, n: int) -> None:
-    made = composed(pool(n, seed), ALL, k=n, seller_cap=2, key=seed)
-    order = ["seen", "freshness", ("new_sellers", "low_exposure"), "diversity",
+    met = np.random.default_rng(seed).integers(0, 2, n)
+    made = composed(pool(n, seed, met=met), ALL, k=n, seller_cap=2, key=seed)
+    order = ["floor", "seen", "freshness", ("new_sellers", "low_exposure"), "diversity",
              ("seller_cap", "category_cap", "price_cap", "exploration")]  # fmt: skip
     for place, moves in enumerate(made.moved):
         steps = [next(i for i, names in enumerate(order) if m.rule in names) for m in moves]
         assert steps == sorted(set(steps))
         for move in moves:
             assert move.before != move.after
-            if move.rule in ("freshness", "new_sellers", "low_exposure"):
+            if move.rule in ("floor", "freshness", "new_sellers", "low_exposure"):
                 assert move.after < move.before
-        if moves and steps[-1] == 4:
+        if moves and steps[-1] == 5:
             assert moves[-1].after == place
-    assert list(made.worth) == ["score", "seen", "freshness", "share", "diversity", "places"]
+    floor = ["floor"] if len(set(met.tolist())) > 1 else []
+    assert list(made.worth) == [
+        "score",
+        *floor,
+        "seen",
+        "freshness",
+        "share",
+        "diversity",
+        "places",
+    ]
 
 
 def plain(n: int, **columns: Any) -> Pool:
@@ -91,7 +141,7 @@ def plain(n: int, **columns: Any) -> Pool:
         "sellers": np.arange(n, dtype=np.int32), "categories": np.zeros(n, np.int32),
         "prices": np.full(n, 500), "age_ms": np.full(n, 400 * DAY_MS),
         "codes": np.zeros((n, 4), np.int8), "seen": np.zeros(n, np.int32),
-        "members": np.zeros((n, 2), np.bool_),
+        "members": np.zeros((n, 2), np.bool_), "met": np.zeros(n, np.int64),
     }  # fmt: skip
     return pool(n, **{**none, **columns})
 

@@ -39,6 +39,7 @@ from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.errors import HeirloomError, InputError, NotFoundError, StoreError
 from heirloom.core.event import Event, Surface
 from heirloom.core.log import EventLog, Rejected
+from heirloom.core.money import digits
 from heirloom.core.query import Query, Request
 from heirloom.core.slate import AHEAD_OF_LOG, Candidates, Degraded, Slate
 from heirloom.encoders.pair import HASHED, Encoders
@@ -513,6 +514,7 @@ class System:
             ranker=ranker,
             bundle=bundle_id,
             pool=part.pool,
+            pools={str(surface): pool for surface, pool in part.pools.items()},
             seller_cap=part.seller_cap,
             retrieval_weight=part.retrieval_weight,
             fusion=part.fusion,
@@ -594,6 +596,7 @@ def empty_live(
         synonyms=Synonyms(settings.search.both, settings.search.one_way),
         exposure=Exposure(rules.shares) if rules.shares else None,
         frequency=Frequency(settings.policy.slate.seen_pairs) if rules.seen_cap else None,
+        minor_per_major=10 ** digits(settings.system.currency),
     )
     if retrievers:
         named = {name for quota in settings.policy.quotas.values() for name in quota}

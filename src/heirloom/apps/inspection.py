@@ -141,7 +141,9 @@ def retrieved(settings: Settings, query: Query, *, registry: Registry | None = N
             "--surface similar and --anchor LISTING together, or neither"
         )
     registry = registry or Registry.installed()
-    quotas = settings.policy.quotas[Surface(query.surface)]
+    surface = Surface(query.surface)
+    quotas, pool = settings.policy.quotas[surface], settings.policy.pool
+    pool = settings.policy.pools.get(surface, pool)
     with folded(settings, registry) as (live, _):
         request = live.request(query)
         if query.user is not None and not request.person:
@@ -151,7 +153,7 @@ def retrieved(settings: Settings, query: Query, *, registry: Registry | None = N
             )
         if query.anchor is not None:
             slot_of(live, query.anchor, "retrieve: anchor")
-        found = sources(request, quotas, live, least=settings.policy.pool)
+        found = sources(request, quotas, live, least=pool)
         fused = fuse(found, sum(map(len, found)))
         ranks = {
             each.names[0]: {slot: rank for rank, slot in enumerate(each.slots.tolist(), 1)}
@@ -162,7 +164,7 @@ def retrieved(settings: Settings, query: Query, *, registry: Registry | None = N
             person=query.user or "",
             surface=query.surface,
             n=live.n,
-            pool=settings.policy.pool,
+            pool=pool,
             gave={name: (len(ranks[name]), quota) for name, quota in quotas.items()},
             candidates=tuple(
                 Candidate(
@@ -170,7 +172,7 @@ def retrieved(settings: Settings, query: Query, *, registry: Registry | None = N
                     ranks={name: of[slot] for name, of in ranks.items() if slot in of},
                     place=place,
                     score=score,
-                    kept=place <= settings.policy.pool,
+                    kept=place <= pool,
                 )
                 for place, (slot, score) in enumerate(pairs, 1)
             ),

@@ -72,6 +72,7 @@ class SlatePart(_Part):
 
     surfaces: tuple[Surface, ...] = tuple(Surface)
     """Where the rules hold."""
+    floor: tuple[str, ...] = Rules().floor
     page: int = 24
     reach: int = 200
     diversity: float = 0.0
@@ -113,6 +114,9 @@ class PolicyPart(_Part):
     view: str = "marketplace"
     ranker: str = "catboost"
     pool: PositiveInt = 300
+    """So many fused candidates are ranked."""
+    pools: dict[Surface, PositiveInt] = {}
+    """The same of a surface, where it is another."""
     seller_cap: PositiveInt = 3
     retrieve_ms: PositiveInt | None = None
     """So long candidates are sought for a request; then the best found so far are ranked."""

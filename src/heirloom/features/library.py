@@ -256,6 +256,8 @@ def _context() -> tuple[Definition, ...]:
             Given(f"asked_{field}", f"1 if the {field} is one that the text names, else 0.", "0, 1")
             for field in ("brand", "category", "colour", "size")
         ),
+        Given("asked_missed", "How many of these the text names and it lacks.", "count"),
+        Given("text_category", "Share of its category among what matches the text best.", "share"),
         Given("photos", "How many photos the seller took: effort, and more to see.", "count"),
         Given("price_drop", "How far the price fell since it was listed.", "share"),
         Given(

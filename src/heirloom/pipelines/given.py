@@ -16,9 +16,12 @@ from heirloom.core.vocabulary import Vocabulary
 from heirloom.pipelines.preferences import Preference
 from heirloom.ranking.effects import PARTS
 from heirloom.retrieval.content import KIND_WEIGHT
-from heirloom.retrieval.lexicon import FIELDS, Lexicon
+from heirloom.retrieval.lexicon import Lexicon
 
 Column = NDArray[np.float32]
+
+ASKED = ("brand", "category", "colour", "size")
+"""Fields of which a column says whether a listing has what the text names."""
 
 INTEREST_HALF_LIFE_MS = 2 * DAY_MS
 """What somebody wants now is seldom what they wanted last week."""
@@ -36,7 +39,9 @@ _EFFECTS = "what the person was shown lately and opened of it, and what those li
 ORIGINS: dict[str, str] = {
     **dict.fromkeys(("text_match", "taste_match", "person_match", "anchor_match"), _CONTENT),
     **dict.fromkeys(("style_match", "anchor_style"), _CONTENT),
-    **dict.fromkeys((f"asked_{field}" for field in FIELDS), _ASKED),
+    **dict.fromkeys((f"asked_{field}" for field in ASKED), _ASKED),
+    "asked_missed": _ASKED,
+    "text_category": _CONTENT,
     **dict.fromkeys(("photos", "price_drop"), "the listing's row of the catalogue"),
     **dict.fromkeys(("size_stated", "brand_stated", "department_stated"), _STATED),
     **dict.fromkeys(("department_recent", "family_recent", "size_recent"), _ACTIONS),
@@ -109,15 +114,18 @@ def text_asks(
 ) -> dict[str, Column]:
     """Whether candidates have what the query's text names: 1 yes, 0 no, NaN it names none.
 
-    `asked_brand`, `asked_category`, `asked_colour`, `asked_size`.
+    `asked_brand`, `asked_category`, `asked_colour`, `asked_size`. `asked_missed` counts those that
+    it lacks; NaN where none is named.
     """
-    codes = lexicon.named(request.query.text).codes if request.query.text else {}
-    return {
-        f"asked_{field}": codes[field][catalogue.column(field)[slots]].astype(np.float32)
-        if field in codes
-        else _missing(slots)
-        for field in FIELDS
+    text = request.query.text
+    codes = {field: lexicon.codes(field, text).tolist() if text else [] for field in ASKED}
+    has = {
+        f"asked_{field}": _among(catalogue.column(field)[slots], wanted)
+        for field, wanted in codes.items()
     }
+    named = [column for column in has.values() if len(column) and not np.isnan(column[0])]
+    missed = sum((1 - column for column in named), np.zeros(len(slots), np.float32))
+    return {**has, "asked_missed": missed if named else _missing(slots)}
 
 
 def recent_match(

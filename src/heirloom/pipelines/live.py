@@ -51,8 +51,9 @@ from heirloom.pipelines.searches import Searches, searched_match
 from heirloom.pipelines.shown import Shown
 from heirloom.pipelines.stored import StoredFeatures
 from heirloom.retrieval.content import ContentIndex
+from heirloom.retrieval.intent import NOTHING, Intent, intent_of
 from heirloom.retrieval.lexical import NO_SYNONYMS, Synonyms
-from heirloom.retrieval.lexicon import Lexicon
+from heirloom.retrieval.lexicon import FIELDS, Lexicon
 from heirloom.retrieval.retriever import Matcher, Retriever
 from heirloom.retrieval.saved_search import SavedSearches
 from heirloom.slates.exposure import Exposure
@@ -76,6 +77,7 @@ class Live:
     Attributes:
         applied: told of each part of the log that the features' state has folded.
         exposure, frequency: what a slate's rules ask of impressions; None where none asks.
+        minor_per_major: cents of a euro.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Live:
         synonyms: Synonyms = NO_SYNONYMS,
         exposure: Exposure | None = None,
         frequency: Frequency | None = None,
+        minor_per_major: int = 100,
     ) -> None:
         self.catalogue = catalogue
         self.view = view
@@ -96,7 +99,7 @@ class Live:
         self.people = People()
         self.preferences = Preferences(catalogue.vocabulary)
         self.saved_searches = SavedSearches(catalogue.vocabulary)
-        self.lexicon = Lexicon(catalogue.vocabulary)
+        self.lexicon = Lexicon(catalogue.vocabulary, self._having, synonyms)
         self.sizes = SizeTable(catalogue.vocabulary)
         self.searches = Searches()
         self.prices = PriceLevels()
@@ -110,7 +113,9 @@ class Live:
         self.synonyms = synonyms
         self.exposure = exposure
         self.frequency = frequency
+        self.minor_per_major = minor_per_major
         self.n = 0
+        self._intent: tuple[str, int, Intent] = "", 0, NOTHING
         self._stored: StoredFeatures | None = None
         self._follow: Callable[[int], None] = lambda _: None
 
@@ -131,6 +136,21 @@ class Live:
         """What says which listings a search means: the first of these retrievers that can."""
         named = (self.retrievers[name] for name in names)
         return next((each for each in named if isinstance(each, Matcher)), self.content)
+
+    def _having(self, word: str) -> int:
+        """How many listings have a word; of the content's present words, which may be changed."""
+        return self.content.words.alive(word)
+
+    def intent(self, text: str) -> Intent:
+        """What a query's text asks for, as of `n`."""
+        if not text:
+            return NOTHING
+        if self._intent[:2] != (text, self.n):  # a request asks for it more than once
+            columns = {field: self.catalogue.column(field) for field in FIELDS}
+            words, minor = self.content.words, self.minor_per_major
+            found = intent_of(text, self.lexicon, words, columns, minor)
+            self._intent = text, self.n, found
+        return self._intent[2]
 
     def restore(self, features: FeatureState, people: People) -> None:
         """Take over folded features and people, of an offset the log reaches; only before it.

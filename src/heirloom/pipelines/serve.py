@@ -7,7 +7,7 @@ state it reads; the SlateRecord is written by the caller, after the response.
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ from heirloom.core.slate import (
     SlateRecord,
 )
 from heirloom.features.published import Published, difference
+from heirloom.pipelines.floor import met_by, named
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.scope import Scope
 from heirloom.ranking.ranker import Ranker
@@ -52,6 +53,7 @@ class Policy:
         bundle: id of the bundle the ranker came from.
         action_weights: weight of each of the ranker's actions in the order.
         pool: how many fused candidates are ranked.
+        pools: the same of a surface, where it is another.
         seller_cap: at most so many listings of one seller on a page.
         retrieval_weight: weight of the log of retrieval's fused score beside the ranker's, as if
             both were chances; 0 leaves the order to the ranker alone.
@@ -67,11 +69,16 @@ class Policy:
     bundle: str = ""
     action_weights: tuple[float, ...] = (1.0,)
     pool: int = 300
+    pools: Mapping[str, int] = field(default_factory=dict)
     seller_cap: int = 3
     retrieval_weight: float = 0.0
     fusion: Mapping[str, float] = field(default_factory=dict)
     rules: Rules = field(default_factory=Rules)
     surfaces: tuple[str, ...] = tuple(Surface)
+
+    def pool_of(self, surface: str) -> int:
+        """How many fused candidates are ranked on a surface."""
+        return self.pools.get(surface, self.pool)
 
     def check(self, live: Live, published: Published | None = None) -> None:
         """Refuse a misconfiguration before it serves anybody.
@@ -139,6 +146,7 @@ def recommend(
     watch = _Watch()
     request = live.request(query)
     candidates = retrieve(request, policy, live, out_of_time)
+    candidates, fallen = _fallen(request, candidates, policy, live)
     watch.lap("retrieve")
     batch = live.look_up(request, candidates.slots)
     watch.lap("features")
@@ -146,6 +154,7 @@ def recommend(
     if candidates.unfinished:
         reason = f"out of time: {', '.join(candidates.unfinished)} gave what was found so far"
         degraded = (Degraded("retrieve", reason), *degraded)
+    degraded = (*fallen, *degraded)
     watch.lap("score")
     slate_id = derived_id(msgspec.msgpack.encode(query), live.n, policy.name, policy.bundle)
     made = _composed(request, candidates, scores, policy, live, slate_id)
@@ -176,8 +185,9 @@ def retrieve(
 ) -> Candidates:
     """Candidates of all sources, fused; live, as the filters ask, and fit for this person."""
     quotas = policy.quotas[request.query.surface]
-    found = sources(request, quotas, live, out_of_time, least=policy.pool)
-    return fuse(found, policy.pool, weights=policy.fusion)
+    pool = policy.pool_of(request.query.surface)
+    found = sources(request, quotas, live, out_of_time, least=pool)
+    return fuse(found, pool, weights=policy.fusion)
 
 
 def sources(
@@ -191,14 +201,16 @@ def sources(
     """Candidates of each retriever named, up to its quota, before they are fused.
 
     In a search every source chooses among the listings that match the words well, and among no
-    fewer than the `least` best matched. Out of time, sources that were not asked are left out once
-    there is anything to show.
+    fewer than the `least` best matched; `floor.named` is one more source. Out of time, sources that
+    were not asked are left out once there is anything to show.
     """
     scope = Scope(request, live)
+    found: list[Candidates] = []
     if request.query.text:
+        if len(asked_for := named(request, scope.mask, live)):
+            found.append(asked_for)
         having = live.matcher(quotas).matching(request.query.text, scope.mask, least)
         scope.narrow(having)
-    found: list[Candidates] = []
     for name, quota in quotas.items():
         retriever = live.retrievers[name]
         if out_of_time is not None and any(map(len, found)) and out_of_time():
@@ -277,10 +289,12 @@ def _composed(
     live: Live,
     slate_id: str,
 ) -> Composed:
-    """The slate's rows; by the order of scores and the seller's cap where no other rule is on."""
+    """The slate's rows; by the order of scores and the seller's cap where no other rule acts."""
     sellers, k = live.catalogue.column("seller")[candidates.slots], request.query.k
-    if policy.rules and request.query.surface in policy.surfaces:
-        pool = _pool(request, candidates.slots, scores, sellers, policy.rules, live)
+    here = request.query.surface in policy.surfaces
+    met = met_by(request, candidates.slots, live, policy.rules.floor if here else ())
+    if here and (policy.rules or (met != met[:1]).any()):
+        pool = _pool(request, candidates.slots, scores, sellers, policy.rules, live, met)
         made = composed(pool, policy.rules, k=k, seller_cap=policy.seller_cap, key=key_of(slate_id))
     else:
         rows = compose(scores, sellers, k=k, seller_cap=policy.seller_cap)
@@ -300,6 +314,7 @@ def _pool(
     sellers: NDArray[np.int32],
     rules: Rules,
     live: Live,
+    met: NDArray[np.int64],
 ) -> Pool:
     """What the rules read of candidates."""
     catalogue, exposure, frequency = live.catalogue, live.exposure, live.frequency
@@ -320,7 +335,36 @@ def _pool(
         else frequency.shown(request.person, slots),
         members=nobody if exposure is None else exposure.members(slots, request.query.t),
         lifts=np.zeros(0) if exposure is None else exposure.lifts,
+        met=met,
     )
+
+
+def _fallen(
+    request: Request, candidates: Candidates, policy: Policy, live: Live
+) -> tuple[Candidates, tuple[Degraded, ...]]:
+    """The candidates, or where there are none the newest that may be shown; and what to say of it.
+
+    Said too: that no listing has a word of a search that names nothing, so that what comes is not
+    what was asked for.
+    """
+    text, fallen = request.query.text, tuple[Degraded, ...]()
+    mask = None
+    if text and not live.intent(text).asked:
+        mask = Scope(request, live).mask
+        matcher = live.matcher(policy.quotas[request.query.surface])
+        if mask.any() and not matcher.matching(text, mask, 1).any():
+            reason = f"no listing that may be shown has a word of {text.strip()[:80]!r}"
+            fallen = (Degraded("retrieve", reason),)
+    if not len(candidates):
+        fit = np.flatnonzero(Scope(request, live).mask if mask is None else mask).astype(np.int32)
+        if len(fit):
+            listed_at = live.catalogue.column("listed_at")[fit]
+            newest = fit[np.lexsort((fit, -listed_at))][: policy.pool_of(request.query.surface)]
+            found = Candidates.of("newest", newest, -np.arange(len(newest), dtype=np.float32))
+            candidates = replace(found, unfinished=candidates.unfinished)
+            reason = f"no retriever proposed any of {len(fit)} listings: the newest of them"
+            fallen = (*fallen, Degraded("retrieve", reason))
+    return candidates, fallen
 
 
 def _nothing(request: Request, live: Live) -> str:
@@ -331,13 +375,10 @@ def _nothing(request: Request, live: Live) -> str:
     passing = int(live.catalogue.mask(request.query.filters).sum())
     if not passing:
         return f"nothing to show: the filters leave none of {offered} live listings"
-    fit = int(Scope(request, live).mask.sum())
-    if not fit:
-        return (
-            f"nothing to show: of {passing} live listings that the filters leave, all are the "
-            "person's own, hidden, blocked, or shown before"
-        )
-    return f"nothing to show: no retriever proposed any of {fit} listings that may be shown"
+    return (
+        f"nothing to show: of {passing} live listings that the filters leave, all are the "
+        "person's own, hidden, blocked, or shown before"
+    )
 
 
 def _shown(

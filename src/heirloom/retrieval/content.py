@@ -18,6 +18,7 @@ from heirloom.core.facts import Facts
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.retrieval.diction import Diction
+from heirloom.retrieval.intent import likely
 from heirloom.retrieval.offers import Offers
 from heirloom.retrieval.shelf import EDITED, LISTED, mentions
 from heirloom.retrieval.top import best, fitted
@@ -278,8 +279,9 @@ class ContentIndex:
 
         `anchor_match`, `taste_match` and `person_match` are cosines, the second with the person's
         nearest interest, the last with the nearest of their vectors; `text_match` is the
-        relevance, 0 … 1; `style_match` and `anchor_style` are those of Diction. Each value
-        depends on its own candidate alone. NaN throughout where there is no text, anchor or taste.
+        relevance, 0 … 1; `text_category` the share of the candidate's category among what matches
+        the text best; `style_match` and `anchor_style` are those of Diction. Each value depends on
+        its own candidate alone. NaN throughout where there is no text, anchor or taste.
         """
         given = dict.fromkeys(
             (
@@ -289,13 +291,16 @@ class ContentIndex:
                 "style_match",
                 "anchor_match",
                 "anchor_style",
+                "text_category",
             ),
             np.full(len(slots), np.nan, np.float32),
         )
         if request.text_vector.any():
-            matched = self.words.match(request.query.text, len(self.vectors))[slots]
+            everything = self.words.match(request.query.text, len(self.vectors))
+            matched = everything[slots]
             cosines = self._cosines(slots, request.text_vector[None])[:, 0]
             given["text_match"] = relevance(matched, cosines)
+            given["text_category"] = self._meant(everything, slots)
         if len(request.recent):
             given["style_match"] = self.diction.match(request.recent, slots)
         interests, _ = self.interests(request)
@@ -308,6 +313,16 @@ class ContentIndex:
             given["anchor_match"] = self._cosines(slots, anchor)[:, 0]
             given["anchor_style"] = self.diction.match(np.array([request.anchor], np.int32), slots)
         return given
+
+    def _meant(self, matched: NDArray[np.float64], slots: NDArray[np.int32]) -> NDArray[np.float32]:
+        """[slots] float32: the share of each one's category in what matches best of all on offer.
+
+        So a word that no category is called by says which it means.
+        """
+        offered = np.where(self.offers.live[: len(matched)], matched, 0.0)
+        category = self.offers.column("category")
+        share: NDArray[np.float32] = likely(offered, category[: len(matched)])[category[slots]]
+        return share
 
     def matching(
         self, text: str, allowed: NDArray[np.bool_], least: int = 100

@@ -1,86 +1,208 @@
-"""Lexicon: which brands, categories, colours and sizes a query names, in words spelt rightly."""
+"""Lexicon: which brands, categories, colours, sizes and materials a text names, slips forgiven."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.vocabulary import Vocabulary
-from heirloom.core.words import words
+from heirloom.retrieval.lexical import FEW, NO_SYNONYMS, Synonyms, terms
+from heirloom.retrieval.spelling import Spelling
 
-FIELDS = ("brand", "category", "colour", "size")
+FIELDS = ("brand", "category", "colour", "size", "material")
 MAX_PHRASE = 4
 MAX_KEPT = 10_000
 """Texts of which is kept what they name."""
+RARER = 50
+"""A word that so many times fewer listings have than a brand's, or another's, one slip away is
+taken for that slip."""
+_AMOUNT = r"\s*[€$£]?\s*(\d{1,6})(?![\d%]|[.,]\d)\s*(?:€|\$|£|eur\b|euros?\b|usd\b|gbp\b)?"
+_CHEAPER = re.compile(
+    r"(?:\b(?:under|below|less than|up to|at most|unter|bis|moins de|jusqu'à)\b|<=?)" + _AMOUNT,
+    re.IGNORECASE,
+)
+_DEARER = re.compile(
+    r"(?:\b(?:over|above|more than|at least|über|ab|plus de)\b|>=?)" + _AMOUNT, re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a text names.
+    """A phrase of a text, and what of one field it names.
 
     Attributes:
-        codes: for each of FIELDS that the text names, a bool per vocabulary code: True for those
-            meant. A step of a category's path means all below it: «bag» means all bags; several
-            steps mean what lies below them all, if anything does.
+        field: of FIELDS.
+        phrase: the words, spelt rightly.
+        codes: vocabulary codes. A step of a category's path means all below it: «bag» means all
+            bags.
+        sure: 1 for words as they stand, less where a slip may be of other words too.
     """
 
-    codes: dict[str, NDArray[np.bool_]]
+    field: str
+    phrase: tuple[str, ...]
+    codes: tuple[int, ...]
+    sure: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a text says.
+
+    Attributes:
+        named: in the text's order.
+        rest: words that name nothing.
+        price: the least and the greatest price, in whole units of the currency; None for none.
+    """
+
+    named: tuple[Named, ...]
+    rest: tuple[str, ...]
+    price: tuple[int | None, int | None]
+
+    def codes(self, field: str) -> NDArray[np.int32]:
+        """Codes of a field that are meant, ascending.
+
+        Of categories, several steps mean what lies below them all, if anything does: «women's
+        boots» are both.
+        """
+        found: set[int] = set()
+        for each in self.named:
+            if each.field == field:
+                both = found & set(each.codes) if field == "category" else None
+                found = both or found | set(each.codes)
+        return np.array(sorted(found), np.int32)
 
 
 class Lexicon:
-    """Phrases of a vocabulary's texts. It grows with the vocabulary; nothing else is kept."""
+    """Phrases of a vocabulary's texts. It grows with the vocabulary; nothing else is kept.
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    Args:
+        vocabulary: of the listings.
+        having: how many listings have a word: what many have is no slip. By default none.
+        synonyms: of the system.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        having: Callable[[str], int] = lambda _: 0,
+        synonyms: Synonyms = NO_SYNONYMS,
+    ) -> None:
         self._vocabulary = vocabulary
+        self._having = having
+        self._synonyms = synonyms
+        self._spelling = Spelling()
         self._read = dict.fromkeys(FIELDS, 1)  # codes read so far; 0 is none
         self._phrases: dict[str, dict[tuple[str, ...], list[int]]] = {f: {} for f in FIELDS}
-        self._codes: dict[str, dict[str, NDArray[np.int32]]] = {f: {} for f in FIELDS}
+        self._joined: dict[str, dict[str, list[int]]] = {f: {} for f in FIELDS}
+        self._cut: dict[str, tuple[tuple[str, ...], tuple[int | None, int | None]]] = {}
+        self._kept: dict[tuple[str, ...], tuple[tuple[Named, ...], tuple[str, ...]]] = {}
 
-    def named(self, text: str) -> Named:
-        """What a query's text names; a longer phrase is preferred to a shorter one in it."""
-        asked = words(text)
-        codes = {}
+    def read(self, text: str) -> Reading:
+        """What a text says; a longer phrase is preferred to a shorter one in it, of any field."""
         for field in FIELDS:
             self._catch_up(field)
-            if found := self._found(field, asked):
-                mask = np.zeros(self._vocabulary.size(field), np.bool_)
-                mask[found] = True
-                codes[field] = mask
-        return Named(codes)
+        asked, price = self._words(text)
+        spelt, sure = asked, {}
+        for word in asked:
+            if word not in self._spelling and (found := self._slip_of(word)):
+                spelt = tuple(found[0] if each == word else each for each in spelt)
+                sure[found[0]] = found[1]
+        named, rest = self._names(spelt)
+        if sure:
+            named = tuple(
+                Named(each.field, each.phrase, each.codes,
+                      min((sure.get(word, 1.0) for word in each.phrase), default=1.0))
+                for each in named
+            )  # fmt: skip
+        return Reading(named, rest, price)
 
     def codes(self, field: str, text: str) -> NDArray[np.int32]:
-        """The codes of one field that a text names, as `named`; kept until the field grows."""
-        self._catch_up(field)
-        kept = self._codes[field]
-        if text not in kept:
-            if len(kept) >= MAX_KEPT:
-                kept.clear()
-            kept[text] = np.unique(self._found(field, words(text))).astype(np.int32)
-        return kept[text]
+        """The codes of one field that a text names, ascending."""
+        return self.read(text).codes(field)
 
-    def _found(self, field: str, asked: list[str]) -> list[int]:
-        """Codes of all phrases; of categories «women's boots» means those that are both."""
-        phrases, found = self._phrases[field], list[int]()
-        start = 0
+    def _words(self, text: str) -> tuple[tuple[str, ...], tuple[int | None, int | None]]:
+        if text not in self._cut:
+            if len(self._cut) >= MAX_KEPT:
+                self._cut.clear()
+            rest, price = without_price(text)
+            self._cut[text] = tuple(terms(rest)), price
+        return self._cut[text]
+
+    def _slip_of(self, word: str) -> tuple[str, float] | None:
+        """The word meant, and how sure that is: its share of the listings of all that are near."""
+        near = self._spelling.near(word)
+        if not near:
+            return None
+        counts = [self._having(other) for other in near]
+        most = max(counts)
+        if self._having(word) >= max(FEW, most / RARER):
+            return None
+        return near[counts.index(most)], (most + 1) / (sum(counts) + len(counts))
+
+    def _names(self, asked: tuple[str, ...]) -> tuple[tuple[Named, ...], tuple[str, ...]]:
+        if asked in self._kept:
+            return self._kept[asked]
+        named, rest, start = list[Named](), list[str](), 0
         while start < len(asked):
             for length in range(min(MAX_PHRASE, len(asked) - start), 0, -1):
-                codes = phrases.get(tuple(asked[start : start + length]))
-                if codes:
-                    both = set(found).intersection(codes) if field == "category" else None
-                    found = sorted(both) if both else [*found, *codes]
-                    start += length - 1
+                phrase = asked[start : start + length]
+                found = [
+                    Named(field, phrase, tuple(codes))
+                    for field in FIELDS
+                    if (codes := self._codes_of(field, phrase))
+                ]
+                if found:
+                    named += found
+                    start += length
                     break
-            start += 1
-        return found
+            else:
+                rest.append(asked[start])
+                start += 1
+        if len(self._kept) >= MAX_KEPT:
+            self._kept.clear()
+        self._kept[asked] = tuple(named), tuple(rest)
+        return self._kept[asked]
+
+    def _codes_of(self, field: str, phrase: tuple[str, ...]) -> list[int]:
+        """Of the phrase, of what it may stand for, or of a name whose words it writes as one."""
+        phrases = self._phrases[field]
+        found = list(phrases.get(phrase, ()))
+        for other in self._synonyms.of(phrase):
+            found += phrases.get(other, ())
+        if not found and len(phrase) == 1:
+            found = self._joined[field].get(phrase[0], [])
+        return sorted(set(found))
 
     def _catch_up(self, field: str) -> None:
         texts = self._vocabulary.texts(field)
-        if self._read[field] < len(texts):
-            self._codes[field].clear()
-        phrases = self._phrases[field]
+        if self._read[field] >= len(texts):
+            return
+        self._kept.clear()
         for code in range(self._read[field], len(texts)):
             steps = texts[code].split("/") if field == "category" else [texts[code]]
             for step in steps:
-                if phrase := tuple(words(step)):
-                    phrases.setdefault(phrase, []).append(code)
-        self._read[field] = max(len(texts), 1)
+                phrase = tuple(terms(step))
+                if not phrase:
+                    continue
+                self._phrases[field].setdefault(phrase, []).append(code)
+                self._spelling.add(phrase)
+                if len(phrase) > 1:
+                    self._joined[field].setdefault("".join(phrase), []).append(code)
+                    self._spelling.add(["".join(phrase)])
+        self._read[field] = len(texts)
+
+
+def without_price(text: str) -> tuple[str, tuple[int | None, int | None]]:
+    """A text without the words that say a price, and the prices, in whole units; None for none.
+
+    >>> without_price("dress under 50 €"), without_price("coat over 20")
+    (('dress  ', (None, 50)), ('coat  ', (20, None)))
+    """
+    low = high = None
+    if found := _CHEAPER.search(text):
+        high, text = int(found[1]), f"{text[: found.start()]} {text[found.end() :]}"
+    if found := _DEARER.search(text):
+        low, text = int(found[1]), f"{text[: found.start()]} {text[found.end() :]}"
+    return text, (low, high)

@@ -60,11 +60,18 @@ class Words:
         """How many slots have a word."""
         return self._postings[word].alive if word in self._postings else 0
 
-    def having(self, word: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Slots that have a word, each once, and the word's weight there."""
+    def having(
+        self, word: str, most: int | None = None
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Slots that have a word, each once, and the word's weight there.
+
+        Args:
+            word: the word.
+            most: so many of them at most, evenly taken; all by default.
+        """
         if word not in self._postings:
             return np.zeros(0, np.int32), np.zeros(0, np.float32)
-        return self._postings[word].live(self._generation)
+        return self._postings[word].live(self._generation, most)
 
     def beginning(self, start: str) -> list[str]:
         """Known words that begin with two letters or more."""
@@ -146,11 +153,17 @@ class _Postings:
         self.size += 1
         self.alive += 1
 
-    def live(self, generation: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Slots and weights of those whose slot still has the word."""
-        slots = self._slots[: self.size]
-        valid = generation[slots] == self._generations[: self.size]
-        return slots[valid], self._weights[: self.size][valid]
+    def live(
+        self, generation: NDArray[np.int32], most: int | None = None
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Slots and weights of those whose slot still has the word; evenly taken, at most so many.
+
+        Where these are fewer than `most` by what is no longer valid, they are not filled up.
+        """
+        taken = slice(0, self.size, max(-(-self.size // most), 1) if most else 1)
+        slots = self._slots[taken]
+        valid = generation[slots] == self._generations[taken]
+        return slots[valid], self._weights[taken][valid]
 
     def sweep(self, generation: NDArray[np.int32]) -> None:
         """Drop what is no longer valid."""

@@ -47,6 +47,33 @@ class Draws:
 
 
 @dataclass(frozen=True, slots=True)
+class Tiers:
+    """Where an order is cut: who stands in a tier comes before all of the next.
+
+    Attributes:
+        ends: [tiers] int64, rising, the last the number of candidates.
+        drawn: [tiers] bool, whether its places may be drawn: candidates of finite relevance.
+    """
+
+    ends: NDArray[np.int64]
+    drawn: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, groups: NDArray[np.int64], drawn: NDArray[np.bool_]) -> "Tiers":
+        """From what each candidate belongs to [candidates], in order, equal ones side by side.
+
+        >>> Tiers.of(np.array([4, 4, 2]), np.array([True, True, False])).ends.tolist()
+        [2, 3]
+        """
+        if not len(groups):
+            return cls(np.zeros(0, np.int64), drawn)
+        cuts = np.flatnonzero(groups[1:] != groups[:-1])
+        ends = np.empty(len(cuts) + 1, np.int64)
+        ends[:-1], ends[-1] = cuts + 1, len(groups)
+        return cls(ends, drawn[ends - 1])
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
     """Who came where, and why.
 
@@ -70,14 +97,15 @@ def placed(
     k: int,
     page: int,
     reach: int,
-    front: int,
+    tiers: Tiers,
     caps: Caps,
     draws: Draws | None = None,
 ) -> Placed:
     """Fill places from the top, each by the first candidate in order that no cap refuses.
 
-    Where all within reach are refused, the price's cap yields first, then the category's, then
-    the seller's, by another round for every seller as in `compose.cap_sellers`. At a drawn place
+    A tier's candidates are all placed before any of the next. Where all within reach are refused,
+    the price's cap yields first, then the category's, then the seller's, by another round for
+    every seller as in `compose.cap_sellers`. At a drawn place
     the candidates within reach that no cap refuses are drawn from by a Plackett-Luce model of
     relevance / temperature: chance exp(r_i / τ) / Σ_j exp(r_j / τ) over these. Whoever has most
     relevance / τ + luck is drawn, which has just this chance where luck is Gumbel's. Each place
@@ -87,28 +115,28 @@ def placed(
     beams and where to find them", ICML 2019, section 2, for the Gumbel-max trick.
 
     Args:
-        relevance: [candidates] float64, finite for the first `front`; the candidates in order.
+        relevance: [candidates] float64, finite in tiers that are drawn; the candidates in order.
         sellers: [candidates] int32.
         categories: [candidates] int32.
         bands: [candidates] int8, of price.
         k: at most so many places.
         page: caps of a page hold for each so many places.
         reach: so many of those not shown yet are looked at for a place.
-        front: the others come behind the first so many, and are not drawn.
+        tiers: see there. Where one begins that may be drawn, the seller's cap is as at first.
         caps: see there.
         draws: none for an order without chance.
 
-    >>> same = np.zeros(4, np.int32)
+    >>> same, one = np.zeros(4, np.int32), Tiers(np.array([4]), np.array([True]))
     >>> placed(np.arange(4.0), np.array([7, 7, 7, 8], np.int32), same, same.astype(np.int8),
-    ...     k=3, page=3, reach=4, front=4, caps=Caps(seller=1)).rows.tolist()
+    ...     k=3, page=3, reach=4, tiers=one, caps=Caps(seller=1)).rows.tolist()
     [0, 3, 1]
     """
     drawn = draws or Draws(0.0, 1.0, 0, np.zeros(0, np.int32))
     return Placed(
         *_place(
-            relevance, sellers, categories, bands, min(k, len(relevance)), page, reach, front,
-            caps.seller, caps.category, caps.price, drawn.share, drawn.temperature,
-            np.uint64(drawn.key), drawn.names,
+            relevance, sellers, categories, bands, min(k, len(relevance)), page, reach,
+            tiers.ends, tiers.drawn, caps.seller, caps.category, caps.price, drawn.share,
+            drawn.temperature, np.uint64(drawn.key), drawn.names,
         )
     )  # fmt: skip
 
@@ -126,8 +154,8 @@ def is_drawn(place: int, share: float) -> bool:
 @njit(cache=True, nogil=True)
 def _place(
     relevance: Array, sellers: Array, categories: Array, bands: Array, k: int, page: int,
-    reach: int, front: int, seller_cap: int, category_cap: int, price_cap: int, share: float,
-    temperature: float, key: Any, names: Array,
+    reach: int, ends: Array, drawn: Array, seller_cap: int, category_cap: int, price_cap: int,
+    share: float, temperature: float, key: Any, names: Array,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     n = len(relevance)
     rows, propensities = np.empty(k, np.intp), np.ones(k)
@@ -140,16 +168,19 @@ def _place(
     most = seller_cap if seller_cap > 0 else n + 1
     category_most = category_cap if category_cap > 0 else n + 1
     price_most = price_cap if price_cap > 0 else n + 1
-    first = 0
+    first = tier = 0
     for place in range(k):
         if place % page == 0:
             of_category[:] = 0
             of_band[:] = 0
         while not left[first]:
             first += 1
-        end = front if first < front else n
-        best = -1
-        if share > 0 and first < front and is_drawn(place, share):
+        while first >= ends[tier]:
+            tier += 1
+            if drawn[tier] and seller_cap > 0:
+                most = seller_cap
+        end, best = ends[tier], -1
+        if share > 0 and drawn[tier] and is_drawn(place, share):
             best, chance = _draw(
                 relevance, place, key, names, temperature, left, first, end, reach, of_seller,
                 most, of_category, category_most, of_band, price_most,

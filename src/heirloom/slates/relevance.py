@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.slates.places import Tiers
+
 
 def by_score(scores: NDArray[np.float32]) -> NDArray[np.intp]:
     """Rows in order: best first, of equals the first, NaN last.
@@ -55,24 +57,31 @@ def fresh(age_ms: NDArray[np.int64], half_life_ms: float) -> NDArray[np.float64]
     return lift
 
 
-def resorted(order: NDArray[np.intp], lifted: NDArray[np.float64], front: int) -> NDArray[np.intp]:
-    """The first `front` rows of an order by what they are lifted to, of equals as they were.
+def resorted(
+    order: NDArray[np.intp], lifted: NDArray[np.float64], tiers: Tiers
+) -> NDArray[np.intp]:
+    """The rows of each tier that may be drawn by what they are lifted to, of equals as they were.
 
-    >>> resorted(np.array([2, 1, 0]), np.array([9.0, 5.0, 1.0]), 2).tolist()
-    [1, 2, 0]
-    """
-    head = order[:front]
-    return np.concatenate([head[np.argsort(-lifted[head], kind="stable")], order[front:]])
-
-
-def put_back(order: NDArray[np.intp], tired: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The same rows, those of a mask behind the others.
-
-    >>> put_back(np.array([2, 1, 0]), np.array([False, True, False])).tolist()
+    >>> tiers = Tiers(np.array([1, 3]), np.array([True, True]))
+    >>> resorted(np.array([2, 1, 0]), np.array([9.0, 5.0, 1.0]), tiers).tolist()
     [2, 0, 1]
     """
-    back = tired[order]
-    return np.concatenate([order[~back], order[back]])
+    found, begin = order.copy(), 0
+    for end, drawn in zip(tiers.ends.tolist(), tiers.drawn.tolist(), strict=True):
+        if drawn:
+            part = order[begin:end]
+            found[begin:end] = part[np.argsort(-lifted[part], kind="stable")]
+        begin = end
+    return found
+
+
+def grouped(order: NDArray[np.intp], groups: NDArray[np.int64]) -> NDArray[np.intp]:
+    """The same rows, group by group, each in its order.
+
+    >>> grouped(np.array([2, 1, 0]), np.array([0, 1, 0])).tolist()
+    [2, 0, 1]
+    """
+    return order[np.argsort(groups[order], kind="stable")]
 
 
 def price_bands(prices: NDArray[np.int64], among: NDArray[np.intp], bands: int) -> NDArray[np.int8]:

@@ -1,4 +1,4 @@
-"""Rules: what a slate policy asks of a slate beyond the order of scores. Off by default."""
+"""Rules: what a slate policy asks of a slate beyond the order of scores. Off but for the floor."""
 
 from dataclasses import dataclass, field
 from math import isfinite
@@ -7,6 +7,9 @@ from typing import Literal
 GROUPS = ("new_sellers", "low_exposure")
 """Whose share of what is shown can be held: listings of sellers who began a short while ago, and
 listings that were shown few times so far."""
+
+NAMED = ("brand", "category", "colour", "size", "material", "price")
+"""What a search may ask for by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,9 @@ class Rules:
     these beside the first.
 
     Attributes:
+        floor: of NAMED, the one that counts most first: a search that asks for it by name shows who
+            has it before who has not, whatever the scores. From the third on they count where the
+            first two are asked for: who names these wants that very thing. Empty: off.
         page: rules of a page hold for each so many listings of a slate.
         reach: a page is composed from the so many best candidates not shown yet.
         diversity: weight of being unlike what the page shows already, 0 to 1; 0 is off.
@@ -70,6 +76,7 @@ class Rules:
         shares: of new sellers and of listings seldom shown.
     """
 
+    floor: tuple[str, ...] = ("category", "brand", "colour", "size")
     page: int = 24
     reach: int = 200
     diversity: float = 0.0
@@ -87,7 +94,7 @@ class Rules:
     shares: Shares = field(default_factory=Shares)
 
     def __bool__(self) -> bool:
-        """Whether any rule is on."""
+        """Whether any rule is on that does not wait for a search to ask for something by name."""
         weights = (self.diversity, self.category_cap, self.price_cap, self.freshness,
                    self.seen_cap, self.explore)  # fmt: skip
         return any(weights) or bool(self.shares)
@@ -117,6 +124,11 @@ class Rules:
             f"{name} is {value:g}; wanted {low:g} to {high:g}"
             for name, value, low, high in within
             if not (isfinite(value) and low <= value <= high)
+        ]
+        found += [
+            f"floor names {name!r}; wanted some of {', '.join(NAMED)}, each once"
+            for i, name in enumerate(self.floor)
+            if name not in NAMED or name in self.floor[:i]
         ]
         if self.by not in ("mmr", "dpp"):
             found.append(f"by is {self.by!r}; wanted mmr or dpp")

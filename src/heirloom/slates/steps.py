@@ -1,6 +1,6 @@
 """Steps: all rules of a slate in their order, with what each moved and what it cost.
 
-    score -> seen -> freshness -> share -> diversity -> places (caps, exploration)
+    score -> floor -> seen -> freshness -> share -> diversity -> places (caps, exploration)
 
 Each step takes an order of all candidates and gives one; the last fills the places.
 """
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from heirloom.core.errors import ShapeError
 from heirloom.core.slate import Moved
 from heirloom.slates.diversity import diversified
-from heirloom.slates.places import CAUSES, Caps, Draws, Placed, placed
-from heirloom.slates.relevance import by_score, fresh, price_bands, put_back, relevance, resorted
+from heirloom.slates.places import CAUSES, Caps, Draws, Placed, Tiers, placed
+from heirloom.slates.relevance import by_score, fresh, grouped, price_bands, relevance, resorted
 from heirloom.slates.rules import GROUPS, Rules
 
 DAY_MS = 86_400_000
-SCORE, SEEN, FRESHNESS, SHARE, DIVERSITY, PLACES = (
-    "score", "seen", "freshness", "share", "diversity", "places"
+_APART = 1_000.0
+SCORE, FLOOR, SEEN, FRESHNESS, SHARE, DIVERSITY, PLACES = (
+    "score", "floor", "seen", "freshness", "share", "diversity", "places"
 )  # fmt: skip
 """Steps, in order: keys of `Composed.worth`."""
 Array = NDArray[Any]
@@ -43,6 +44,9 @@ class Pool:
         seen: [candidates] int32, how often the person was shown each without acting on it.
         members: [candidates, groups] bool, of GROUPS.
         lifts: [groups] float64, of the controllers.
+        met: [candidates] int64, how far each meets what was asked for by name: `floor.met`. Who
+            meets more comes before who meets less, whatever the other rules say. All 0 where
+            nothing was.
     """
 
     scores: NDArray[np.float32]
@@ -55,10 +59,11 @@ class Pool:
     seen: NDArray[np.int32]
     members: NDArray[np.bool_]
     lifts: NDArray[np.float64]
+    met: NDArray[np.int64]
 
     def __post_init__(self) -> None:
         columns = (self.names, self.sellers, self.categories, self.prices, self.age_ms,
-                   self.codes, self.seen, self.members)  # fmt: skip
+                   self.codes, self.seen, self.members, self.met)  # fmt: skip
         lengths = [len(self.scores), *(len(column) for column in columns)]
         if len(set(lengths)) > 1 or self.members.shape[1:] != self.lifts.shape:
             raise ShapeError(
@@ -96,8 +101,8 @@ class _Step:
 def composed(pool: Pool, rules: Rules, *, k: int, seller_cap: int, key: int = 0) -> Composed:
     """The slate of a pool under rules.
 
-    Candidates that the person was shown too often come behind all others, and those whose score
-    is no finite number behind or, at +∞, beside the best.
+    Candidates that the person was shown too often come behind all others that meet as much of what
+    was asked for, and those whose score is no finite number behind or, at +∞, beside the best.
 
     Args:
         pool: the candidates.
@@ -106,7 +111,7 @@ def composed(pool: Pool, rules: Rules, *, k: int, seller_cap: int, key: int = 0)
         seller_cap: at most so many of a seller before another round; 0 for no cap.
         key: of the slate's draws, `luck.key_of` its id.
     """
-    steps, lifted, front = _ordered(pool, rules, max(k, 0))
+    steps, lifted, tiers = _ordered(pool, rules, max(k, 0))
     order = steps[-1].order
     band = np.zeros(len(order), np.int8)
     if rules.price_cap:
@@ -116,7 +121,7 @@ def composed(pool: Pool, rules: Rules, *, k: int, seller_cap: int, key: int = 0)
         draws = Draws(rules.explore, rules.temperature, key, pool.names[order])
     found = placed(
         lifted[order], pool.sellers[order], pool.categories[order], band[order],
-        k=max(k, 0), page=rules.page, reach=rules.reach, front=front,
+        k=max(k, 0), page=rules.page, reach=rules.reach, tiers=tiers,
         caps=Caps(seller_cap, rules.category_cap, rules.price_cap), draws=draws,
     )  # fmt: skip
     rows = order[found.rows]
@@ -127,40 +132,63 @@ def composed(pool: Pool, rules: Rules, *, k: int, seller_cap: int, key: int = 0)
     return Composed(rows, found.propensities, moved, dict(zip(names, told, strict=True)))
 
 
-def _ordered(pool: Pool, rules: Rules, k: int) -> tuple[list[_Step], NDArray[np.float64], int]:
-    """The order after each step; what candidates are lifted to; how many come in front."""
+def _ordered(pool: Pool, rules: Rules, k: int) -> tuple[list[_Step], NDArray[np.float64], Tiers]:
+    """The order after each step; what candidates are lifted to; and the tiers of every order.
+
+    A tier that is not drawn holds those put back behind the one before it, by their scores.
+    """
     everyone = np.ones(len(pool.scores), np.bool_)
     order = by_score(pool.scores)
     steps = [_Step(SCORE, order, ~everyone)]
     lifted = relevance(pool.scores, order, rules.reach)
     tired = lifted == -np.inf
+    groups = 2 * (pool.met.max(initial=0) - pool.met)
+    if (pool.met != pool.met[:1]).any():
+        order = grouped(order, groups)
+        steps.append(_Step(FLOOR, order, pool.met > pool.met.min()))
     if rules.seen_cap:
         often = pool.seen >= rules.seen_cap
         tired |= often
     if tired.any():
-        order = put_back(order, tired)
+        groups = groups + tired
+        order = grouped(order, groups)
+    tiers = Tiers.of(groups[order], ~tired[order])
     if rules.seen_cap:
         steps.append(_Step(SEEN, order, often))
-    front = len(order) - int(tired.sum())
     if rules.freshness:
         lift = rules.freshness * fresh(pool.age_ms, rules.fresh_days * DAY_MS)
         lifted = lifted + lift
-        order = resorted(order, lifted, front)
+        order = resorted(order, lifted, tiers)
         steps.append(_Step(FRESHNESS, order, lift >= rules.freshness / 2))
     if rules.shares:
         lift = pool.members @ pool.lifts
         lifted = lifted + lift
-        order = resorted(order, lifted, front)
+        order = resorted(order, lifted, tiers)
         steps.append(_Step(SHARE, order, lift > 0))
     if rules.diversity:
-        head = order[:front]
-        found = diversified(
-            lifted[head], pool.codes[head], k=k, page=rules.page, reach=rules.reach,
-            weight=rules.diversity, by=rules.by,
-        )  # fmt: skip
-        order = np.concatenate([head[found], order[front:]])
+        order = _diverse(order, lifted, groups, tiers, pool, rules, k)
         steps.append(_Step(DIVERSITY, order, everyone))
-    return steps, lifted, front
+    return steps, lifted, tiers
+
+
+def _diverse(
+    order: NDArray[np.intp], lifted: NDArray[np.float64], groups: NDArray[np.int64], tiers: Tiers,
+    pool: Pool, rules: Rules, k: int,
+) -> NDArray[np.intp]:  # fmt: skip
+    """Pages of unlike listings, as far as tiers allow."""
+    head = order if tiers.drawn.all() else order[groups[order] % 2 == 0]
+    worth_of = lifted[head]
+    if (
+        int(tiers.drawn.sum()) > 1
+    ):  # so far apart that no likeness makes up for it, where relevance counts at all
+        worth_of = worth_of - _APART * groups[head]
+    found = head[diversified(
+        worth_of, pool.codes[head], k=k, page=rules.page, reach=rules.reach,
+        weight=rules.diversity, by=rules.by,
+    )]  # fmt: skip
+    if len(found) < len(order):
+        found = np.concatenate([found, order[groups[order] % 2 == 1]])
+    return grouped(found, groups) if len(tiers.ends) > 1 else found
 
 
 def expected(scores: NDArray[np.float32], log_scale: float) -> NDArray[np.float64]:
@@ -209,7 +237,7 @@ def _moved(
     names = [*CAUSES, *GROUPS, *(step.name for step in steps[1:])]
     codes = np.arange(len(CAUSES) + len(GROUPS), len(names))
     # A lift moves up; who went down made way.
-    lifts = np.array([step.name in (FRESHNESS, SHARE) for step in steps[1:]], np.bool_)
+    lifts = np.array([step.name in (FLOOR, FRESHNESS, SHARE) for step in steps[1:]], np.bool_)
     codes[[step.name == SHARE for step in steps[1:]]] = -len(CAUSES)
     acts = _acts(
         np.stack([step.order for step in steps]), np.stack([step.acted for step in steps]),

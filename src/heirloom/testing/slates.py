@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.slates.luck import gumbel
-from heirloom.slates.places import CAUSES, Caps, Draws, Placed
+from heirloom.slates.places import CAUSES, Caps, Draws, Placed, Tiers
 
 
 def mmr(
@@ -69,7 +69,7 @@ def placed(
     k: int,
     page: int,
     reach: int,
-    front: int,
+    tiers: Tiers,
     caps: Caps,
     draws: Draws | None = None,
 ) -> Placed:
@@ -77,16 +77,19 @@ def placed(
     rows: list[int] = []
     chances: list[float] = []
     cause = dict.fromkeys(range(len(relevance)), "")
-    seller_cap = caps.seller or len(relevance)
+    seller_cap, ends, tier = caps.seller or len(relevance), tiers.ends.tolist(), 0
     for place in range(min(k, len(relevance))):
         above, on_page = rows, rows[place - place % page :]
         left = [i for i in range(len(relevance)) if i not in above]
-        left = [i for i in left if i < front] or left
-
+        now = next(i for i, end in enumerate(ends) if left[0] < end)
+        if now != tier and tiers.drawn[tier + 1 : now + 1].any():
+            seller_cap = caps.seller or len(relevance)
+        tier = now
+        left = [i for i in left if i < ends[tier]]
         shelf = _Shelf(sellers, categories, bands, caps, above, on_page)
         refused = partial(shelf.refusal, seller_cap=seller_cap)
         fit = [i for i in left[:reach] if not refused(i)]
-        if draws and fit and left[0] < front and _is_drawn(place, draws.share):
+        if draws and fit and tiers.drawn[tier] and _is_drawn(place, draws.share):
             luck = {
                 i: relevance[i] / draws.temperature
                 + gumbel(np.uint64(draws.key), draws.names[i], place)

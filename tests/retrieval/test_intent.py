@@ -1,0 +1,92 @@
+"""What a query asks for, and how sure that is, by a few listings."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from heirloom.core.listing import Listing
+from heirloom.core.vocabulary import Vocabulary
+from heirloom.retrieval.intent import Intent, intent_of, likely
+from heirloom.retrieval.lexicon import FIELDS, Lexicon
+from heirloom.retrieval.words import Words, weighted_words
+
+STOCK = [
+    *({"title": "dress", "brand": "Zara", "category": "women/dresses"},) * 6,
+    *({"title": "vintage coat", "brand": "Cos", "category": "women/coats"},) * 8,
+    *({"title": "bag", "brand": "Vintage", "category": "women/bags", "colour": "red"},) * 2,
+    *({"title": "jumper", "brand": "Zora", "category": "women/knitwear", "hashtags": ("#zara",)},)
+    * 3,
+]
+
+
+class Shelf:
+    """Listings by slot as an intent is read from them."""
+
+    def __init__(self) -> None:
+        self.vocabulary, self.words = Vocabulary(), Words()
+        codes: dict[str, list[int]] = {field: [] for field in FIELDS}
+        for slot, fields in enumerate(STOCK):
+            listing = Listing(listing_id=str(slot), seller="s", **fields)  # type: ignore[arg-type]
+            self.words.put(slot, weighted_words(listing))
+            for field in FIELDS:
+                codes[field].append(self.vocabulary.code(field, getattr(listing, field)))
+        self.columns: dict[str, NDArray[np.int32]] = {
+            field: np.array(column, np.int32) for field, column in codes.items()
+        }
+        self.lexicon = Lexicon(self.vocabulary, self.words.alive)
+
+    def intent(self, text: str) -> Intent:
+        return intent_of(text, self.lexicon, self.words, self.columns)
+
+
+@pytest.fixture(scope="module")
+def shelf() -> Shelf:
+    return Shelf()
+
+
+def test_a_name_is_exact_where_most_that_have_it_are_of_it(shelf: Shelf) -> None:
+    intent = shelf.intent("Red ZARA dresses under 30")
+    said = [(each.field, each.words, each.confidence, each.exact) for each in intent.asked]
+    assert said == [
+        ("brand", ("zara",), 1.0, True),  # a hashtag makes no Zara of a Zora
+        ("category", ("dress",), 1.0, True),
+        ("colour", ("red",), 1.0, True),
+    ]
+    assert (intent.rest, intent.price) == ((), (None, 3_000))
+
+
+def test_a_common_word_is_likely_alone(shelf: Shelf) -> None:
+    (asked,) = shelf.intent("vintage").asked
+    assert (asked.field, asked.confidence, asked.exact) == ("brand", 0.2, False)
+
+
+def test_a_slip_is_as_sure_as_no_other_word_is_as_near(shelf: Shelf) -> None:
+    asked = shelf.intent("zarra").of("brand")
+    assert asked is not None
+    assert (asked.words, asked.exact, asked.confidence) == (("zara",), True, 1.0)
+    between = shelf.intent("zxra").of("brand")
+    assert between is not None
+    assert between.confidence == pytest.approx(10 / 14)  # nine have «zara», three «zora»; add one
+
+
+def test_two_of_a_field_are_either(shelf: Shelf) -> None:
+    asked = shelf.intent("zara cos").of("brand")
+    assert asked is not None
+    assert asked.codes.tolist() == sorted(
+        shelf.vocabulary.code("brand", name) for name in ("Zara", "Cos")
+    )
+
+
+@pytest.mark.parametrize("text", ["", "qwertz", "!!!", "   ", "under 10"])
+def test_what_names_nothing_asks_for_nothing(shelf: Shelf, text: str) -> None:
+    intent = shelf.intent(text)
+    assert intent.asked == ()
+    assert intent.of("brand") is None
+
+
+def test_a_word_means_the_category_of_what_has_it(shelf: Shelf) -> None:
+    matched = shelf.words.match("jumper", len(STOCK))
+    shares = likely(matched, shelf.columns["category"])
+    knitwear = shelf.vocabulary.code("category", "women/knitwear")
+    assert shares[knitwear] == shares.sum() == 1
+    assert likely(np.zeros(3), np.array([1, 2, 2], np.int32)).tolist() == [0, 0, 0]

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from heirloom.apps.build import System, recipe_of
+from heirloom.apps.desk import Desk
+from heirloom.apps.metrics import Metrics
 from heirloom.apps.settings import load
 from heirloom.core.event import Event, Kind
 from heirloom.core.listing import Status
@@ -63,7 +65,8 @@ def test_every_surface_gives_a_full_slate_of_live_listings(
     assert all(catalogue.status(int(slot)) is Status.LIVE for slot in slate.slots)
     assert len({shown.listing for shown in slate.shown}) == 12
     assert anchor.listing_id not in {s.listing for s in slate.shown} or surface != "similar"
-    assert all(shown.reasons and shown.sources for shown in slate.shown)
+    assert all(shown.sources for shown in slate.shown)
+    assert sum(bool(shown.reasons) for shown in slate.shown) >= 9
 
 
 def test_a_newcomer_gets_a_slate(trained: Marketplace) -> None:
@@ -208,3 +211,22 @@ def test_filters_that_nothing_meets_give_an_empty_slate(trained: Marketplace) ->
                     surface="search" if text else "home",
                     filters=Filters(brands=("no such brand",)))  # fmt: skip
         assert slate.shown == ()
+
+
+def test_a_page_is_explained_by_what_ranked_it(trained: Marketplace) -> None:
+    system = trained.system
+    desk = Desk(system, Metrics(), impressions="client")
+    query = Query(t=system.now_ms(), user=someone(system), k=12)
+    first = desk.page(query, explain=True)
+    assert first.next_token is not None
+    later = desk.later_page(first.next_token, 12, explain=True)
+    groups = {group.name for group in system.live.view.groups}
+    for page in (first, later):
+        assert len(page.explained) == len(page.shown) == 12
+        assert sum(bool(shown.reasons) for shown in page.shown) >= 9
+        for shown, why in zip(page.shown, page.explained, strict=True):
+            assert {each.group for each in why.contributions} == groups
+            assert why.reasons == shown.reasons
+            strongest = {each.group for each in why.contributions[:3]}
+            assert {reason.group for reason in why.reasons if reason.group} <= strongest
+    desk.close()

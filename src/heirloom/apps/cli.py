@@ -191,7 +191,7 @@ def recommend(
                 listing.brand,
                 f"{listing.price_minor / 100:.2f} {listing.currency}",
                 f"{shown.score:.3f}",
-                "; ".join(shown.reasons),
+                "; ".join(map(str, shown.reasons)),
             )
         console.print(table)
         for step in slate.degraded:

@@ -215,7 +215,7 @@ def test_filters_that_nothing_meets_give_an_empty_slate(trained: Marketplace) ->
 
 def test_a_page_is_explained_by_what_ranked_it(trained: Marketplace) -> None:
     system = trained.system
-    desk = Desk(system, Metrics(), impressions="client")
+    desk = Desk(system, Metrics(system), impressions="client")
     query = Query(t=system.now_ms(), user=someone(system), k=12)
     first = desk.page(query, explain=True)
     assert first.next_token is not None

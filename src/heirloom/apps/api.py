@@ -304,7 +304,7 @@ def slate_out(desk: Desk, page: Page) -> SlateOut:
                 sources=list(shown.sources),
                 reasons=[reason.words for reason in shown.reasons],
                 explanation=explanation_out(shown, page.explained[place])
-                if page.explained
+                if page.explained is not None
                 else UNSET,
             )
         )
@@ -318,7 +318,9 @@ def slate_out(desk: Desk, page: Page) -> SlateOut:
         degraded=[DegradedOut(step.step, step.reason) for step in slate.degraded],
         t=slate.t,
         n=slate.n,
-        compared=ComparedOut(slate.why.candidates, slate.worth) if page.explained else UNSET,
+        compared=ComparedOut(slate.why.candidates, slate.worth)
+        if page.explained is not None
+        else UNSET,
     )
 
 

@@ -35,14 +35,14 @@ class Page:
         slate: where it comes from; of its listings, `shown` is the part to show.
         shown: what this page shows, with positions counted over the visit.
         next_token: None on the last page.
-        explained: of each of `shown`, where that was asked for.
+        explained: of each of `shown`; None where nobody asked for it.
     """
 
     query: Query
     slate: Slate
     shown: tuple[Shown, ...]
     next_token: str | None
-    explained: tuple[Explained, ...] = ()
+    explained: tuple[Explained, ...] | None = None
 
 
 class _Bookmark(msgspec.Struct, frozen=True, array_like=True):

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.query import Query, Request
 from heirloom.core.slate import Candidates, FeatureBatch, Reason, Shown, Slate
+from heirloom.features.view import FeatureView
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.serve import Policy, scorer, sources
 from heirloom.pipelines.why import contributed, names_of, told
@@ -74,18 +75,23 @@ def explain(
     found = sources(request, policy.quotas[query.surface], live, least=policy.pool)
     proposals = _proposals(found, slots, shown)
     added, words, n = _ranked(request, slate, slots, shown, policy, live)
-    names = [] if added is None else names_of(live.view, added)
-    explained = []
-    for i, reasons in enumerate(words):
-        by_group: tuple[Contribution, ...] = ()
-        if added is not None:
-            order = np.argsort(-added[i], kind="stable").tolist()
-            by_group = tuple(
-                Contribution(group=names[g][0], about=names[g][1], value=float(added[i, g]))
-                for g in order
-            )
-        explained.append(Explained(proposals[i], by_group, reasons, n))
-    return explained
+    groups = by_group(live.view, added) if added is not None else [()] * len(words)
+    return [Explained(proposals[i], groups[i], reasons, n) for i, reasons in enumerate(words)]
+
+
+def by_group(view: FeatureView, added: NDArray[np.float32]) -> list[tuple[Contribution, ...]]:
+    """For each listing, what the groups add, greatest first.
+
+    Args:
+        view: whose groups these are.
+        added: [listings, groups], as `why.contributed` gives them.
+    """
+    names = names_of(view, added)
+    orders = np.argsort(-added, axis=1, kind="stable").tolist()
+    return [
+        tuple(Contribution(group=names[g][0], about=names[g][1], value=values[g]) for g in order)
+        for order, values in zip(orders, added.tolist(), strict=True)
+    ]
 
 
 def reasons(

@@ -2,13 +2,13 @@
 
     python -m benchmarks.ranking_reasons [--seeds 2 3] [--out FILE]
 
-A world is simulated and a ranker trained (`systems/laptop.toml`); then people go on asking under its
-policy. The reasons of a slate are chosen by comparing each listing with the one usual listing of its
-candidates. They are judged by another ablation: the group's values are those of other candidates of
-the same request, drawn at random, all of the group from one of them, and the loss of score is the mean
-over DRAWS of these (the interventional value function of Janzing, Minorics & Blöbaum, "Feature
-relevance quantification in explainable AI", AISTATS 2020, with one group left out). A listing is
-faithful if every group named is among its three greatest by that, and raises it.
+A world is simulated and a ranker trained (`systems/laptop.toml`); then people go on asking under
+its policy. The reasons of a slate are chosen by comparing each listing with the one usual listing
+of its candidates. They are judged by another ablation: the group's values are those of other
+candidates of the same request, drawn at random, all of the group from one of them, and the loss of
+score is the mean over DRAWS of these (the interventional value of Janzing, Minorics & Blöbaum,
+"Feature relevance quantification in explainable AI", AISTATS 2020, with one group left out). A
+listing is faithful if every group named is among its three greatest by that, and raises it.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -51,6 +52,7 @@ DEPTH = 240
 """Listings of a slate as the server asks for it; a page of them is shown with reasons."""
 PAGE = 36
 RESAMPLES = 2_000
+T = TypeVar("T")
 Say = Callable[[str], None]
 Named = list[set[str]]
 """For each listing shown, the groups that its reasons name."""
@@ -61,8 +63,8 @@ class Judged:
     """What was found, listing by listing of each slate.
 
     Attributes:
-        right: by rule ("ours", "rules of sources"): for each slate, how many listings are faithful
-            and how many have a reason that names a group.
+        right: by rule ("ours", and "old": by sources), for each slate: how many listings are
+            faithful, and how many have a reason that names a group.
         told: for each slate, listings with any reason, those whose reasons name no group, and all.
         cost_ms: CPU of a page's reasons, of explaining it, and of the slate without either.
     """
@@ -72,6 +74,35 @@ class Judged:
     cost_ms: list[tuple[float, float, float]] = field(default_factory=list)
 
     def faithful(self, name: str) -> float:
+        """Share of the listings that name a group."""
+        right, of = np.array(self.right[name]).sum(axis=0)
+        return float(right / of)
+
+    def interval(self, name: str) -> tuple[float, float]:
+        """95 %, slates drawn again with replacement."""
+        counts, rng = np.array(self.right[name]), np.random.default_rng(0)
+        drawn = counts[rng.integers(0, len(counts), (RESAMPLES, len(counts)))].sum(axis=1)
+        low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
+        return round(float(low), 4), round(float(high), 4)
+
+
+def ablated(
+    score: Score, batch: FeatureBatch, shown: NDArray[np.float32], view: FeatureView, seed: int
+) -> NDArray[np.float64]:
+    """[shown, groups] mean loss of score with each group as other candidates have it."""
+    rng, groups = np.random.default_rng(seed), len(view.groups)
+    members = view.group_of == np.arange(groups)[:, None]
+    lost = np.zeros((len(shown), groups))
+    whole = score(FeatureBatch(shown, batch.columns, batch.n)).astype(np.float64)
+    for _ in range(DRAWS):
+        other = batch.values[rng.integers(0, len(batch.values), len(shown))]
+        mixed = np.where(members, other[:, None], shown[:, None]).reshape(-1, shown.shape[1])
+        without = score(FeatureBatch(mixed, batch.columns, batch.n)).reshape(-1, groups)
+        lost += whole[:, None] - without
+    return lost / DRAWS
+
+
+def faithful(self, name: str) -> float:
         """Share of the listings that name a group."""
         right, of = np.array(self.right[name]).sum(axis=0)
         return float(right / of)
@@ -164,8 +195,9 @@ def judge(system: System, query: Query, judged: Judged) -> Slate:
     return slate
 
 
-def _cpu_ms(work: Callable[[], object]) -> tuple[float, object]:
-    times, made = [], None
+def _cpu_ms(work: Callable[[], T]) -> tuple[float, T]:
+    """The median of three times, and what was made."""
+    times = []
     for _ in range(3):
         begin = time.process_time_ns()
         made = work()
@@ -222,9 +254,9 @@ def reason_rows(seeds: Sequence[int] = SEEDS, say: Say = print) -> list[Row]:
             peer_value=round(judged.faithful("old"), 4), interval=judged.interval("ours"),
             note="listings of which every group named is among the three greatest, and raises the "
             f"score, by an ablation against {DRAWS} draws of other candidates (reasons are chosen "
-            f"against the usual one); {named:,.0f} listings that name a group; {told / listings:.3f} "
-            f"of {listings:,} have a reason, {alone / listings:.3f} one of a retriever alone; 95 % "
-            f"bootstrap over slates; {said}",
+            f"against the usual one); {named:,.0f} listings that name a group; "
+            f"{told / listings:.3f} of {listings:,} have a reason, {alone / listings:.3f} one of a "
+            f"retriever alone; 95 % bootstrap over slates; {said}",
         ),
         Row(
             id="ranking.reasons_cpu_ms", value=round(cost, 2), unit="ms CPU", better="lower",

@@ -13,6 +13,7 @@ from heirloom.apps.build import System, recipe_of
 from heirloom.apps.desk import Desk
 from heirloom.apps.metrics import Metrics
 from heirloom.apps.settings import load
+from heirloom.apps.standing import standing
 from heirloom.core.event import Event, Kind
 from heirloom.core.listing import Status
 from heirloom.core.query import Filters, Query
@@ -230,3 +231,26 @@ def test_a_page_is_explained_by_what_ranked_it(trained: Marketplace) -> None:
             strongest = {each.group for each in why.contributions[:3]}
             assert {reason.group for reason in why.reasons if reason.group} <= strongest
     desk.close()
+
+
+def test_a_listing_that_is_not_shown_is_explained_honestly(trained: Marketplace) -> None:
+    system = trained.system
+    query = Query(t=system.now_ms(), user=someone(system))
+    whole = recommend(
+        msgspec.structs.replace(query, k=system.policy.pool), system.policy, system.live
+    )
+    for place in (0, len(whole.shown) - 1):
+        found = standing(system, whole.shown[place].listing, query)
+        assert (found.place, found.kept_away) == (place, "")
+        assert found.candidates == len(whole.shown)
+        assert found.score == whole.shown[place].score
+        assert found.contributions
+    shown = {each.listing for each in whole.shown}
+    slots = np.flatnonzero(system.live.catalogue.live).tolist()
+    others = [system.live.catalogue.listing(slot).listing_id for slot in slots]
+    away = standing(system, next(x for x in others if x not in shown), query)
+    assert away.place is None
+    assert away.kept_away
+    assert away.score is not None
+    assert away.would_be == sum(each.score > away.score for each in whole.shown)
+    assert {each.group for each in away.contributions} == {g.name for g in system.live.view.groups}

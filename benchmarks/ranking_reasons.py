@@ -102,34 +102,6 @@ def ablated(
     return lost / DRAWS
 
 
-def faithful(self, name: str) -> float:
-        """Share of the listings that name a group."""
-        right, of = np.array(self.right[name]).sum(axis=0)
-        return float(right / of)
-
-    def interval(self, name: str) -> tuple[float, float]:
-        """95 %, slates drawn again with replacement."""
-        counts, rng = np.array(self.right[name]), np.random.default_rng(0)
-        drawn = counts[rng.integers(0, len(counts), (RESAMPLES, len(counts)))].sum(axis=1)
-        low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
-        return round(float(low), 4), round(float(high), 4)
-
-
-def ablated(
-    score: Score, batch: FeatureBatch, shown: NDArray[np.float32], view: FeatureView, seed: int
-) -> NDArray[np.float64]:
-    """[shown, groups] mean loss of score with each group as other candidates have it."""
-    rng = np.random.default_rng(seed)
-    lost = np.zeros((len(shown), len(view.groups)))
-    whole = score(FeatureBatch(shown, batch.columns, batch.n)).astype(np.float64)
-    for _ in range(DRAWS):
-        other = batch.values[rng.integers(0, len(batch.values), len(shown))]
-        for group in range(len(view.groups)):
-            mixed = np.where(view.group_of == group, other, shown)
-            lost[:, group] += whole - score(FeatureBatch(mixed, batch.columns, batch.n))
-    return lost / DRAWS
-
-
 def faithful(named: Named, lost: NDArray[np.float64], groups: Sequence[str]) -> tuple[int, int]:
     """How many listings name only groups that are among their strongest, of how many name any."""
     right = of = 0

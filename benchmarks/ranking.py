@@ -15,6 +15,7 @@ from benchmarks import (
     marketplace,
     ranking_bias,
     ranking_ltr,
+    ranking_reasons,
     ranking_score,
     ranking_shares,
     ranking_slate,
@@ -33,6 +34,7 @@ def parts(data: Path) -> dict[str, Callable[[], list[Row]]]:
         "score": ranking_score.score_rows,
         "slate": ranking_slate.slate_rows,
         "shares": ranking_shares.share_rows,
+        "reasons": ranking_reasons.reason_rows,
         "recovery": ranking_bias.recovery_rows,
         "learning": ranking_bias.learning_rows,
         "captured": lambda: marketplace.captured_rows(

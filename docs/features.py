@@ -28,14 +28,17 @@ def page() -> str:
 
 
 def _section(view: FeatureView) -> str:
+    groups = [view.groups[of].name for of in view.group_of.tolist()]
     lines = "".join(
-        f"| `{column}` | {about} | {unit} | {missing} |\n"
-        for column, about, unit, missing in view.describe()
+        f"| `{column}` | {group} | {about} | {unit} | {missing} |\n"
+        for (column, about, unit, missing), group in zip(view.describe(), groups, strict=True)
     )
+    told = ", ".join(f"{group.name} ({group.about})" for group in view.groups)
     where = "home, similar and search" if view.name == "marketplace" else "one attribute declared"
     return (
         f"## {view.name}\n\n{len(view.columns)} columns, version `{view.version}` ({where}).\n\n"
-        f"| column | what it is for | unit | NaN |\n|---|---|---|---|\n{lines}"
+        f"Groups ([explanations](explanations.md)): {told}.\n\n"
+        f"| column | group | what it is for | unit | NaN |\n|---|---|---|---|---|\n{lines}"
     )
 
 

@@ -33,7 +33,7 @@ def main() -> None:
         for shown in slate.shown:
             listing = system.live.catalogue.listing(int(slate.slots[shown.position]))
             print(f"  {listing.price_minor / 100:8.2f} {listing.currency}  {listing.title[:48]:<48}"
-                  f"  {'; '.join(shown.reasons)}")  # fmt: skip
+                  f"  {'; '.join(map(str, shown.reasons))}")  # fmt: skip
 
         # Somebody buys the first. It is in no slate that starts after this returns.
         bought = slate.shown[0].listing

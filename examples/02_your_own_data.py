@@ -75,7 +75,7 @@ def main() -> None:
         print(f"\nFor ada, {'; '.join(step.reason for step in slate.degraded)}:")
         for shown in slate.shown:
             listing = system.live.catalogue.listing(system.live.catalogue.slot_of(shown.listing))
-            print(f"  {listing.title:<28} {'; '.join(shown.reasons)}")
+            print(f"  {listing.title:<28} {'; '.join(map(str, shown.reasons))}")
         system.close()
 
 

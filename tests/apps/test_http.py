@@ -303,7 +303,7 @@ def test_an_expired_or_foreign_page_token_asks_to_begin_anew(
 def test_an_accident_tells_an_id_and_no_secret(
     door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(query: object) -> None:
+    def fail(query: object, **_: object) -> None:
         raise ZeroDivisionError("the secret")
 
     monkeypatch.setattr(door.system, "recommend", fail)
@@ -425,3 +425,46 @@ def test_requests_are_as_described(door: Door) -> None:
         alone = isinstance(body, list) or not {"next", "anchor"} & set(body)
         if status == 422 and not isinstance(body, bytes) and alone:
             assert not check(said(path)).is_valid(body), body
+
+
+def test_explain_tells_who_found_each_and_what_moved_it(door: Door) -> None:
+    asked = {"surface": "similar", "anchor": "l01", "k": 6}
+    plain = door.post("/v1/recommend", asked)
+    assert "compared" not in plain
+    assert all("explanation" not in card for card in plain["listings"])
+    told = door.post("/v1/recommend", {**asked, "explain": True})
+    assert ids(told) == ids(plain)
+    assert told["compared"] == {"candidates": 62, "worth": {}}  # all but the anchor
+    for card in told["listings"]:
+        explanation = card["explanation"]
+        assert [each["source"] for each in explanation["found"]] == card["sources"]
+        assert all(each["rank"] >= 0 for each in explanation["found"])
+        assert [each["words"] for each in explanation["reasons"]] == card["reasons"]
+        assert explanation["contributions"] == []  # nothing is trained: retrieval orders
+        assert all(each["group"] is None for each in explanation["reasons"])
+        assert (explanation["moved"], explanation["propensity"]) == ([], 1.0)
+        assert explanation["n"] == told["n"]
+    assert "similar to this one" in {r for card in told["listings"] for r in card["reasons"]}
+
+
+def test_explain_holds_for_search_with_facets_for_later_pages_and_for_nothing(door: Door) -> None:
+    asked = {"text": "silk dress", "facets": ["brand"], "k": 5, "explain": True}
+    first = door.post("/v1/search", asked)
+    assert first["facets"]["total"]
+    later = door.post("/v1/search", {"next": first["next"], "k": 5, "explain": True})
+    assert later["slate_id"] == first["slate_id"]
+    for page in (first, later):
+        assert all(card["explanation"]["found"] for card in page["listings"])
+    unasked = door.post("/v1/search", {"next": first["next"], "k": 5})
+    assert all("explanation" not in card for card in unasked["listings"])
+    assert [c["reasons"] for c in unasked["listings"]] == [c["reasons"] for c in later["listings"]]
+    assert any("matches «silk dress»" in c["reasons"] for c in unasked["listings"])
+    nothing = door.post("/v1/search", {"filters": {"brands": ["nobody"]}, "explain": True})
+    assert (nothing["listings"], nothing["compared"]["candidates"]) == ([], 0)
+    assert "nothing to show" in nothing["degraded"][-1]["reason"]
+
+
+def test_explain_is_a_truth_value(door: Door) -> None:
+    response = door.client.post("/v1/recommend", json={"explain": "yes"})
+    assert (response.status_code, response.headers["content-type"]) == (422, PROBLEM)
+    assert "explain" in response.text

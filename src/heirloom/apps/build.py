@@ -5,7 +5,7 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +41,13 @@ from heirloom.core.event import Event, Surface
 from heirloom.core.log import EventLog, Rejected
 from heirloom.core.money import digits
 from heirloom.core.query import Query, Request
-from heirloom.core.slate import AHEAD_OF_LOG, Candidates, Degraded, Slate
+from heirloom.core.slate import AHEAD_OF_LOG, Candidates, Degraded, Reason, Shown, Slate
 from heirloom.encoders.pair import HASHED, Encoders
 from heirloom.features.rows import Packing
 from heirloom.features.view import FeatureView
 from heirloom.pipelines import recovery
+from heirloom.pipelines.explain import Explained, explain
+from heirloom.pipelines.explain import reasons as later_reasons
 from heirloom.pipelines.ingest import Ingest, Report
 from heirloom.pipelines.live import Live, fold_content
 from heirloom.pipelines.serve import Policy, recommend, record, retrieve
@@ -247,8 +249,10 @@ class System:
                 "that serves without --reader"
             )
 
-    def recommend(self, query: Query) -> Slate:
+    def recommend(self, query: Query, *, reasons: int | None = None) -> Slate:
         """The slate for a query; its record is written in the background.
+
+        The first so many listings get their reasons; all where `reasons` is None.
 
         Raises:
             StoreError: a reader cannot reach the store of features, or it is being filled.
@@ -256,7 +260,7 @@ class System:
         with self._lock:
             self._catch_up()
             over = within(self.settings.policy.retrieve_ms)
-            slate = recommend(query, self.policy, self.live, out_of_time=over)
+            slate = recommend(query, self.policy, self.live, out_of_time=over, reasons=reasons)
             if self._ingest.failure is not None:
                 reason = f"ahead of the log, a write failed: {self._ingest.failure}; start again"
                 degraded = (*slate.degraded, Degraded(AHEAD_OF_LOG, reason))
@@ -267,6 +271,18 @@ class System:
                 slate = dataclasses.replace(slate, degraded=degraded)
         self.records.write(record(slate, query))
         return slate
+
+    def explain(self, query: Query, slate: Slate, shown: Sequence[Shown]) -> list[Explained]:
+        """Why each of these listings of a slate stands where it does; each is still known here."""
+        with self._lock:
+            return explain(query, slate, shown, self.policy, self.live)
+
+    def reasons(
+        self, query: Query, slate: Slate, shown: Sequence[Shown]
+    ) -> Sequence[tuple[Reason, ...]]:
+        """Reasons of listings of a slate that has none for them yet."""
+        with self._lock:
+            return later_reasons(query, slate, shown, self.policy, self.live)
 
     def matching(self, text: str) -> NDArray[np.bool_]:
         """[slots] bool: the live listings that a search means by these words; maybe none.

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from heirloom.apps.cli_bias import bias
+from heirloom.apps.cli_explain import explain_app
 from heirloom.apps.cli_features import features
 from heirloom.apps.cli_vectors import vectors
 from heirloom.apps.options import LAPTOP, AsReader, Folder, SystemFile
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(features, name="features")
 app.add_typer(vectors)
+app.add_typer(explain_app)
 app.add_typer(bias)
 export = typer.Typer(help="Write what is known for other programs to read.", no_args_is_help=True)
 app.add_typer(export, name="export")
@@ -191,7 +193,7 @@ def recommend(
                 listing.brand,
                 f"{listing.price_minor / 100:.2f} {listing.currency}",
                 f"{shown.score:.3f}",
-                "; ".join(shown.reasons),
+                "; ".join(map(str, shown.reasons)),
             )
         console.print(table)
         for step in slate.degraded:

@@ -65,7 +65,7 @@ def product_policy(system: System) -> Policy:
     """The system's policy, as the simulator asks for it."""
 
     def answer(query: Query) -> list[str]:
-        slate = recommend(query, system.policy, system.live)
+        slate = recommend(query, system.policy, system.live, reasons=0)
         return [shown.listing for shown in slate.shown]
 
     return by_query(answer)

@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Literal, TypeVar
 
 import msgspec
@@ -22,7 +23,7 @@ from heirloom.apps.shop import Report, Shop
 from heirloom.core.event import Event, Kind, Surface, derived_id, person_key
 from heirloom.core.listing import Status
 from heirloom.core.query import Filters, Query
-from heirloom.core.slate import Shown
+from heirloom.core.slate import Reason, Shown
 from heirloom.retrieval.facets import Facets, facets
 
 T = TypeVar("T")
@@ -50,8 +51,8 @@ class Desk:
         """Finish what is under way."""
         self._thread.shutdown()
 
-    def page(self, query: Query) -> Page:
-        """The first page of a new slate."""
+    def page(self, query: Query, *, explain: bool = False) -> Page:
+        """The first page of a new slate; explained where that is asked for."""
         if query.anchor is not None and self.shop.live.catalogue.slot_of(query.anchor) < 0:
             raise ProblemError(
                 422,
@@ -62,21 +63,32 @@ class Desk:
         if query.surface == Surface.SEARCH and not query.text:
             # Without words there is nothing to match: it is the feed, under the filters.
             query = msgspec.structs.replace(query, surface=Surface.HOME.value)
-        slate = self.shop.recommend(msgspec.structs.replace(query, k=max(DEPTH, query.k)))
+        deep = msgspec.structs.replace(query, k=max(DEPTH, query.k))
+        slate = self.shop.recommend(deep, reasons=query.k)
         self.metrics.slate(query.surface, slate)
         if query.text:
             self._asked[slate.slate_id] = query.text
             if len(self._asked) > SEARCHES_KEPT:
                 self._asked.popitem(last=False)
         page = self._pages.first(query, slate, query.k, self._fit(query))
+        if explain:
+            page = self._explained(page)
         self._impress(page)
         return page
 
-    def later_page(self, token: str, k: int) -> Page:
-        """A later page, by token."""
+    def later_page(self, token: str, k: int, *, explain: bool = False) -> Page:
+        """A later page, by token; its reasons are as of now."""
         page = self._pages.later(token, k, self.shop.now_ms(), self._fit)
+        if explain:
+            page = self._explained(page)
+        else:
+            page = _with(page, self.shop.reasons(page.query, page.slate, page.shown))
         self._impress(page)
         return page
+
+    def _explained(self, page: Page) -> Page:
+        found = self.shop.explain(page.query, page.slate, page.shown)
+        return replace(_with(page, [each.reasons for each in found]), explained=tuple(found))
 
     def facets(
         self, page: Page, filters: Filters, *, minor_per_major: int, most: int = 14
@@ -146,6 +158,13 @@ class Desk:
             attributes=query.attributes,
         )
         self.ingest([event], "server")
+
+
+def _with(page: Page, reasons: Sequence[tuple[Reason, ...]]) -> Page:
+    """The page with these reasons, one tuple for each listing."""
+    pairs = zip(page.shown, reasons, strict=True)
+    shown = tuple(msgspec.structs.replace(each, reasons=words) for each, words in pairs)
+    return replace(page, shown=shown)
 
 
 def person_code(shop: Shop, user: str | None, session: str | None = None) -> int:

@@ -19,6 +19,7 @@ import msgspec
 from heirloom.apps.problems import ProblemError
 from heirloom.core.query import Query
 from heirloom.core.slate import Shown, Slate
+from heirloom.pipelines.explain import Explained
 
 DEPTH = 240
 """Listings of a slate that its pages are cut from."""
@@ -34,12 +35,14 @@ class Page:
         slate: where it comes from; of its listings, `shown` is the part to show.
         shown: what this page shows, with positions counted over the visit.
         next_token: None on the last page.
+        explained: of each of `shown`; None where nobody asked for it.
     """
 
     query: Query
     slate: Slate
     shown: tuple[Shown, ...]
     next_token: str | None
+    explained: tuple[Explained, ...] | None = None
 
 
 class _Bookmark(msgspec.Struct, frozen=True, array_like=True):
@@ -72,7 +75,8 @@ class Pages:
         if page.next_token is not None:
             # Packed, a slate of 240 takes 20 kB instead of 100.
             packed = msgspec.msgpack.encode(slate.shown)
-            light = replace(slate, shown=(), features=None)
+            why = replace(slate.why, contributions=None)
+            light = replace(slate, shown=(), features=None, why=why)
             self._kept[slate.slate_id] = (query, light, packed)
             self._kept.move_to_end(slate.slate_id)
             if len(self._kept) > self.capacity:

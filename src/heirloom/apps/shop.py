@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.event import Event
 from heirloom.core.query import Query
-from heirloom.core.slate import Slate
+from heirloom.core.slate import Reason, Shown, Slate
 from heirloom.core.vocabulary import Vocabulary
+from heirloom.pipelines.explain import Explained
 
 
 class Report(Protocol):
@@ -74,8 +75,16 @@ class Shop(Protocol):
     def now_ms(self) -> int:
         """The system's clock, ms since 1970 UTC."""
 
-    def recommend(self, query: Query) -> Slate:
-        """The slate for a query, and its SlateRecord written."""
+    def recommend(self, query: Query, *, reasons: int | None = None) -> Slate:
+        """The slate for a query, and its SlateRecord written; reasons of the first so many."""
+
+    def explain(self, query: Query, slate: Slate, shown: Sequence[Shown]) -> Sequence[Explained]:
+        """Why each of these listings of a slate stands where it does."""
+
+    def reasons(
+        self, query: Query, slate: Slate, shown: Sequence[Shown]
+    ) -> Sequence[tuple[Reason, ...]]:
+        """Reasons of listings of a slate that has none for them yet."""
 
     def matching(self, text: str) -> NDArray[np.bool_]:
         """[slots] bool: the live listings that a search means by these words; maybe none."""

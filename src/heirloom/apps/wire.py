@@ -102,7 +102,8 @@ class EventsOut(msgspec.Struct, frozen=True, kw_only=True):
 class RecommendIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A first page of the home feed or beside an item; or, with `next`, a later page.
 
-    With `next`, the only other field is `k`: the query is the one that the token stands for.
+    With `next`, the only other fields are `k` and `explain`: the query is the one that the token
+    stands for.
     """
 
     surface: Literal["home", "similar"] = "home"
@@ -115,13 +116,15 @@ class RecommendIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     exclude: Annotated[tuple[str, ...], Meta(max_length=MAX_LISTINGS)] = ()
     k: PageSize = 24
     next: str | None = None
+    explain: bool = False
+    """Say with each listing who found it, what ranked it, and what moved it."""
 
 
 FacetName = Literal["brand", "size", "colour", "condition", "category", "price"]
 
 
 class SearchIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A first page of search results; or, with `next`, a later page (then only `k` besides)."""
+    """A first page of search results; or, with `next`, a later page (`k`, `explain` besides)."""
 
     text: Annotated[str, Meta(max_length=1_000)] = ""
     user: Id | None = None
@@ -133,6 +136,70 @@ class SearchIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Count what choosing these filters would leave. On the first page alone."""
     k: PageSize = 24
     next: str | None = None
+    explain: bool = False
+    """Say with each listing who found it, what ranked it, and what moved it."""
+
+
+class ProposalOut(msgspec.Struct, frozen=True):
+    """A retriever that proposed the listing."""
+
+    source: str
+    rank: int | None
+    """Its place, from 0, among what the retriever gave; null where it would not be given now."""
+    score: float | None
+    """The retriever's own; comparable within one retriever only."""
+
+
+class ContributionOut(msgspec.Struct, frozen=True):
+    """What a group of features adds to the score, compared with the other candidates."""
+
+    group: str
+    about: str
+    """What the group is, in words."""
+    value: float
+    """Score less the score with this group as is usual among the candidates."""
+
+
+class WhyOut(msgspec.Struct, frozen=True):
+    """A reason in words and what it rests on."""
+
+    words: str
+    group: str | None
+    """A group of features that is among the three strongest for this listing."""
+    source: str | None
+    """The retriever that knows it."""
+
+
+class MovedOut(msgspec.Struct, frozen=True):
+    """A rule of the slate that moved the listing: places, from 0, in the order of candidates."""
+
+    rule: str
+    before: int
+    after: int
+
+
+class ExplanationOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a listing stands where it does."""
+
+    found: list[ProposalOut]
+    contributions: list[ContributionOut]
+    """Greatest first. Empty where retrieval alone made the order, or another model answers now."""
+    reasons: list[WhyOut]
+    moved: list[MovedOut]
+    propensity: float
+    """Chance of this listing at this place, given the candidates and those shown above it."""
+    n: int
+    """Log offset that contributions and reasons are as of; on later pages past that of the slate.
+    """
+
+
+class ComparedOut(msgspec.Struct, frozen=True):
+    """What the explanations of a page compare with."""
+
+    candidates: int
+    """So many were ranked; contributions are against what is usual among them."""
+    worth: dict[str, float]
+    """What the order is expected to gain by the scores, and after each rule of the slate."""
 
 
 class CardOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +217,9 @@ class CardOut(msgspec.Struct, frozen=True, kw_only=True):
     sources: list[str]
     """The retrievers that proposed it."""
     reasons: list[str]
+    """Why, in words: at most three, maybe none."""
+    explanation: ExplanationOut | UnsetType = UNSET
+    """Where `explain` was asked for."""
 
 
 class DegradedOut(msgspec.Struct, frozen=True):
@@ -173,6 +243,8 @@ class SlateOut(msgspec.Struct, frozen=True, kw_only=True):
     """As of when, ms since 1970 UTC."""
     n: int
     """Log offset applied to the state that answered."""
+    compared: ComparedOut | UnsetType = UNSET
+    """Where `explain` was asked for."""
 
 
 class ChoiceOut(msgspec.Struct, frozen=True):

@@ -105,6 +105,24 @@ class Moved(msgspec.Struct, frozen=True):
     after: int
 
 
+class Reason(msgspec.Struct, frozen=True):
+    """Why a listing is on the slate, in words, and what they rest on.
+
+    Attributes:
+        words: for the person who is shown it.
+        group: the group of features that is among the strongest for this listing; empty where the
+            words rest on the source alone.
+        source: the retriever that proposed it for this reason; empty where it was the ranking.
+    """
+
+    words: str
+    group: str = ""
+    source: str = ""
+
+    def __str__(self) -> str:
+        return self.words
+
+
 class Shown(msgspec.Struct, frozen=True):
     """One listing of a slate."""
 
@@ -112,7 +130,7 @@ class Shown(msgspec.Struct, frozen=True):
     position: int
     score: float
     sources: tuple[str, ...]
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     propensity: float = 1.0
     """Chance of this listing at this position, given the candidates and those shown above it. The
     product over a slate is the chance of the slate; 1 where nothing was drawn."""
@@ -124,6 +142,27 @@ class Degraded(msgspec.Struct, frozen=True):
 
     step: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What a slate's explanations rest on.
+
+    Attributes:
+        candidates: how many were ranked.
+        usual: [features] float32, what is usual among them; None where nothing was ranked.
+        beside: [shown] float32, what retrieval's own score adds to each score; None for nothing.
+        beside_usual: the same of the candidate in the middle.
+        told: reasons are given of the first so many listings shown.
+        contributions: [told, groups] float32, of these; None where nothing was ranked.
+    """
+
+    candidates: int = 0
+    usual: NDArray[np.float32] | None = None
+    beside: NDArray[np.float32] | None = None
+    beside_usual: float = 0.0
+    told: int = 0
+    contributions: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +189,7 @@ class Slate:
     bundle: str = ""
     timings_us: dict[str, int] = field(default_factory=dict)
     worth: dict[str, float] = field(default_factory=dict)
+    why: Why = field(default_factory=Why)
 
 
 class SlateRecord(msgspec.Struct, frozen=True, kw_only=True):

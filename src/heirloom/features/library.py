@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind
 from heirloom.core.facts import MAX_DECLARED
+from heirloom.features import groups
 from heirloom.features.algebra import (
     Age,
     Counter,
@@ -52,6 +53,7 @@ def marketplace_view() -> FeatureView:
         "marketplace",
         (*_listing(), *_supply(), *_person(), *_taste(), *_asked(), *_price(), *_context()),
         owner="ranking",
+        groups=groups.MARKETPLACE,
     )
 
 
@@ -357,9 +359,11 @@ def rental_view(
     taken = tuple(str(kind) for kind in kinds)
     features = (*_demand(taken), *_fit(declared, taken), *_wardrobe(taken))
     if codes:
-        return FeatureView("rental", features, owner="ranking")
+        told = groups.rental(declared, codes=True)
+        return FeatureView("rental", features, owner="ranking", groups=told)
     dense = tuple(each for each in features if not isinstance(each, Static))
-    return FeatureView("rental_dense", dense, owner="ranking")
+    told = groups.rental(declared, codes=False)
+    return FeatureView("rental_dense", dense, owner="ranking", groups=told)
 
 
 def _demand(kinds: tuple[str, ...]) -> tuple[Definition, ...]:

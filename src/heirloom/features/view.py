@@ -4,13 +4,17 @@ import hashlib
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.errors import ConfigError
-from heirloom.features.algebra import Definition, columns_of, unit_of
+from heirloom.features.algebra import Definition, First, Last, Static, columns_of, unit_of
 from heirloom.features.definition import version_of
+from heirloom.features.groups import Group
+from heirloom.features.groups import problems_of as problems_of_groups
 from heirloom.features.kernel import KERNEL_VERSION
 from heirloom.features.plan import Plan, compile_plan
 from heirloom.features.refusals import problems_of
@@ -26,6 +30,8 @@ class FeatureView:
         features: definitions (algebra.py), each giving one column or one per window.
         owner: who answers for them; no part of the version.
         revisions: by name of a definition, 2 and more where it was published and changed since.
+        groups: what the definitions are told together as, each in one of them; no part of the
+            version. Without, each definition is told alone.
         versions: by name of a definition, its own version (definition.py).
         version: 8 hex digits: a hash of these and the kernel's version. It changes whenever a
             value could.
@@ -39,6 +45,7 @@ class FeatureView:
     features: tuple[Definition, ...]
     owner: str = field(default="", compare=False)
     revisions: Mapping[str, int] = field(default_factory=dict, hash=False)
+    groups: tuple[Group, ...] = field(default=(), compare=False)
     versions: Mapping[str, str] = field(init=False, repr=False, compare=False)
     version: str = field(init=False)
     columns: tuple[str, ...] = field(init=False)
@@ -53,6 +60,8 @@ class FeatureView:
         twice += [name for name, count in defined.items() if count > 1 and name not in twice]
         problems += [f"two features of one name: {name!r}; rename one of them" for name in twice]
         problems += self._problems_of_revisions(set(defined))
+        if self.groups:
+            problems += problems_of_groups(self.groups, defined)
         if not self.features:
             problems.append("no features")
         if problems:
@@ -67,6 +76,9 @@ class FeatureView:
         object.__setattr__(self, "version", version)
         object.__setattr__(self, "columns", tuple(f"{self.name}@{version}.{n}" for n in names))
         object.__setattr__(self, "_plan", compile_plan(where, self.features))
+        if not self.groups:
+            alone = (Group(d.name, d.about or d.name, (d.name,)) for d in self.features)
+            object.__setattr__(self, "groups", tuple(alone))
 
     def _problems_of_revisions(self, defined: set[str]) -> Iterator[str]:
         for name, revision in self.revisions.items():
@@ -78,6 +90,18 @@ class FeatureView:
     def revision(self, name: str) -> int:
         """How often the definition of this name was made anew, from 1."""
         return self.revisions.get(name, 1)
+
+    @cached_property
+    def group_of(self) -> NDArray[np.int64]:
+        """[columns] int64: which of `groups` each column belongs to."""
+        place = {name: i for i, group in enumerate(self.groups) for name in group.definitions}
+        return np.array([place[d.name] for d in self.features for _ in columns_of(d)], np.int64)
+
+    @cached_property
+    def codes(self) -> NDArray[np.bool_]:
+        """[columns] bool: whether a column's values are codes, without order."""
+        coded = (Static, Last, First)
+        return np.array([isinstance(d, coded) for d in self.features for _ in columns_of(d)])
 
     def state(self) -> FeatureState:
         """An empty state of this view, at n = 0."""

@@ -23,18 +23,19 @@ from heirloom.core.slate import (
     Shown,
     Slate,
     SlateRecord,
+    Why,
 )
 from heirloom.features.published import Published, difference
 from heirloom.pipelines.floor import met_by, named
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.scope import Scope
+from heirloom.pipelines.why import Score, told, why_of
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.fusion import fuse
 from heirloom.retrieval.retriever import Selective
 from heirloom.retrieval.vectors.answer import OutOfTime
 from heirloom.slates.compose import compose
 from heirloom.slates.luck import key_of
-from heirloom.slates.reasons import reasons
 from heirloom.slates.rules import Rules
 from heirloom.slates.steps import Composed, Pool, composed
 
@@ -132,7 +133,12 @@ class Policy:
 
 
 def recommend(
-    query: Query, policy: Policy, live: Live, *, out_of_time: OutOfTime | None = None
+    query: Query,
+    policy: Policy,
+    live: Live,
+    *,
+    out_of_time: OutOfTime | None = None,
+    reasons: int | None = None,
 ) -> Slate:
     """The slate for a query, as of the query's time and the state's offset.
 
@@ -142,6 +148,7 @@ def recommend(
         live: what is known.
         out_of_time: asked now and then while candidates are sought; True: go on with the best
             found so far, and say so in `degraded`.
+        reasons: the first so many listings shown get theirs; None: all.
     """
     watch = _Watch()
     request = live.request(query)
@@ -163,10 +170,14 @@ def recommend(
     if not len(candidates):
         degraded = (*degraded, Degraded("compose", _nothing(request, live)))
     watch.lap("compose")
+    beside = _beside(candidates, policy.retrieval_weight)
+    why = why_of(batch, rows, beside, live.view, scorer(policy), reasons)
+    shown = _shown(request, chosen, scores[rows], shown_batch, live, made, why)
+    watch.lap("reasons")
     return Slate(
         slate_id=slate_id,
         policy=policy.name,
-        shown=_shown(request, chosen, scores[rows], shown_batch, live, made),
+        shown=shown,
         slots=chosen.slots,
         features=shown_batch,
         candidates_hash=hashlib.blake2b(candidates.slots.tobytes(), digest_size=8).hexdigest(),
@@ -177,6 +188,7 @@ def recommend(
         bundle=policy.bundle,
         timings_us=watch.laps,
         worth=made.worth,
+        why=why,
     )
 
 
@@ -254,12 +266,18 @@ def record(slate: Slate, query: Query) -> SlateRecord:
 def _score(
     batch: FeatureBatch, candidates: Candidates, policy: Policy
 ) -> tuple[NDArray[np.float32], tuple[Degraded, ...]]:
-    if policy.ranker is None:
+    score = scorer(policy)
+    if score is None:
         return candidates.scores, (Degraded("score", "no ranker is loaded: order of retrieval"),)
     if not len(candidates):
         return candidates.scores, ()
-    weights = np.asarray(policy.action_weights, np.float32)
-    return blended(policy.ranker.score(batch) @ weights, candidates, policy.retrieval_weight), ()
+    return blended(score(batch), candidates, policy.retrieval_weight), ()
+
+
+def scorer(policy: Policy) -> Score | None:
+    """What orders candidates by their features; None without a ranker."""
+    ranker, weights = policy.ranker, np.asarray(policy.action_weights, np.float32)
+    return None if ranker is None else lambda batch: ranker.score(batch) @ weights
 
 
 def blended(
@@ -275,10 +293,16 @@ def blended(
     >>> blended(np.zeros(2, np.float32), found, 1.0).round(3).tolist()
     [0.0, -0.6930000185966492]
     """
+    beside = _beside(candidates, weight)
+    return scores if beside is None else scores + beside
+
+
+def _beside(candidates: Candidates, weight: float) -> NDArray[np.float32] | None:
+    """[candidates] float32: weight · log of retrieval's score; None without weight."""
     if not weight:
-        return scores
-    beside: NDArray[np.float32] = np.log(np.maximum(candidates.scores, 1e-30)).astype(np.float32)
-    return scores + np.float32(weight) * beside
+        return None
+    logs: NDArray[np.float32] = np.log(np.maximum(candidates.scores, 1e-30)).astype(np.float32)
+    return np.float32(weight) * logs
 
 
 def _composed(
@@ -388,15 +412,17 @@ def _shown(
     batch: FeatureBatch,
     live: Live,
     made: Composed,
+    why: Why,
 ) -> tuple[Shown, ...]:
-    words = reasons(request, chosen, batch, live.catalogue)
+    named = [chosen.sources_of(position) for position in range(len(chosen))]
+    words = told(request, chosen.slots[: why.told], named, batch, live, why, why.contributions)
     return tuple(
         Shown(
             listing=live.catalogue.listing(int(slot)).listing_id,
             position=position,
             score=float(scores[position]),
-            sources=chosen.sources_of(position),
-            reasons=words[position],
+            sources=named[position],
+            reasons=words[position] if position < why.told else (),
             propensity=float(made.propensities[position]),
             moved=made.moved[position],
         )

@@ -70,7 +70,7 @@ class CatBoostExpected:
         values = checked(batch, self.columns, "CatBoostExpected.score")
         if not len(values):
             return np.zeros((0, 1), np.float32)
-        rows = with_position(values, None)
+        rows = Pool(with_position(values, None))  # read once for all three
         gain, chance, *worth = (
             np.asarray(model.predict(rows, thread_count=self._threads), np.float64)
             for model in self._parts

@@ -1,130 +1,105 @@
-"""Reasons: why a listing is on the slate, in plain words, from what really brought it there."""
+"""Reasons: why a listing is on the slate, in plain words, from what really brought it there.
 
-from collections.abc import Callable, Sequence
+A reason of the ranking names a group of features that is surely among the strongest for the listing
+(`ranking.contributions.telling`), and the fact in it that a person knows: the brand, the size. What
+a retriever alone knows (the seller is followed) is told unless the ranking speaks against it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from heirloom.core.catalogue import DAY_MS, Catalogue
+from heirloom.core.catalogue import Catalogue
 from heirloom.core.query import Request
-from heirloom.core.slate import Candidates, FeatureBatch
+from heirloom.core.slate import FeatureBatch, Reason
+from heirloom.slates.words import BY_SOURCE, FOUND_ONLY, IN_WORDS, Row
 
 MAX_REASONS = 3
-NO_SIZES = frozenset({"one size", "onesize", "os", "no size", "universal"})
-"""What sellers write of things that have no size."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """One listing of the slate, with what is known of how it came there."""
+class Ranked:
+    """What the ranking says of the listings shown.
 
-    request: Request
-    catalogue: Catalogue
-    slot: int
-    sources: tuple[str, ...]
-    features: dict[str, float]
+    Attributes:
+        groups: names of the groups of features.
+        about: what each is, in words.
+        contributions: [shown, groups] float32.
+        telling: [shown, groups] bool: which may be named.
+        usual: [features] float32, what is usual among the candidates.
+    """
 
-    def feature(self, name: str) -> float:
-        """NaN for a feature that the view lacks or whose value is missing."""
-        return self.features.get(name, np.nan)
-
-    def text(self, field: str) -> str:
-        code = int(self.catalogue.column(field)[self.slot])
-        return self.catalogue.vocabulary.text(field, code)
-
-
-Rule = Callable[[_Row], str | None]
+    groups: Sequence[str]
+    about: Sequence[str]
+    contributions: NDArray[np.float32]
+    telling: NDArray[np.bool_]
+    usual: NDArray[np.float32]
 
 
 def reasons(
-    request: Request, chosen: Candidates, batch: FeatureBatch, catalogue: Catalogue
-) -> list[tuple[str, ...]]:
-    """At most three reasons for each chosen listing, the most telling first.
-
-    Each rests on a source that proposed the listing or a feature value it was ranked by; where
-    neither says anything, there is no reason.
+    request: Request,
+    slots: NDArray[np.int32],
+    sources: Sequence[tuple[str, ...]],
+    batch: FeatureBatch,
+    catalogue: Catalogue,
+    ranked: Ranked | None,
+) -> list[tuple[Reason, ...]]:
+    """At most three reasons for each listing, the most telling first; maybe none.
 
     Args:
         request: who asked.
-        chosen: [shown] candidates in the order shown.
+        slots: [shown] in the order shown.
+        sources: [shown] names of the retrievers that proposed each.
         batch: [shown, features], what they were ranked by.
         catalogue: for the words of brand, category and the like.
+        ranked: what the ranking says; None where retrieval alone made the order.
     """
-    names = [column.split(".", 1)[-1] for column in batch.columns]
-    result = []
-    for i, slot in enumerate(chosen.slots.tolist()):
-        features = dict(zip(names, batch.values[i].tolist(), strict=True))
-        row = _Row(request, catalogue, slot, chosen.sources_of(i), features)
-        found = [words for rule in RULES if (words := rule(row))]
-        result.append(tuple(found[:MAX_REASONS]))
+    place = {column.split(".", 1)[-1]: i for i, column in enumerate(batch.columns)}
+    values = batch.values[: len(slots)].tolist()
+    if ranked is None:
+        rows = (Row(request, catalogue, slot, values[i], (), place) for i, slot in _numbered(slots))
+        return [_found(row, named)[:MAX_REASONS] for row, named in zip(rows, sources, strict=False)]
+    usual, result = ranked.usual.tolist(), []
+    added, telling = ranked.contributions.tolist(), ranked.telling.tolist()
+    about = dict(zip(ranked.groups, ranked.about, strict=True))
+    for i, slot in _numbered(slots):
+        row = Row(request, catalogue, slot, values[i], usual, place)
+        gained = dict(zip(ranked.groups, added[i], strict=True))
+        named = [group for group, tells in zip(ranked.groups, telling[i], strict=True) if tells]
+        named.sort(key=lambda group: -gained[group])
+        result.append(_ranked(row, sources[i], gained, named, about)[:MAX_REASONS])
     return result
 
 
-def _matches_text(row: _Row) -> str | None:
-    return f"matches «{row.request.query.text.strip()}»" if "search" in row.sources else None
+def _numbered(slots: NDArray[np.int32]) -> Iterator[tuple[int, int]]:
+    return enumerate(slots.tolist())
 
 
-def _near_anchor(row: _Row) -> str | None:
-    return "similar to this one" if "similar" in row.sources else None
+def _found(row: Row, sources: Sequence[str]) -> tuple[Reason, ...]:
+    """What the retrievers say where nothing was ranked."""
+    told = {**{source: words for source, _, words in BY_SOURCE}, **FOUND_ONLY}
+    found = ((source, told[source](row)) for source in told if source in sources)
+    return tuple(Reason(words, source=source) for source, words in found if words)
 
 
-def _followed(row: _Row) -> str | None:
-    return "from a seller you follow or bought from" if "followed" in row.sources else None
-
-
-def _saved_search(row: _Row) -> str | None:
-    return "new in a search you saved" if "saved_search" in row.sources else None
-
-
-def _taste(row: _Row) -> str | None:
-    return "close to what you looked at lately" if "taste" in row.sources else None
-
-
-def _brand(row: _Row) -> str | None:
-    brand = row.text("brand")
-    if brand and row.feature("person_brand_share_4w") >= 0.2:
-        return f"{brand}, a brand you like"
-    return None
-
-
-def _size(row: _Row) -> str | None:
-    size = row.text("size").lower()
-    if size and size not in NO_SIZES and row.feature("size_gap") <= 0.5:
-        return "in your size"
-    return None
-
-
-def _price(row: _Row) -> str | None:
-    gap = row.feature("price_to_kind_12w")  # log of price over the usual one
-    return "priced below others like it" if gap <= np.log(0.8) else None
-
-
-def _new(row: _Row) -> str | None:
-    if "recent" not in row.sources:
-        return None
-    age = row.request.query.t - int(row.catalogue.column("listed_at")[row.slot])
-    if age < DAY_MS:
-        return "new today"
-    return "new this week" if age < 7 * DAY_MS else None
-
-
-def _popular(row: _Row) -> str | None:
-    if "popular" not in row.sources:
-        return None
-    category = row.text("category").rsplit("/", 1)[-1]
-    return f"popular in {category}" if category else "popular now"
-
-
-RULES: Sequence[Rule] = (
-    _matches_text,
-    _near_anchor,
-    _saved_search,
-    _followed,
-    _taste,
-    _brand,
-    _size,
-    _price,
-    _new,
-    _popular,
-)
-"""In order of how much they tell."""
+def _ranked(
+    row: Row,
+    sources: Sequence[str],
+    gained: Mapping[str, float],
+    named: Sequence[str],
+    about: Mapping[str, str],
+) -> tuple[Reason, ...]:
+    """What retrievers alone know, unless the ranking speaks against it; then the strongest."""
+    said, spoken = [], set()
+    for source, group, words in BY_SOURCE:
+        if source in sources and gained.get(group, 0.0) >= 0 and (told := words(row)):
+            said.append(Reason(told, group if group in named else "", source))
+            spoken.add(group)
+    for group in named:
+        tell = IN_WORDS.get(group)
+        told = tell(row) if tell else f"for {about[group]}"
+        if told and group not in spoken:
+            said.append(Reason(told, group))
+    return tuple(said)

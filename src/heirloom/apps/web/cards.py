@@ -9,6 +9,7 @@ from heirloom.apps.api import picture_path
 from heirloom.apps.desk import person_code
 from heirloom.apps.paging import Page
 from heirloom.apps.shop import Shop
+from heirloom.apps.web.bars import Picture, picture
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.event import Kind
 from heirloom.core.listing import Listing, Status
@@ -31,7 +32,8 @@ class Card:
     """One listing, as a template shows it.
 
     `was` is the first price where it has dropped since, else ''. `slate`, `position` and
-    `surface` go back with every event; `why` and `sources` say how it came here.
+    `surface` go back with every event; `why`, `sources` and `picture` say how it came here,
+    compared with `candidates`.
     """
 
     listing_id: str
@@ -49,6 +51,8 @@ class Card:
     surface: str = ""
     why: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    picture: Picture | None = None
+    candidates: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +129,14 @@ def cards(shop: Shop, page: Page, user: str) -> list[Card]:
     catalogue = shop.live.catalogue
     saved = set(shop.live.people.saved(person_code(shop, user)).tolist())
     made = []
-    for shown in page.shown:
+    for place, shown in enumerate(page.shown):
         slot = catalogue.slot_of(shown.listing)
-        made.append(_shown_card(card(catalogue, slot, saved=slot in saved), shown, page))
+        drawn = picture(page.explained[place].contributions) if page.explained else None
+        made.append(_shown_card(card(catalogue, slot, saved=slot in saved), shown, page, drawn))
     return made
 
 
-def _shown_card(plain: Card, shown: Shown, page: Page) -> Card:
+def _shown_card(plain: Card, shown: Shown, page: Page, drawn: Picture | None) -> Card:
     surface = page.query.surface
     where: dict[str, str | int] = {
         "slate": page.slate.slate_id,
@@ -152,8 +157,10 @@ def _shown_card(plain: Card, shown: Shown, page: Page) -> Card:
         slate=page.slate.slate_id,
         position=shown.position,
         surface=surface,
-        why=shown.reasons,
+        why=tuple(reason.words for reason in shown.reasons),
         sources=shown.sources,
+        picture=drawn,
+        candidates=page.slate.why.candidates,
     )
 
 

@@ -185,7 +185,7 @@ class Window:
                 attributes=_attributes(visitor.stated),
                 k=MOST_SIMILAR,
             )
-            page = self._desk.page(query)
+            page = self._desk.page(query, explain=True)
             code = person_code(shop, visitor.user)
             listing = catalogue.listing(slot)
             wardrobe = Filters(sellers=(listing.seller,))
@@ -305,7 +305,9 @@ class Window:
 
     def _page(self, request: Request, query: Query) -> Page:
         token = request.query_params.get("next")
-        return self._desk.later_page(token, query.k) if token else self._desk.page(query)
+        if token:
+            return self._desk.later_page(token, query.k, explain=True)
+        return self._desk.page(query, explain=True)
 
     def _feed(self, page: Page, visitor: Visitor, here: str) -> dict[str, Any]:
         more = None

@@ -1,0 +1,120 @@
+"""Why: what each group of features does for the listings of a slate, and what is said of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.query import Request
+from heirloom.core.slate import FeatureBatch, Reason, Why
+from heirloom.features.view import FeatureView
+from heirloom.pipelines.live import Live
+from heirloom.ranking.contributions import contributions, telling, usual
+from heirloom.slates.reasons import Ranked, reasons
+
+RETRIEVAL = "retrieval"
+"""Name of what retrieval's own score adds, beside the groups of features."""
+Score = Callable[[FeatureBatch], NDArray[np.float32]]
+"""FeatureBatch of any candidates -> [candidates] float32, the policy's score by features alone."""
+
+
+def why_of(
+    batch: FeatureBatch,
+    rows: NDArray[np.intp],
+    beside: NDArray[np.float32] | None,
+    view: FeatureView,
+    score: Score | None,
+    first: int | None,
+) -> Why:
+    """What the explanations of a slate rest on.
+
+    Args:
+        batch: [candidates, features].
+        rows: [shown] of the candidates.
+        beside: [candidates] what retrieval's own score adds to each score; None for nothing.
+        view: whose columns these are.
+        score: of candidates by features; None without a ranker.
+        first: of so many of the shown, contributions are wanted; None: of all.
+    """
+    told = len(rows[:first])
+    if score is None or not len(batch.values):
+        return Why(len(batch.values), told=told)
+    why = Why(
+        candidates=len(batch.values),
+        usual=usual(batch.values, view.codes),
+        beside=None if beside is None else beside[rows],
+        beside_usual=0.0 if beside is None else float(np.median(beside)),
+        told=told,
+    )
+    top = FeatureBatch(batch.values[rows[:told]], batch.columns, batch.n)
+    added = contributed(top, why, None if beside is None else beside[rows[:told]], view, score)
+    return replace(why, contributions=added)
+
+
+def contributed(
+    batch: FeatureBatch,
+    why: Why,
+    beside: NDArray[np.float32] | None,
+    view: FeatureView,
+    score: Score,
+) -> NDArray[np.float32] | None:
+    """[listings, groups] float32: what each of `names_of` adds to the listings' scores.
+
+    Args:
+        batch: [listings, features].
+        why: says what is usual; None comes out where it does not.
+        beside: [listings] what retrieval's own score adds to each score; None for nothing.
+        view: whose columns and groups these are.
+        score: one call of it is made.
+    """
+    if why.usual is None:
+        return None
+
+    def scored(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return score(FeatureBatch(values, batch.columns, batch.n))
+
+    groups = len(view.groups)
+    added = contributions(scored, batch.values, why.usual, view.group_of, groups)
+    if beside is None:
+        return added
+    return np.column_stack([added, (beside - why.beside_usual).astype(np.float32)])
+
+
+def names_of(view: FeatureView, added: NDArray[np.float32]) -> list[tuple[str, str]]:
+    """[groups] (name, in words) of the columns that `contributed` gave."""
+    names = [(group.name, group.about) for group in view.groups]
+    return [*names, (RETRIEVAL, "how it was found")][: added.shape[1]]
+
+
+def told(
+    request: Request,
+    slots: NDArray[np.int32],
+    sources: Sequence[tuple[str, ...]],
+    batch: FeatureBatch,
+    live: Live,
+    why: Why,
+    added: NDArray[np.float32] | None,
+) -> list[tuple[Reason, ...]]:
+    """Reasons of each listing.
+
+    Args:
+        request: who asked.
+        slots: [shown].
+        sources: [shown] names of the retrievers that proposed each.
+        batch: [shown, features].
+        live: for words and groups.
+        why: says what is usual.
+        added: as `contributed` gives it.
+    """
+    ranked = None
+    if why.usual is not None and added is not None:
+        names = names_of(live.view, added)
+        ranked = Ranked(
+            groups=[name for name, _ in names],
+            about=[about for _, about in names],
+            contributions=added,
+            telling=telling(added),
+            usual=why.usual,
+        )
+    return reasons(request, slots, sources, batch, live.catalogue, ranked)

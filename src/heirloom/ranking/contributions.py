@@ -1,0 +1,114 @@
+"""Contributions: what each group of features adds to a score, by leaving it out.
+
+    contribution [listing, group] = score - score with the group's columns as is usual
+
+Usual is what stands in the middle of the candidates of the same request, so a contribution says
+how a listing fares by this group compared with the others that might have been shown. The method is
+the occlusion of Covert, Lundberg & Lee, "Explaining by removing", JMLR 2021, section 3.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+SURE = (0.1, 0.2, 0.2)
+"""Of the sum of all contributions, without their signs: so far above the fourth must the strongest,
+the second and the third group stand to be told. Compared with other candidates than the usual one
+they move by as much; the strongest would have to be passed by three. Set on one simulated
+marketplace."""
+Score = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""[rows, features] float32 -> [rows] float32, each row by itself."""
+
+
+def usual(values: NDArray[np.float32], codes: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """[features] float32: the middle value of each column that some row has.
+
+    The lower median of what is not missing; NaN where more than half is missing. Of a column of
+    codes, the most frequent one, the smallest of several.
+
+    Args:
+        values: [candidates, features] float32, NaN = missing.
+        codes: [features] bool, columns whose values have no order.
+
+    >>> rows = np.array([[1, 7, 2], [5, 7, np.nan], [3, 9, np.nan]], np.float32)
+    >>> usual(rows, np.array([False, True, False])).tolist()
+    [3.0, 7.0, nan]
+    """
+    if not len(values):
+        return np.full(values.shape[1], np.nan, np.float32)
+    ordered = np.sort(values.T, axis=1)  # NaN comes last
+    known = values.shape[0] - np.isnan(ordered).sum(axis=1)
+    middle: NDArray[np.float32] = ordered[np.arange(len(ordered)), np.maximum(known - 1, 0) // 2]
+    for column in np.flatnonzero(codes & (known > 0)):
+        found, counts = np.unique(ordered[column, : known[column]], return_counts=True)
+        middle[column] = found[counts.argmax()]
+    middle[2 * known < values.shape[0]] = np.nan
+    return middle
+
+
+def contributions(
+    score: Score,
+    values: NDArray[np.float32],
+    instead: NDArray[np.float32],
+    group_of: NDArray[np.int64],
+    groups: int,
+) -> NDArray[np.float32]:
+    """[listings, groups] float32: score - score without the group. One call of `score`.
+
+    Exactly 0 where the group's values are the usual ones, and where a score is no finite number.
+    A group that matters only together with another counts in both, so the sum over groups is not
+    the score's distance from the usual listing's, unless the score is additive in groups.
+
+    Args:
+        score: see there.
+        values: [listings, features] float32, NaN = missing.
+        instead: [features] float32, what a column is without its group: `usual`.
+        group_of: [features] int64, in 0..groups.
+        groups: how many.
+
+    >>> score = lambda rows: rows[:, 0] * 2 + rows[:, 1]
+    >>> rows = np.array([[1, 5], [3, 4]], np.float32)
+    >>> contributions(score, rows, np.array([1, 1], np.float32), np.array([0, 1]), 2).tolist()
+    [[0.0, 4.0], [4.0, 3.0]]
+    """
+    found = np.zeros((len(values), groups), np.float32)
+    differs = (values != instead) & ~(np.isnan(values) & np.isnan(instead))
+    members = group_of == np.arange(groups)[:, None]
+    rows, of = np.nonzero((differs[:, None] & members).any(axis=2))
+    if not len(rows):
+        return found
+    changed = np.where(members[of], instead, values[rows])
+    scores = score(np.concatenate([values, changed]))
+    with np.errstate(invalid="ignore"):
+        lost = scores[rows] - scores[len(values) :]
+    found[rows, of] = np.where(np.isfinite(lost), lost, np.float32(0))
+    return found
+
+
+def telling(
+    contributions: NDArray[np.float32], *, sure: tuple[float, ...] = SURE
+) -> NDArray[np.bool_]:
+    """[listings, groups] bool: the groups that are surely among a listing's strongest.
+
+    Each adds to the score, and by a margin more than the first that may not be told; so at most as
+    many as there are margins, and none where many groups do a little each.
+
+    Args:
+        contributions: [listings, groups].
+        sure: the margins of the strongest, the second and so on; see SURE.
+
+    >>> telling(np.array([[3.0, 0.1, -1.0, 0.2, 0.0]], np.float32)).tolist()
+    [[True, False, False, False, False]]
+    """
+    found = np.zeros(contributions.shape, np.bool_)
+    order = np.argsort(-contributions, axis=1, kind="stable")
+    ranked = np.take_along_axis(contributions, order, axis=1)
+    rest = np.zeros(len(ranked), np.float32)
+    if ranked.shape[1] > len(sure):
+        rest = np.maximum(ranked[:, len(sure)], 0)
+    whole = np.abs(contributions).sum(axis=1)
+    for place, margin in enumerate(sure[: ranked.shape[1]]):
+        above = ranked[:, place] - rest
+        found[np.arange(len(found)), order[:, place]] = (above > 0) & (above >= margin * whole)
+    return found

@@ -45,11 +45,16 @@ from heirloom.encoders.pair import HASHED, Encoders
 from heirloom.features.rows import Packing
 from heirloom.features.view import FeatureView
 from heirloom.pipelines import recovery
+from heirloom.pipelines.audit import Budget, auditor
 from heirloom.pipelines.ingest import Ingest, Report
+from heirloom.pipelines.leakage import Limits
 from heirloom.pipelines.live import Live, fold_content
+from heirloom.pipelines.negatives import Retrieve
 from heirloom.pipelines.serve import Policy, recommend, record, retrieve
 from heirloom.pipelines.stored import StoredFeatures
 from heirloom.pipelines.train import Progress, Recipe, Trained, evaluate, held_out, train
+from heirloom.pipelines.training_report import REPORT_FILE, Audit
+from heirloom.ranking.fit_settings import checked_settings
 from heirloom.ranking.gains import GAINS
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.content import ContentIndex
@@ -276,22 +281,38 @@ class System:
             matcher = self.live.matcher(self.policy.quotas[Surface.SEARCH])
             return matcher.matching(text, self.live.catalogue.live, least=1)
 
-    def train(self, *, progress: Progress = lambda *_: None) -> tuple[ModelBundle[Ranker], Trained]:
+    def train(
+        self, *, ablate: bool = False, progress: Progress = lambda *_: None
+    ) -> tuple[ModelBundle[Ranker], Trained]:
         """Train on the whole log, write the bundle, and answer with it unless a gate refuses.
 
+        Args:
+            ablate: also fit again without each group of features, for the report.
+            progress: told now and then.
+
         Raises:
+            ConfigError: [training.ranker_settings] are not the ranker's.
             InputError: too little to learn from, or a gate refused; the bundle is kept then.
         """
+        ranker = pick("ranker", self.registry.rankers, self.settings.policy.ranker)
+        recipe = recipe_of(self.settings)
+        recipe = dataclasses.replace(
+            recipe,
+            ranker_settings=checked_settings(
+                self.settings.policy.ranker, ranker, recipe.ranker_settings
+            ),
+        )
         trained_encoders = train_encoders(
             self.log, self.settings.encoders, self.photos, progress=progress
         )
-        recipe = dataclasses.replace(recipe_of(self.settings), from_t=trained_encoders.until_t)
+        recipe = dataclasses.replace(recipe, from_t=trained_encoders.until_t)
         learned = learn(self.live.retrievers, self.log, seed=recipe.seed, progress=progress)
         live = self._training_live(trained_encoders.encoders, learned)
-        ranker = pick("ranker", self.registry.rankers, self.settings.policy.ranker)
+        audit = self._audit(recipe, trained_encoders.encoders, learned, ablate, progress)
         trained = train(
-            self.log, live, ranker, recipe, retrieve=self._retrieve(live), progress=progress
-        )
+            self.log, live, ranker, recipe,
+            retrieve=self._retrieve(live), audit=audit, progress=progress,
+        )  # fmt: skip
         (from_offset, to_offset), (from_t, to_t) = trained.offsets, trained.times
         bundle = self._keep(
             trained,
@@ -305,6 +326,26 @@ class System:
             )
         self.publish(bundle.bundle_id)
         return bundle, trained
+
+    def _audit(
+        self,
+        recipe: Recipe,
+        encoders: Encoders,
+        learned: Learned,
+        ablate: bool,
+        progress: Progress,
+    ) -> Audit:
+        """What looks into a training, as [training.audit] says."""
+
+        def empty(log: EventLog) -> tuple[Live, Retrieve | None]:
+            live = self._training_live(encoders, learned, log)
+            return live, self._retrieve(live)
+
+        budget, limits = audit_of(self.settings)
+        return auditor(
+            self.log, empty, recipe, budget=budget, limits=limits, ablate=ablate,
+            impressions=self.settings.system.impressions != "none", progress=progress,
+        )  # fmt: skip
 
     def _keep(
         self, trained: Trained, window: DataWindow, encoders: LearnedEncoders, learned: Learned
@@ -327,9 +368,8 @@ class System:
                 encoders=encoders.encoders,
                 beside=encoders.modalities.save,
                 retrievers=learned,
-                settings={
-                    f"gain_{kind}": gain for kind, gain in recipe_of(self.settings).gains.items()
-                },
+                settings=_fitted_with(recipe_of(self.settings)),
+                documents={REPORT_FILE: trained.report.encode()} if trained.report else {},
             )
             if not (folder / bundle.bundle_id).exists():
                 (Path(draft) / "bundle").rename(folder / bundle.bundle_id)
@@ -463,10 +503,12 @@ class System:
         self.log.close()
         self.anteroom.close()
 
-    def _training_live(self, encoders: Encoders, learned: Learned) -> Live:
+    def _training_live(
+        self, encoders: Encoders, learned: Learned, log: EventLog | None = None
+    ) -> Live:
         retrievers = self.settings.system.impressions == "none"
         return empty_live(
-            self.settings, self.registry, self.log,
+            self.settings, self.registry, log or self.log,
             encoders=encoders, learned=learned, retrievers=retrievers,
         )  # fmt: skip
 
@@ -556,7 +598,24 @@ def recipe_of(settings: Settings) -> Recipe:
         seed=training.seed,
         negatives=training.negatives,
         among=training.among,
+        ranker_settings=training.ranker_settings,
     )
+
+
+def audit_of(settings: Settings) -> tuple[Budget, Limits]:
+    """What a training's audit may cost, and what it takes for too good, as the TOML says."""
+    part = settings.training.audit
+    budget = Budget(rows=part.rows, slates=part.slates, entries=part.entries, actions=part.actions)
+    return budget, Limits(allowed=part.allowed)
+
+
+def _fitted_with(recipe: Recipe) -> dict[str, str | int | float | bool]:
+    """What of a recipe stands in a bundle's manifest."""
+    gains = {f"gain_{kind}": gain for kind, gain in recipe.gains.items()}
+    return gains | {
+        f"ranker_{name}": value if isinstance(value, str | int | float) else str(list(value))
+        for name, value in recipe.ranker_settings.items()
+    }
 
 
 def view_of(settings: Settings, registry: Registry, name: str | None = None) -> FeatureView:

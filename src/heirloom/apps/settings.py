@@ -125,6 +125,21 @@ class PolicyPart(_Part):
     slate: SlatePart = SlatePart()
 
 
+class AuditPart(_Part):
+    """What every training looks into, and what that may cost; `pipelines.audit.Budget` says how."""
+
+    rows: int = Field(default=1_000_000, ge=0)
+    """Scored for the importance of features; 0: none is measured."""
+    slates: int = Field(default=1_200, ge=0)
+    """For a fit on shuffled labels, which must find nothing; 0: it is not made."""
+    entries: int = Field(default=10_000, ge=0)
+    """Of the log, folded again to see that features knew nothing later; 0: it is not seen to."""
+    actions: int = Field(default=100, ge=0)
+    """The same for a log without impressions."""
+    allowed: tuple[str, ...] = ()
+    """Columns that look too good and that a person has found sound, without view and version."""
+
+
 class TrainingPart(_Part):
     """How a ranker is made."""
 
@@ -139,6 +154,9 @@ class TrainingPart(_Part):
     """For logs without impressions: so many listings to an action as not taken."""
     among: Literal["retrieved", "live"] = "retrieved"
     """What they are drawn from: retrieved | live, the candidates or all that was on offer."""
+    ranker_settings: dict[str, bool | int | float | str | tuple[float, ...]] = {}
+    """Of the ranker's `fit`, by name, as `heirloom tune` finds them; defaults for the others."""
+    audit: AuditPart = AuditPart()
 
 
 class EncodersPart(_Part):

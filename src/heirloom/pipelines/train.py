@@ -6,6 +6,7 @@ itself, by the code that serves, so a model never learns from what was not known
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from heirloom.pipelines.negatives import (
     examples_of_actions,
     query_of_action,
 )
+from heirloom.pipelines.training_report import Audit, Fitted, TrainingReport
 from heirloom.ranking.examples import take
 from heirloom.ranking.gains import GAINS, by_code
 from heirloom.ranking.ranker import Examples, Ranker, Refits
@@ -52,6 +54,7 @@ class Recipe:
         seed: of sampling and fitting.
         negatives: how many to an action, for a log without impressions.
         among: what these are drawn from (`negatives.Rule`).
+        ranker_settings: of the ranker's `fit`, by name; what is not named has its default.
     """
 
     gains: Mapping[str, float] = field(default_factory=lambda: GAINS)
@@ -65,6 +68,7 @@ class Recipe:
     seed: int = 0
     negatives: int = 40
     among: Among = "retrieved"
+    ranker_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,8 @@ class Trained:
 
     `metrics` are on the held-out test part, by a ranker that did not learn from it; one that
     `Refits` was then fitted on all of it; `slices` the same by surface; `golden` a few rows
-    whose scores a loader must reproduce; `refused` the gates that it failed.
+    whose scores a loader must reproduce; `refused` the gates that it failed; `report` what the
+    audit found, if there was one.
     """
 
     ranker: Ranker
@@ -84,6 +89,7 @@ class Trained:
     times: tuple[int, int]
     negatives: str
     refused: tuple[str, ...]
+    report: TrainingReport | None = None
 
 
 def train(
@@ -93,6 +99,7 @@ def train(
     recipe: Recipe,
     *,
     retrieve: Retrieve | None = None,
+    audit: Audit | None = None,
     progress: Progress = lambda *_: None,
 ) -> Trained:
     """A ranker fitted on the whole log.
@@ -103,6 +110,7 @@ def train(
         ranker: the class to fit.
         recipe: how.
         retrieve: for a log without impressions: what would have been ranked for a request.
+        audit: looks into what was fitted, before it is fitted again on all of the log.
         progress: told now and then.
 
     Raises:
@@ -120,9 +128,11 @@ def train(
     parts = _split(examples, recipe)
     learn, validation, test = (take(examples, rows) for rows in parts)
     progress("fit", 0, 2)
-    fitted: Ranker = ranker.fit(learn, validation, seed=recipe.seed)
+    fit: Callable[..., Ranker] = ranker.fit
+    fitted = fit(learn, validation, seed=recipe.seed, **recipe.ranker_settings)
     progress("fit", 1, 2)
     metrics, slices = evaluate(fitted, test, surfaces[parts[2]])
+    report = audit(_to_audit(ranker, fitted, examples, surfaces, parts, recipe)) if audit else None
     if isinstance(fitted, Refits):
         fitted = fitted.refit(examples, seed=recipe.seed)
     progress("fit", 2, 2)
@@ -138,8 +148,26 @@ def train(
             f"{name} is {metrics.get(name, float('nan')):.4f}; wanted at least {least}"
             for name, least in recipe.gate.items()
             if not metrics.get(name, float("nan")) >= least
-        ),
+        )
+        + (report.refused if report else ()),
+        report=report,
     )
+
+
+def _to_audit(
+    kind: type[Ranker],
+    fitted: Ranker,
+    examples: Examples,
+    surfaces: NDArray[np.int8],
+    parts: tuple[NDArray[np.intp], ...],
+    recipe: Recipe,
+) -> Fitted:
+    learn, validation, test = parts
+    return Fitted(
+        kind=kind, settings=recipe.ranker_settings, ranker=fitted, examples=examples,
+        surfaces=surfaces, learn=learn, validation=validation, test=test, gains=recipe.gains,
+        seed=recipe.seed,
+    )  # fmt: skip
 
 
 def held_out(

@@ -52,7 +52,7 @@ def test_auc_counts_pairs(slates: list[list[tuple[float, bool]]]) -> None:
 
 def test_columns_at_once_have_the_intervals_of_each_alone() -> None:
     rng = np.random.default_rng(0)
-    values = rng.normal(size=(200, 3)) + [0.0, 1.0, 5.0]
+    values = rng.normal(size=(200, 3)) + np.array([0.0, 1.0, 5.0])
     together = bootstrap_columns(values, seed=1, draws=4_000)
     for i, interval in enumerate(together):
         alone = bootstrap(values[:, i], np.arange(200), seed=2, draws=4_000)

@@ -1,7 +1,6 @@
 """A training that looks ahead is noticed, in a whole system: features read the log's future."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,12 +96,12 @@ def test_a_feature_that_reads_the_future_is_refused(copy: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(trained: Marketplace) -> Iterator[tuple[EventLog, Examples]]:
+def made(trained: Marketplace) -> tuple[EventLog, Examples]:
     """Examples of the marketplace's log as they are made for training."""
     system = trained.system
     live = empty_live(system.settings, system.registry, system.log, retrievers=False)
     recipe = recipe_of(system.settings)
-    yield system.log, examples_of_impressions(system.log, live, recipe, lambda *_: None)[0]
+    return system.log, examples_of_impressions(system.log, live, recipe, lambda *_: None)[0]
 
 
 def checked(trained: Marketplace, log: EventLog, examples: Examples):

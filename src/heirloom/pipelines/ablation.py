@@ -19,7 +19,7 @@ from heirloom.core.slate import FeatureBatch
 from heirloom.evaluation.intervals import bootstrap_columns
 from heirloom.evaluation.metrics import grouped_ndcg
 from heirloom.pipelines.training_report import Drops, Fitted, dropped
-from heirloom.ranking.examples import starts_of, take
+from heirloom.ranking.examples import shuffled_within, starts_of, take
 from heirloom.ranking.ranker import Examples, Ranker
 
 Groups = Mapping[str, Sequence[str]]
@@ -253,7 +253,7 @@ class _Permutation:
         same = (bits == bits[starts][member]).all(axis=0)
         return cls(
             examples,
-            np.lexsort((rng.random(len(member)), member)),
+            shuffled_within(examples.groups, rng),
             starts[rng.permutation(len(starts))][member],
             frozenset(np.array(examples.columns)[same].tolist()),
         )

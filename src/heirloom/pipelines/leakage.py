@@ -24,7 +24,7 @@ from heirloom.evaluation.intervals import bootstrap_columns
 from heirloom.evaluation.metrics import chance_ndcg, grouped_auc, grouped_ndcg
 from heirloom.pipelines.ablation import K
 from heirloom.pipelines.training_report import Drops, Finding, Fitted
-from heirloom.ranking.examples import starts_of, take
+from heirloom.ranking.examples import shuffled_within, starts_of, take
 from heirloom.ranking.ranker import Examples
 
 SURE = 4.0
@@ -162,9 +162,7 @@ def too_good(fitted: Fitted, drops: Sequence[Drops], limits: Limits, *, slates: 
 
 def with_labels_dealt(examples: Examples, seed: int) -> Examples:
     """The examples with the gains of each slate dealt at random to its rows."""
-    starts = starts_of(examples.groups)
-    member = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(examples.groups))))
-    order = np.lexsort((np.random.default_rng([seed, 2]).random(len(member)), member))
+    order = shuffled_within(examples.groups, np.random.default_rng([seed, 2]))
     return replace(examples, gains=examples.gains[order])
 
 
@@ -185,9 +183,7 @@ def _alone(test: Examples) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 def _ndcg_without_ties(scores: NDArray[np.float32], test: Examples) -> float:
     """NDCG@K, equal scores in a random order: the order of rows may say what was acted on."""
-    starts = starts_of(test.groups)
-    member = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(test.groups))))
-    order = np.lexsort((np.random.default_rng(0).random(len(member)), member))
+    order = shuffled_within(test.groups, np.random.default_rng(0))
     found = grouped_ndcg(scores[order], test.gains[order], test.groups, K)
     return float(found.mean()) if len(found) else 0.0
 

@@ -18,7 +18,7 @@ from heirloom.core.log import Entry, EventLog
 from heirloom.core.query import Query
 from heirloom.core.slate import FeatureBatch
 from heirloom.evaluation.metrics import grouped_ndcg
-from heirloom.evaluation.split import by_time, moment
+from heirloom.evaluation.split import learn_stop_test
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.negatives import (
     Among,
@@ -184,6 +184,19 @@ def held_out(
     return take(examples, test), surfaces[test]
 
 
+def examples_of_log(
+    log: EventLog,
+    live: Live,
+    recipe: Recipe,
+    *,
+    retrieve: Retrieve | None = None,
+    progress: Progress = lambda *_: None,
+) -> tuple[Examples, NDArray[np.int8]]:
+    """All examples that `train` learns, stops and tests by, and their surface codes [rows]."""
+    examples, surfaces, _ = _examples(log, live, recipe, retrieve, progress)
+    return examples, surfaces
+
+
 def _examples(
     log: EventLog, live: Live, recipe: Recipe, retrieve: Retrieve | None, progress: Progress
 ) -> tuple[Examples, NDArray[np.int8], str]:
@@ -212,9 +225,7 @@ def _examples(
 
 def _split(examples: Examples, recipe: Recipe) -> tuple[NDArray[np.intp], ...]:
     """Rows to learn from, to stop early by, and to test on, in time order; no slate is torn."""
-    t = examples.t
-    learn_until = moment(t, 1 - recipe.validation - recipe.test)
-    return by_time(t, learn_until, max(moment(t, 1 - recipe.test), learn_until))
+    return learn_stop_test(examples.t, recipe.validation, recipe.test)
 
 
 MIN_SLATES = 50

@@ -64,6 +64,17 @@ def starts_of(groups: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.flatnonzero(np.diff(groups)) + 1]).astype(np.int64)
 
 
+def shuffled_within(groups: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.intp]:
+    """[rows] intp, the rows of each group in a random order, the groups where they were.
+
+    >>> rows = shuffled_within(np.array([7, 7, 7, 4, 4]), np.random.default_rng(0))
+    >>> sorted(rows[:3].tolist()), sorted(rows[3:].tolist())
+    ([0, 1, 2], [3, 4])
+    """
+    member = np.cumsum(np.diff(groups, prepend=groups[:1]) != 0)
+    return np.lexsort((rng.random(len(groups)), member))
+
+
 def with_gain(examples: Examples) -> Examples:
     """Only the groups in which something was gained: others say nothing to a listwise loss.
 

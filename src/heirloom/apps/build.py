@@ -53,7 +53,7 @@ from heirloom.pipelines.negatives import Retrieve
 from heirloom.pipelines.serve import Policy, recommend, record, retrieve
 from heirloom.pipelines.stored import StoredFeatures
 from heirloom.pipelines.train import Progress, Recipe, Trained, evaluate, held_out, train
-from heirloom.pipelines.training_report import REPORT_FILE, Audit
+from heirloom.pipelines.training_report import REPORT_FILE, Audit, TrainingReport
 from heirloom.ranking.fit_settings import checked_settings
 from heirloom.ranking.gains import GAINS
 from heirloom.ranking.ranker import Ranker
@@ -294,30 +294,12 @@ class System:
             ConfigError: [training.ranker_settings] are not the ranker's.
             InputError: too little to learn from, or a gate refused; the bundle is kept then.
         """
-        ranker = pick("ranker", self.registry.rankers, self.settings.policy.ranker)
-        recipe = recipe_of(self.settings)
-        recipe = dataclasses.replace(
-            recipe,
-            ranker_settings=checked_settings(
-                self.settings.policy.ranker, ranker, recipe.ranker_settings
-            ),
-        )
-        trained_encoders = train_encoders(
-            self.log, self.settings.encoders, self.photos, progress=progress
-        )
-        recipe = dataclasses.replace(recipe, from_t=trained_encoders.until_t)
-        learned = learn(self.live.retrievers, self.log, seed=recipe.seed, progress=progress)
-        live = self._training_live(trained_encoders.encoders, learned)
-        audit = self._audit(recipe, trained_encoders.encoders, learned, ablate, progress)
-        trained = train(
-            self.log, live, ranker, recipe,
-            retrieve=self._retrieve(live), audit=audit, progress=progress,
-        )  # fmt: skip
+        trained, encoders, learned = self._trained(ablate, progress)
         (from_offset, to_offset), (from_t, to_t) = trained.offsets, trained.times
         bundle = self._keep(
             trained,
             DataWindow(from_offset=from_offset, to_offset=to_offset, from_t=from_t, to_t=to_t),
-            trained_encoders,
+            encoders,
             learned,
         )
         if trained.refused:
@@ -326,6 +308,37 @@ class System:
             )
         self.publish(bundle.bundle_id)
         return bundle, trained
+
+    def audit(
+        self, *, ablate: bool = False, progress: Progress = lambda *_: None
+    ) -> TrainingReport:
+        """What `train` would find out; nothing is written.
+
+        Raises:
+            ConfigError, InputError: as `train`, but no gate refuses.
+        """
+        report = self._trained(ablate, progress)[0].report
+        return report or TrainingReport()
+
+    def _trained(
+        self, ablate: bool, progress: Progress
+    ) -> tuple[Trained, LearnedEncoders, Learned]:
+        """Encoders, retrievers and a ranker, learned from the whole log and looked into."""
+        name = self.settings.policy.ranker
+        ranker = pick("ranker", self.registry.rankers, name)
+        recipe = recipe_of(self.settings)
+        fixed = checked_settings(name, ranker, recipe.ranker_settings)
+        encoders = train_encoders(self.log, self.settings.encoders, self.photos, progress=progress)
+        recipe = dataclasses.replace(recipe, from_t=encoders.until_t, ranker_settings=fixed)
+        learned = learn(self.live.retrievers, self.log, seed=recipe.seed, progress=progress)
+        live = self._training_live(encoders.encoders, learned)
+        trained = train(
+            self.log, live, ranker, recipe,
+            retrieve=self._retrieve(live),
+            audit=self._audit(recipe, encoders.encoders, learned, ablate, progress),
+            progress=progress,
+        )  # fmt: skip
+        return trained, encoders, learned
 
     def _audit(
         self,
@@ -548,19 +561,24 @@ class System:
         return self._policy_of(bundle.ranker, bundle.bundle_id)
 
     def _policy_of(self, ranker: Ranker | None, bundle_id: str) -> Policy:
-        part = self.settings.policy
-        return Policy(
-            name=part.name,
-            quotas={surface.value: quota for surface, quota in part.quotas.items()},
-            ranker=ranker,
-            bundle=bundle_id,
-            pool=part.pool,
-            seller_cap=part.seller_cap,
-            retrieval_weight=part.retrieval_weight,
-            fusion=part.fusion,
-            rules=part.slate.rules,
-            surfaces=part.slate.surfaces,
-        )
+        return policy_of(self.settings, ranker, bundle_id)
+
+
+def policy_of(settings: Settings, ranker: Ranker | None, bundle_id: str) -> Policy:
+    """What decides a slate, as the TOML says, with a bundle's ranker or none."""
+    part = settings.policy
+    return Policy(
+        name=part.name,
+        quotas={surface.value: quota for surface, quota in part.quotas.items()},
+        ranker=ranker,
+        bundle=bundle_id,
+        pool=part.pool,
+        seller_cap=part.seller_cap,
+        retrieval_weight=part.retrieval_weight,
+        fusion=part.fusion,
+        rules=part.slate.rules,
+        surfaces=part.slate.surfaces,
+    )
 
 
 def open_log(folder: Path, *, read_only: bool = False) -> SqliteLog:

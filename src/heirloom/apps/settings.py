@@ -159,6 +159,23 @@ class TrainingPart(_Part):
     audit: AuditPart = AuditPart()
 
 
+class DimensionPart(_Part):
+    """What one setting may be; `ranking.space.Dimension` says how."""
+
+    kind: Literal["int", "float", "choice"]
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    choices: tuple[bool | int | float | str, ...] = ()
+
+
+class TuningPart(_Part):
+    """What `heirloom tune` tries."""
+
+    space: dict[str, DimensionPart] = {}
+    """By setting of the ranker's `fit`; without any, the ranker's own space."""
+
+
 class EncodersPart(_Part):
     """What makes vectors of listings and people."""
 
@@ -258,6 +275,7 @@ class Settings(_Part):
     system: SystemPart
     policy: PolicyPart
     training: TrainingPart = TrainingPart()
+    tuning: TuningPart = TuningPart()
     encoders: EncodersPart = EncodersPart()
     features: FeaturesPart = FeaturesPart()
     index: IndexPart = IndexPart()

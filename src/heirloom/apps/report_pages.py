@@ -85,7 +85,8 @@ def _trials(report: TuningReport) -> str:
         (
             str(trial.number),
             trial.state + (f": {_e(trial.reason)}" if trial.reason else ""),
-            "" if trial.value is None else f"{trial.value:.4f}",
+            # Of a pruned one not all folds are known, and folds differ in level.
+            f"{trial.value:.4f}" if trial.state == "complete" and trial.value is not None else "",
             " ".join(f"{fold:.4f}" for fold in trial.folds),
             *(_short(trial.settings.get(name)) for name in names),
             f"{trial.seconds:.1f}",

@@ -34,7 +34,9 @@ def replace_table(file: Path, name: str, values: Mapping[str, Any]) -> None:
     *path, last = name.split(".")
     for part in path:
         place = place.setdefault(part, {})
-    place[last] = dict(values)
+    place[last] = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
+    }
     try:
         same = tomllib.loads(after) == wanted
     except tomllib.TOMLDecodeError:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from heirloom import __version__
 from heirloom.adapters import bundle as bundles
@@ -161,9 +163,16 @@ def tune_system(
         study = OptunaStudy(folder, space, defaults, seed=seed)
         try:
             log_end = log.end()
-            examples = _examples(settings, registry, log, recipe, plan.replay, progress)
+            examples, surfaces = _examples(settings, registry, log, recipe, plan.replay, progress)
             task = Task(
-                ranker, fixed, examples, recipe.validation, recipe.test, seed=seed, folds=folds
+                ranker,
+                fixed,
+                examples,
+                recipe.validation,
+                recipe.test,
+                seed=seed,
+                folds=folds,
+                surfaces=surfaces,
             )
             trials = tune(study, task, budget, progress=progress)
             best = best_of(trials)
@@ -265,7 +274,7 @@ def _examples(
     recipe: Recipe,
     replay: Replay,
     progress: Progress,
-) -> Examples:
+) -> tuple[Examples, NDArray[np.int8]]:
     """Read from the disk where they were kept; replayed and kept otherwise.
 
     Raises:
@@ -283,7 +292,7 @@ def _examples(
         live, find = _live(settings, registry, past)
         kept = examples_of_log(past, live, recipe, retrieve=find, progress=progress)
         example_files.write(folder, replay, *kept)
-    return kept[0]
+    return kept
 
 
 def _live(settings: Settings, registry: Registry, log: EventLog) -> tuple[Live, Retrieve | None]:

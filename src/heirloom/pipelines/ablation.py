@@ -18,7 +18,7 @@ from heirloom.core.event import SURFACE_CODE, Kind
 from heirloom.core.slate import FeatureBatch
 from heirloom.evaluation.intervals import bootstrap_columns
 from heirloom.evaluation.metrics import grouped_ndcg
-from heirloom.pipelines.training_report import Drops, Fitted, dropped
+from heirloom.pipelines.training_report import Drops, Fitted, Orders, by_first_score, dropped
 from heirloom.ranking.examples import shuffled_within, starts_of, take
 from heirloom.ranking.ranker import Examples, Ranker
 
@@ -40,7 +40,7 @@ class Label:
         name: of the action, or "gain".
         values: [rows] float32; what was gained, or 1 done, 0 not; NaN where it is not known.
         chance: the column of the scores that is this action's probability, judged by its
-            log-likelihood; None: the first column is an order, judged by NDCG@10.
+            log-likelihood; None: what the scores order by is judged by NDCG@10.
     """
 
     name: str
@@ -91,6 +91,7 @@ def importance(
     *,
     rows: int,
     seed: int,
+    orders: Orders = by_first_score,
 ) -> tuple[Drops, ...]:
     """What is lost when columns, and groups of columns, are permuted, on held-out slates.
 
@@ -107,6 +108,7 @@ def importance(
         rows: so many rows are scored in all, the budget; slates are drawn evenly to keep to it.
             Rows and not seconds, so that the same training gives the same report.
         seed: of the draw and the permutations.
+        orders: what the ranker's scores order by.
 
     Returns:
         By label and surface, a table of columns and one of groups; none with too few slates.
@@ -121,14 +123,13 @@ def importance(
     count = 1 + sum(len(each) for _, each in variants)
     drawn = _slates_within(test, rows // count, seed)
     sample, labels = take(test, drawn), _of_rows(labels, drawn)
-    judge = _Judge.of(sample, surfaces[drawn], labels)
+    judge = _Judge.of(sample, surfaces[drawn], labels, orders)
     shuffle = _Permutation.of(sample, seed)
-    whole = judge(ranker.score(FeatureBatch(sample.values, sample.columns, 0)))
+    whole = judge(ranker, sample)
     found: list[Drops] = []
     for of, table in variants:
         without = [
-            judge(ranker.score(FeatureBatch(shuffle(columns), sample.columns, 0)))
-            for columns in table.values()
+            judge(ranker, replace(sample, values=shuffle(columns))) for columns in table.values()
         ]
         found += judge.tables(of, whole, dict(zip(table, without, strict=True)), seed)
     return tuple(found)
@@ -150,16 +151,15 @@ def retrained_without(fitted: Fitted, labels: Sequence[Label], groups: Groups) -
     learn, validation, test = (
         take(fitted.examples, rows) for rows in (fitted.learn, fitted.validation, fitted.test)
     )
-    judge = _Judge.of(test, fitted.surfaces[fitted.test], labels)
-    whole = judge(fitted.ranker.score(FeatureBatch(test.values, columns, 0)))
+    judge = _Judge.of(test, fitted.surfaces[fitted.test], labels, fitted.orders)
+    whole = judge(fitted.ranker, test)
     without = {}
     for name, members in groups.items():
         kept = [i for i, column in enumerate(columns) if column not in members]
         if not kept:
             raise InputError(f"ablation: group {name!r} is all columns; there is nothing to fit")
         ranker = fitted.fit(_only(learn, kept), _only(validation, kept))
-        left = _only(test, kept)
-        without[name] = judge(ranker.score(FeatureBatch(left.values, left.columns, 0)))
+        without[name] = judge(ranker, _only(test, kept))
     return tuple(judge.tables("retrained", whole, without, fitted.seed))
 
 
@@ -170,16 +170,24 @@ class _Judge:
     Attributes:
         of_slate: for each label, [slates] which of the sample's slates have a value.
         on: [slates] surface codes of all the sample's slates.
+        surfaces: [rows] int8.
+        orders: what scores order by.
     """
 
     examples: Examples
     labels: Sequence[Label]
     of_slate: tuple[NDArray[np.intp], ...]
     on: NDArray[np.int8]
+    surfaces: NDArray[np.int8]
+    orders: Orders
 
     @classmethod
     def of(
-        cls, examples: Examples, surfaces: NDArray[np.int8], labels: Sequence[Label]
+        cls,
+        examples: Examples,
+        surfaces: NDArray[np.int8],
+        labels: Sequence[Label],
+        orders: Orders,
     ) -> "_Judge":
         starts = starts_of(examples.groups)
         kept = []
@@ -187,18 +195,20 @@ class _Judge:
             tells = label.values > 0 if label.chance is None else ~np.isnan(label.values)
             each = np.logical_or.reduceat(tells, starts) if len(starts) else np.zeros(0, bool)
             kept.append(np.flatnonzero(each))
-        return cls(examples, labels, tuple(kept), surfaces[starts])
+        return cls(examples, labels, tuple(kept), surfaces[starts], surfaces, orders)
 
-    def __call__(self, scores: NDArray[np.float32]) -> list[Floats]:
-        """For each label, [slates that have a value] its metric."""
-        groups = self.examples.groups
-        found = []
+    def __call__(self, ranker: Ranker, examples: Examples) -> list[Floats]:
+        """For each label, [slates that have a value] its metric; of the same rows, changed."""
+        groups, found = self.examples.groups, []
+        order = self.orders(ranker, examples, self.surfaces)
+        chances = None
+        if any(label.chance is not None for label in self.labels):
+            chances = ranker.score(FeatureBatch(examples.values, examples.columns, 0))
         for label in self.labels:
-            if label.chance is None:
-                values = np.nan_to_num(label.values)
-                found.append(grouped_ndcg(scores[:, 0], values, groups, K))
+            if label.chance is None or chances is None:
+                found.append(grouped_ndcg(order, np.nan_to_num(label.values), groups, K))
             else:
-                found.append(_log_likelihood(scores[:, label.chance], label.values, groups))
+                found.append(_log_likelihood(chances[:, label.chance], label.values, groups))
         return found
 
     def tables(

@@ -78,7 +78,7 @@ def auditor(
         if budget.rows:
             drops = importance(
                 fitted.ranker, test, fitted.surfaces[fitted.test], labels, table,
-                rows=budget.rows, seed=fitted.seed,
+                rows=budget.rows, seed=fitted.seed, orders=fitted.orders,
             )  # fmt: skip
         progress("audit", 1, steps)
         findings: list[Finding] = [too_good(fitted, drops, limits, slates=max(budget.slates, 200))]

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from heirloom.core.slate import FeatureBatch
 from heirloom.evaluation.intervals import bootstrap_columns
 from heirloom.evaluation.metrics import chance_ndcg, grouped_auc, grouped_ndcg
 from heirloom.pipelines.ablation import K
@@ -79,7 +78,8 @@ def shuffled_labels(
         text = f"not made: {sizes} slates to learn, stop and judge by; wanted {MIN_SLATES} each"
         return Finding(check="shuffled labels", holds=None, text=text)
     ranker = fitted.fit(learn, validation)
-    scores = ranker.score(FeatureBatch(test.values, test.columns, 0))[:, 0]
+    rows = np.isin(fitted.examples.groups, test.groups)
+    scores = fitted.orders(ranker, test, fitted.surfaces[rows])
     got = grouped_ndcg(scores, test.gains, test.groups, K)
     chance, variance = chance_ndcg(test.gains, test.groups, K)
     gap = float((got - chance).mean())
@@ -117,13 +117,14 @@ def too_good(fitted: Fitted, drops: Sequence[Drops], limits: Limits, *, slates: 
         limits: when it is too good.
         slates: of the held-out ones, at most so many are looked at.
     """
-    test = take(fitted.examples, _some(fitted.examples, fitted.test, slates, fitted.seed))
+    rows = _some(fitted.examples, fitted.test, slates, fitted.seed)
+    test = take(fitted.examples, rows)
     aucs, ndcgs = _alone(test)
     if not len(aucs) or aucs.shape[0] < MIN_SLATES:
         text = f"not made: {len(aucs)} held-out slates were acted on in part; wanted {MIN_SLATES}"
         return Finding(check="one column too good", holds=None, text=text)
     chance = float(chance_ndcg(test.gains, test.groups, K)[0].mean())
-    scores = fitted.ranker.score(FeatureBatch(test.values, test.columns, 0))[:, 0]
+    scores = fitted.orders(fitted.ranker, test, fitted.surfaces[rows])
     lift = float(grouped_ndcg(scores, test.gains, test.groups, K).mean()) - chance
     lost = _lost(drops)
     suspects: dict[str, str] = {}

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.core.slate import FeatureBatch
 from heirloom.evaluation.intervals import Interval
 from heirloom.ranking.ranker import Examples, Ranker
 
@@ -93,6 +94,18 @@ class TrainingReport(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.decode(text, type=cls)
 
 
+Orders = Callable[[Ranker, Examples, NDArray[np.int8]], NDArray[np.float32]]
+"""(ranker, examples, surface codes [rows]) → [rows] float32, what each surface orders by."""
+
+
+def by_first_score(
+    ranker: Ranker, examples: Examples, surfaces: NDArray[np.int8]
+) -> NDArray[np.float32]:
+    """[rows] float32, the first of the ranker's scores: of one that has one, the order."""
+    del surfaces
+    return ranker.score(FeatureBatch(examples.values, examples.columns, 0))[:, 0]
+
+
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """What a training hands over to be looked into.
@@ -106,6 +119,7 @@ class Fitted:
         learn, validation, test: rows of each part.
         gains: worth of each action, by event kind.
         seed: of the training.
+        orders: what the ranker's scores order by, surface by surface.
     """
 
     kind: type[Ranker]
@@ -118,6 +132,7 @@ class Fitted:
     test: NDArray[np.intp]
     gains: Mapping[str, float]
     seed: int
+    orders: Orders = by_first_score
 
     def fit(self, learn: Examples, validation: Examples) -> Ranker:
         """Another ranker of the same class, settings and seed."""

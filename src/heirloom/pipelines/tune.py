@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.errors import HeirloomError, InputError
-from heirloom.core.slate import FeatureBatch
 from heirloom.evaluation.intervals import bootstrap
 from heirloom.evaluation.metrics import grouped_ndcg
 from heirloom.evaluation.split import forward_folds, learn_stop_test
+from heirloom.pipelines.training_report import Orders, by_first_score
 from heirloom.ranking.examples import shuffled_within, take
 from heirloom.ranking.ranker import Examples, Ranker
 from heirloom.ranking.study import Study, Trial
@@ -71,6 +71,8 @@ class Task:
         validation, test: the shares that `train` holds out.
         seed: of each fit.
         folds: how many.
+        surfaces: [rows] int8, surface codes of the examples, for `orders`; None: it reads none.
+        orders: what the ranker's scores order by.
     """
 
     ranker: type[Ranker]
@@ -80,6 +82,14 @@ class Task:
     test: float
     seed: int = 0
     folds: int = 3
+    surfaces: NDArray[np.int8] | None = None
+    orders: Orders = by_first_score
+
+    def judge(self, rows: NDArray[np.intp]) -> "_Judge":
+        """What judges by these rows of the examples."""
+        surfaces = np.zeros(len(self.examples.t), np.int8)
+        surfaces = surfaces if self.surfaces is None else self.surfaces
+        return _Judge(take(self.examples, rows), surfaces[rows], self.orders)
 
     def fit(self, settings: Settings, learn: Examples, stop: Examples, seed: int) -> Ranker:
         """A ranker with these settings beside the fixed ones."""
@@ -109,7 +119,7 @@ def tune(
         pruned = False
         try:
             for learn, stop, judge in parts:
-                values.append(_judged(task.fit(settings, learn, stop, task.seed), judge))
+                values.append(float(judge(task.fit(settings, learn, stop, task.seed)).mean()))
                 pruned = len(values) < len(parts) and study.hopeless(values)
                 if pruned:
                     break
@@ -175,13 +185,14 @@ def gain_over_defaults(
     The only function here that reads the test part.
     """
     rows = learn_stop_test(task.examples.t, task.validation, task.test)
-    learn, stop, test = (take(task.examples, part) for part in rows)
+    learn, stop = (take(task.examples, part) for part in rows[:2])
+    test = task.judge(rows[2])
 
     def measured(settings: Settings, done: int) -> NDArray[np.float64]:
         each = []
         for i in range(SEEDS):
             progress("test", done + i, 2 * SEEDS)
-            each.append(_ndcg(task.fit(settings, learn, stop, task.seed + i), test))
+            each.append(test(task.fit(settings, learn, stop, task.seed + i)))
         mean: NDArray[np.float64] = np.mean(each, axis=0)
         return mean
 
@@ -195,35 +206,39 @@ def gain_over_defaults(
     )  # fmt: skip
 
 
-def _folds(task: Task) -> list[tuple[Examples, Examples, Examples]]:
-    """Examples to learn from, stop and judge by, of each fold; none of the test part."""
+def _folds(task: Task) -> list[tuple[Examples, Examples, "_Judge"]]:
+    """Examples to learn from and to stop by, and what judges, of each fold; no test rows."""
     examples = task.examples
     test = learn_stop_test(examples.t, task.validation, task.test)[2]
     before = np.delete(np.arange(len(examples.t)), test)
-    until = int(examples.t[before].max(initial=0)) + 1
-    open_to_trials = take(examples, before)
+    t = examples.t[before]
     return [
         (
-            take(open_to_trials, fold.learn),
-            take(open_to_trials, fold.stop),
-            take(open_to_trials, fold.judge),
+            take(examples, before[fold.learn]),
+            take(examples, before[fold.stop]),
+            task.judge(before[fold.judge]),
         )
-        for fold in forward_folds(open_to_trials.t, task.folds, until=until)
+        for fold in forward_folds(t, task.folds, until=int(t.max(initial=0)) + 1)
     ]
 
 
-def _judged(ranker: Ranker, judge: Examples) -> float:
-    return float(_ndcg(ranker, judge).mean())
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """NDCG@K of slates that a ranker has not learned from."""
 
+    examples: Examples
+    surfaces: NDArray[np.int8]
+    orders: Orders
 
-def _ndcg(ranker: Ranker, examples: Examples) -> NDArray[np.float64]:
-    """[slates] float64, NDCG@K of those in which something was gained.
+    def __call__(self, ranker: Ranker) -> NDArray[np.float64]:
+        """[slates] float64, of those in which something was gained.
 
-    Equal scores stand in a random order: that of the rows may say what was acted on.
-    """
-    scores = ranker.score(FeatureBatch(examples.values, examples.columns, 0))[:, 0]
-    rows = shuffled_within(examples.groups, np.random.default_rng(0))
-    found = grouped_ndcg(scores[rows], examples.gains[rows], examples.groups, K)
-    if not len(found):
-        raise InputError(f"tune: nothing was gained on {len(examples.values)} rows to judge by")
-    return found
+        Equal scores stand in a random order: that of the rows may say what was acted on.
+        """
+        examples = self.examples
+        scores = self.orders(ranker, examples, self.surfaces)
+        rows = shuffled_within(examples.groups, np.random.default_rng(0))
+        found = grouped_ndcg(scores[rows], examples.gains[rows], examples.groups, K)
+        if not len(found):
+            raise InputError(f"tune: nothing was gained on {len(rows)} rows to judge by")
+        return found

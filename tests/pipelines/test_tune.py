@@ -66,7 +66,8 @@ class Sloped:
 
 def task(ranker: Any = Sloped, on: Examples | None = None, **more: Any) -> Task:
     on = examples(3, groups=400) if on is None else on
-    return Task(ranker, {}, on, validation=0.1, test=0.2, **more)
+    surfaces = np.ones(len(on.t), np.int8)
+    return Task(ranker, {}, on, validation=0.1, test=0.2, surfaces=surfaces, **more)
 
 
 PROPOSALS = [{"slope": 0.0}, {"slope": 1.0}, {"slope": -1.0}]

@@ -148,9 +148,7 @@ def retrained_without(fitted: Fitted, labels: Sequence[Label], groups: Groups) -
     """
     columns = fitted.examples.columns
     _check(groups, columns)
-    learn, validation, test = (
-        take(fitted.examples, rows) for rows in (fitted.learn, fitted.validation, fitted.test)
-    )
+    test = take(fitted.examples, fitted.test)
     judge = _Judge.of(test, fitted.surfaces[fitted.test], labels, fitted.orders)
     whole = judge(fitted.ranker, test)
     without = {}
@@ -158,7 +156,7 @@ def retrained_without(fitted: Fitted, labels: Sequence[Label], groups: Groups) -
         kept = [i for i, column in enumerate(columns) if column not in members]
         if not kept:
             raise InputError(f"ablation: group {name!r} is all columns; there is nothing to fit")
-        ranker = fitted.fit(_only(learn, kept), _only(validation, kept))
+        ranker = fitted.fit(_only(fitted.examples, kept), fitted.learn, fitted.validation)
         without[name] = judge(ranker, _only(test, kept))
     return tuple(judge.tables("retrained", whole, without, fitted.seed))
 

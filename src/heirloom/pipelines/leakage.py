@@ -23,7 +23,7 @@ from heirloom.evaluation.intervals import bootstrap_columns
 from heirloom.evaluation.metrics import chance_ndcg, grouped_auc, grouped_ndcg
 from heirloom.pipelines.ablation import K
 from heirloom.pipelines.training_report import Drops, Finding, Fitted
-from heirloom.ranking.examples import shuffled_within, starts_of, take
+from heirloom.ranking.examples import shuffled_within, take
 from heirloom.ranking.ranker import Examples
 
 SURE = 4.0
@@ -66,19 +66,16 @@ def shuffled_labels(
             weight made of labels must be made again of those dealt.
     """
     examples = derive(with_labels_dealt(fitted.examples, fitted.seed))
-    learn, validation, test = (
-        take(examples, _some(examples, rows, round(slates * share), fitted.seed))
-        for rows, share in (
-            (fitted.learn, 0.35), (fitted.validation, 0.15), (fitted.test, 0.5),
-        )
-    )  # fmt: skip
-    sizes = [int((np.add.reduceat(part.gains, starts_of(part.groups)) > 0).sum())
-             if len(part.groups) else 0 for part in (learn, validation, test)]  # fmt: skip
+    learn, validation, rows = (
+        _some(examples, part, round(slates * share), fitted.seed)
+        for part, share in ((fitted.learn, 0.35), (fitted.validation, 0.15), (fitted.test, 0.5))
+    )
+    sizes = [_gained(take(examples, part)) for part in (learn, validation, rows)]
     if min(sizes) < MIN_SLATES:
         text = f"not made: {sizes} slates to learn, stop and judge by; wanted {MIN_SLATES} each"
         return Finding(check="shuffled labels", holds=None, text=text)
-    ranker = fitted.fit(learn, validation)
-    rows = np.isin(fitted.examples.groups, test.groups)
+    test = take(examples, rows)
+    ranker = fitted.fit(examples, learn, validation)
     scores = fitted.orders(ranker, test, fitted.surfaces[rows])
     got = grouped_ndcg(scores, test.gains, test.groups, K)
     chance, variance = chance_ndcg(test.gains, test.groups, K)
@@ -165,6 +162,11 @@ def with_labels_dealt(examples: Examples, seed: int) -> Examples:
     """The examples with the gains of each slate dealt at random to its rows."""
     order = shuffled_within(examples.groups, np.random.default_rng([seed, 2]))
     return replace(examples, gains=examples.gains[order])
+
+
+def _gained(examples: Examples) -> int:
+    """On how many slates something was gained."""
+    return len(np.unique(examples.groups[examples.gains > 0]))
 
 
 def _alone(test: Examples) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

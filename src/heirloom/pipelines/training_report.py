@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.slate import FeatureBatch
 from heirloom.evaluation.intervals import Interval
+from heirloom.ranking.examples import take
 from heirloom.ranking.ranker import Examples, Ranker
 
 REPORT_FILE = "report.json"
@@ -98,6 +99,16 @@ Orders = Callable[[Ranker, Examples, NDArray[np.int8]], NDArray[np.float32]]
 """(ranker, examples, surface codes [rows]) → [rows] float32, what each surface orders by."""
 
 
+Prepare = Callable[[Examples, NDArray[np.int8]], Examples]
+"""(examples, surface codes [rows]) → what is fitted on: weighed, or with logits of the place."""
+
+
+def as_they_are(examples: Examples, surfaces: NDArray[np.int8]) -> Examples:
+    """The examples: nothing is done to them before a fit."""
+    del surfaces
+    return examples
+
+
 def by_first_score(
     ranker: Ranker, examples: Examples, surfaces: NDArray[np.int8]
 ) -> NDArray[np.float32]:
@@ -120,6 +131,7 @@ class Fitted:
         gains: worth of each action, by event kind.
         seed: of the training.
         orders: what the ranker's scores order by, surface by surface.
+        prepare: what was done with examples before `ranker` was fitted on them.
     """
 
     kind: type[Ranker]
@@ -133,11 +145,23 @@ class Fitted:
     gains: Mapping[str, float]
     seed: int
     orders: Orders = by_first_score
+    prepare: Prepare = as_they_are
 
-    def fit(self, learn: Examples, validation: Examples) -> Ranker:
-        """Another ranker of the same class, settings and seed."""
+    def fit(
+        self, examples: Examples, learn: NDArray[np.intp], validation: NDArray[np.intp]
+    ) -> Ranker:
+        """Another ranker of the same class, settings and seed.
+
+        Args:
+            examples: in place of this one's, row by row: with other gains or columns.
+            learn: rows to learn from.
+            validation: rows to stop by.
+        """
         fit: Callable[..., Ranker] = self.kind.fit
-        return fit(learn, validation, seed=self.seed, **self.settings)
+        parts = (
+            self.prepare(take(examples, rows), self.surfaces[rows]) for rows in (learn, validation)
+        )
+        return fit(*parts, seed=self.seed, **self.settings)
 
 
 Audit = Callable[[Fitted], TrainingReport]

@@ -21,7 +21,12 @@ from heirloom.core.errors import HeirloomError, InputError
 from heirloom.evaluation.intervals import bootstrap
 from heirloom.evaluation.metrics import grouped_ndcg
 from heirloom.evaluation.split import forward_folds, learn_stop_test
-from heirloom.pipelines.training_report import Orders, by_first_score
+from heirloom.pipelines.training_report import (
+    Orders,
+    Prepare,
+    as_they_are,
+    by_first_score,
+)
 from heirloom.ranking.examples import shuffled_within, take
 from heirloom.ranking.ranker import Examples, Ranker
 from heirloom.ranking.study import Study, Trial
@@ -71,8 +76,9 @@ class Task:
         validation, test: the shares that `train` holds out.
         seed: of each fit.
         folds: how many.
-        surfaces: [rows] int8, surface codes of the examples, for `orders`; None: it reads none.
+        surfaces: [rows] int8, surface codes of the examples.
         orders: what the ranker's scores order by.
+        prepare: what is done with examples before a fit.
     """
 
     ranker: type[Ranker]
@@ -80,16 +86,19 @@ class Task:
     examples: Examples
     validation: float
     test: float
+    surfaces: NDArray[np.int8]
     seed: int = 0
     folds: int = 3
-    surfaces: NDArray[np.int8] | None = None
     orders: Orders = by_first_score
+    prepare: Prepare = as_they_are
+
+    def part(self, rows: NDArray[np.intp]) -> Examples:
+        """What is fitted on of these rows."""
+        return self.prepare(take(self.examples, rows), self.surfaces[rows])
 
     def judge(self, rows: NDArray[np.intp]) -> "_Judge":
         """What judges by these rows of the examples."""
-        surfaces = np.zeros(len(self.examples.t), np.int8)
-        surfaces = surfaces if self.surfaces is None else self.surfaces
-        return _Judge(take(self.examples, rows), surfaces[rows], self.orders)
+        return _Judge(take(self.examples, rows), self.surfaces[rows], self.orders)
 
     def fit(self, settings: Settings, learn: Examples, stop: Examples, seed: int) -> Ranker:
         """A ranker with these settings beside the fixed ones."""
@@ -185,7 +194,7 @@ def gain_over_defaults(
     The only function here that reads the test part.
     """
     rows = learn_stop_test(task.examples.t, task.validation, task.test)
-    learn, stop = (take(task.examples, part) for part in rows[:2])
+    learn, stop = (task.part(part) for part in rows[:2])
     test = task.judge(rows[2])
 
     def measured(settings: Settings, done: int) -> NDArray[np.float64]:
@@ -214,8 +223,8 @@ def _folds(task: Task) -> list[tuple[Examples, Examples, "_Judge"]]:
     t = examples.t[before]
     return [
         (
-            take(examples, before[fold.learn]),
-            take(examples, before[fold.stop]),
+            task.part(before[fold.learn]),
+            task.part(before[fold.stop]),
             task.judge(before[fold.judge]),
         )
         for fold in forward_folds(t, task.folds, until=int(t.max(initial=0)) + 1)

@@ -34,6 +34,13 @@ from heirloom.apps.photos import PhotoStore
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.row_stores import FoldedLog, check_reader, row_store
 from heirloom.apps.settings import Settings
+from heirloom.apps.weighing import (
+    Weights,
+    check_weights,
+    guard_settings,
+    guarded_weights,
+    weights_in,
+)
 from heirloom.core.bundle import DataWindow, ModelBundle
 from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.errors import HeirloomError, InputError, NotFoundError, StoreError
@@ -46,12 +53,15 @@ from heirloom.features.rows import Packing
 from heirloom.features.view import FeatureView
 from heirloom.pipelines import recovery
 from heirloom.pipelines.ingest import Ingest, Report
+from heirloom.pipelines.judge import evaluate
 from heirloom.pipelines.live import Live, fold_content
 from heirloom.pipelines.serve import Policy, recommend, record, retrieve
 from heirloom.pipelines.stored import StoredFeatures
-from heirloom.pipelines.train import Progress, Recipe, Trained, evaluate, held_out, train
+from heirloom.pipelines.train import Progress, Recipe, Trained, held_out, train
+from heirloom.ranking.actions import matured
 from heirloom.ranking.gains import GAINS
-from heirloom.ranking.ranker import Ranker
+from heirloom.ranking.guard import Guard
+from heirloom.ranking.ranker import Probabilities, Ranker
 from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.lexical import Synonyms
 from heirloom.slates.exposure import Exposure
@@ -282,13 +292,16 @@ class System:
         Raises:
             InputError: too little to learn from, or a gate refused; the bundle is kept then.
         """
+        ranker = pick("ranker", self.registry.rankers, self.settings.policy.ranker)
+        check_weights(self.settings, ranker)
         trained_encoders = train_encoders(
             self.log, self.settings.encoders, self.photos, progress=progress
         )
-        recipe = dataclasses.replace(recipe_of(self.settings), from_t=trained_encoders.until_t)
+        recipe = dataclasses.replace(
+            recipe_of(self.settings, ranker), from_t=trained_encoders.until_t
+        )
         learned = learn(self.live.retrievers, self.log, seed=recipe.seed, progress=progress)
         live = self._training_live(trained_encoders.encoders, learned)
-        ranker = pick("ranker", self.registry.rankers, self.settings.policy.ranker)
         trained = train(
             self.log, live, ranker, recipe, retrieve=self._retrieve(live), progress=progress
         )
@@ -328,7 +341,11 @@ class System:
                 beside=encoders.modalities.save,
                 retrievers=learned,
                 settings={
-                    f"gain_{kind}": gain for kind, gain in recipe_of(self.settings).gains.items()
+                    **{
+                        f"gain_{kind}": gain
+                        for kind, gain in recipe_of(self.settings).gains.items()
+                    },
+                    **guard_settings(self.settings),
                 },
             )
             if not (folder / bundle.bundle_id).exists():
@@ -349,7 +366,7 @@ class System:
             retrieve=self._retrieve(live),
             progress=progress,
         )
-        return evaluate(self.policy.ranker, test, surfaces)
+        return evaluate(self.policy.ranker, test, surfaces, self.policy.action_weights)
 
     def publish(self, bundle_id: str) -> None:
         """Answer with a bundle from now on, here and after a restart.
@@ -503,15 +520,20 @@ class System:
                 f"no bundle {bundle_id!r} under {folder.parent}; run `heirloom train`"
             )
         bundle = bundles.load(folder, self.registry.rankers)
-        return self._policy_of(bundle.ranker, bundle.bundle_id)
+        return self._policy_of(
+            bundle.ranker, bundle.bundle_id, guarded_weights(self.settings, bundle.manifest)
+        )
 
-    def _policy_of(self, ranker: Ranker | None, bundle_id: str) -> Policy:
+    def _policy_of(
+        self, ranker: Ranker | None, bundle_id: str, weights: Weights | None = None
+    ) -> Policy:
         part = self.settings.policy
         return Policy(
             name=part.name,
             quotas={surface.value: quota for surface, quota in part.quotas.items()},
             ranker=ranker,
             bundle=bundle_id,
+            action_weights=weights or {},
             pool=part.pool,
             seller_cap=part.seller_cap,
             retrieval_weight=part.retrieval_weight,
@@ -543,10 +565,19 @@ def has_log(folder: Path) -> bool:
     return (folder / "events.sqlite").exists()
 
 
-def recipe_of(settings: Settings) -> Recipe:
-    """How a system makes examples and fits, as its TOML says."""
-    training = settings.training
+def recipe_of(settings: Settings, ranker: type[Ranker] | None = None) -> Recipe:
+    """How a system makes examples and fits, as its TOML says.
+
+    A ranker of probabilities learns from every slate, action by action.
+    """
+    training, policy = settings.training, settings.policy
+    by_action = ranker is not None and issubclass(ranker, Probabilities)
     return Recipe(
+        actions=matured(training.matures_hours) if by_action else (),
+        weights=weights_in(settings),
+        guard=None if policy.guard is None else Guard(**policy.guard.model_dump()),
+        bias=None if training.bias == "none" else training.bias,
+        gate_most=training.gate_most,
         gains={**GAINS, **{kind.value: gain for kind, gain in training.gains.items()}},
         maturity_ms=int(training.maturity_hours * 3_600_000),
         max_slates=training.max_slates,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from catboost import CatBoost, CatBoostError, Pool
@@ -13,7 +13,7 @@ from heirloom.core.errors import BundleError, InputError
 from heirloom.core.slate import FeatureBatch
 from heirloom.ranking.catboost import training_settings, with_position, without_time
 from heirloom.ranking.examples import checked, take, with_gain
-from heirloom.ranking.ranker import POSITION, Examples
+from heirloom.ranking.ranker import POSITION, Correction, Examples
 
 FILES = ("gain.cbm", "chance.cbm", "worth.cbm")
 TWEEDIE = "Tweedie:variance_power=1.8"
@@ -58,6 +58,10 @@ class CatBoostExpected:
     sum is twice the log of their geometric mean. A rare dear action is one large label to the
     first; a hurdle keeps it from telling chances. Where all gains are alike there is no third.
     """
+
+    corrections: ClassVar[tuple[Correction, ...]] = ("baseline",)
+    """Log chances of the places: exact under the log links of two parts, near it for rare actions
+    under the logit of the third. Weights of gains would not be seen by that one."""
 
     def __init__(self, parts: Sequence[CatBoost], *, threads: int = 1) -> None:
         self.columns = tuple(parts[0].feature_names_[:-1])
@@ -151,7 +155,9 @@ def _fitted(
             kept = take(kept, np.flatnonzero(kept.gains > 0))
         values = with_position(kept.values, kept.positions)
         columns = [*kept.columns, POSITION]
-        return Pool(values, label=part.label(kept.gains), feature_names=columns)
+        # What is gained once somebody acts is no matter of the place.
+        logits = None if part.acted else kept.place_logits
+        return Pool(values, label=part.label(kept.gains), baseline=logits, feature_names=columns)
 
     own = {"loss_function": part.loss, "learning_rate": part.learning_rate}
     model = CatBoost({**settings, **SHALLOW, **own})

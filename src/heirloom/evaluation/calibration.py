@@ -137,7 +137,7 @@ def _bin(p: NDArray[np.float64], y: NDArray[np.float64], member: NDArray[np.intp
     The first is of sums over whole slates; the second stands in where next to nothing was done.
     """
     off = np.bincount(member, y - p)
-    error = np.sqrt(max(float(off @ off), float((p * (1 - p)).sum()))) / len(p)
+    error = float(np.sqrt(max(float(off @ off), float((p * (1 - p)).sum())))) / len(p)
     observed = float(y.mean())
     return Bin(len(p), float(p.mean()), observed, observed - z * error, observed + z * error)
 

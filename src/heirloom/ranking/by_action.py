@@ -14,7 +14,7 @@ from heirloom.core.errors import BundleError, InputError
 from heirloom.core.slate import FeatureBatch
 from heirloom.ranking.calibrators import IDENTITY, Beta, calibrated, fitted
 from heirloom.ranking.catboost import training_settings, with_position, without_time
-from heirloom.ranking.examples import check, checked
+from heirloom.ranking.examples import check, checked, difference
 from heirloom.ranking.expected import SHALLOW
 from heirloom.ranking.ranker import POSITION, Correction, Examples
 
@@ -262,10 +262,11 @@ def _loaded(file: Path, meta: _Meta) -> CatBoost:
         model.load_model(str(file))
     except (OSError, CatBoostError) as error:
         raise BundleError(f"CatBoostActions.load: {file.name}: {error}") from error
-    if tuple(model.feature_names_) != (*meta.columns, POSITION):
+    trained, wanted = tuple(model.feature_names_), (*meta.columns, POSITION)
+    if trained != wanted:
         raise BundleError(
-            f"CatBoostActions.load: {file.name} wants {len(model.feature_names_)} columns and "
-            f"{META_FILE} names {len(meta.columns)}; wanted the same, and {POSITION!r} the last"
+            f"CatBoostActions.load: {file.name} is of other columns than {META_FILE}: "
+            + difference(trained, wanted)
         )
     return model
 

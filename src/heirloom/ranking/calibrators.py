@@ -37,7 +37,7 @@ def calibrated(chances: NDArray[Any], beta: Beta) -> NDArray[np.float64]:
 
 
 def fitted(chances: NDArray[Any], done: NDArray[Any], *, ridge: float = RIDGE) -> Beta:
-    """The map that makes `done` most likely, by Newton's method; not decreasing.
+    """The map that makes `done` most likely, by Newton's method; it never turns the order round.
 
     Args:
         chances: [rows], what the model believes.
@@ -60,20 +60,30 @@ def fitted(chances: NDArray[Any], done: NDArray[Any], *, ridge: float = RIDGE) -
         )
     known = ~np.isnan(np.asarray(done, np.float64))
     y = np.asarray(done, np.float64)[known]
+    if not len(y):
+        return IDENTITY
     logs, others = _logs(np.asarray(chances)[known])
-    x = np.stack([logs, -others, np.ones(len(y))], axis=1)
+    # About their means, so that a ridge on the slopes does not hold the level, nor one on the
+    # level the slopes.
+    about, beside = float(logs.mean()), float(others.mean())
+    x = np.stack([logs - about, beside - others, np.ones(len(y))], axis=1)
+    start = np.array([1.0, 1.0, about - beside])
     for free in ([0, 1, 2], [0, 2], [1, 2], [2]):
-        beta = _newton(x, y, np.array(free), ridge)
+        beta = _newton(x, y, start, np.array(free), ridge)
         if beta[0] >= 0 and beta[1] >= 0 and beta[0] + beta[1] > 0:
             break
-    return float(beta[0]), float(beta[1]), float(beta[2])
+    a, b = float(beta[0]), float(beta[1])
+    return a, b, float(beta[2]) - a * about + b * beside
 
 
 def _newton(
-    x: NDArray[np.float64], y: NDArray[np.float64], free: NDArray[np.intp], ridge: float
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    start: NDArray[np.float64],
+    free: NDArray[np.intp],
+    ridge: float,
 ) -> NDArray[np.float64]:
     """The best of the free weights; a slope that is not free is 0, or 1 where none is."""
-    start = np.array(IDENTITY)
     beta = start.copy()
     fixed = np.setdiff1d(np.arange(2), free)
     if len(fixed) == 1:

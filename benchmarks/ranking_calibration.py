@@ -13,7 +13,7 @@ from heirloom.pipelines.judge import calibrations
 from heirloom.ranking.by_action import CatBoostActions
 from heirloom.simulator import Size
 
-SIZE = Size(listings=4_000, people=3_000, days=6, sessions_per_day=0.5)
+SIZE = Size(listings=3_000, people=2_400, days=6, sessions_per_day=0.5)
 PARTS = 10
 
 

@@ -17,6 +17,8 @@ from heirloom.ranking.ranker import Examples
 
 MANIFEST_FILE = "examples.json"
 _ARRAYS = ("values", "groups", "gains", "positions", "t", "surfaces")
+_OPTIONAL = ("done", "drawn", "place_logits")
+"""Arrays that not all examples have."""
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +47,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
     replay: Replay
     columns: tuple[str, ...]
+    actions: tuple[str, ...]
     files: dict[str, str]
 
 
@@ -59,13 +62,15 @@ def write(folder: Path, replay: Replay, examples: Examples, surfaces: NDArray[np
         folder.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
         try:
-            for name in _ARRAYS:
+            kept = [name for name in _OPTIONAL if getattr(examples, name) is not None]
+            for name in (*_ARRAYS, *kept):
                 array = surfaces if name == "surfaces" else getattr(examples, name)
                 np.save(draft / f"{name}.npy", array, allow_pickle=False)
             manifest = _Manifest(
                 replay=replay,
                 columns=examples.columns,
-                files={f"{name}.npy": _sha256(draft / f"{name}.npy") for name in _ARRAYS},
+                actions=examples.actions,
+                files={f"{n}.npy": _sha256(draft / f"{n}.npy") for n in (*_ARRAYS, *kept)},
             )
             (draft / MANIFEST_FILE).write_bytes(msgspec.json.encode(manifest))
             shutil.rmtree(target, ignore_errors=True)  # a damaged one
@@ -90,7 +95,7 @@ def read(folder: Path, replay: Replay) -> tuple[Examples, NDArray[np.int8]] | No
     try:
         manifest = msgspec.json.decode((target / MANIFEST_FILE).read_bytes(), type=_Manifest)
         arrays = {}
-        for name in _ARRAYS:
+        for name in (*_ARRAYS, *(n for n in _OPTIONAL if f"{n}.npy" in manifest.files)):
             file = target / f"{name}.npy"
             if _sha256(file) != manifest.files.get(file.name):
                 raise ValueError(f"{file.name} was changed or damaged")
@@ -98,7 +103,7 @@ def read(folder: Path, replay: Replay) -> tuple[Examples, NDArray[np.int8]] | No
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         raise StoreError(f"{target}: {error}; delete the folder, they are replayed then") from error
     surfaces = arrays.pop("surfaces")
-    return Examples(columns=manifest.columns, **arrays), surfaces
+    return Examples(columns=manifest.columns, actions=manifest.actions, **arrays), surfaces
 
 
 def _sha256(path: Path) -> str:

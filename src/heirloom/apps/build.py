@@ -34,6 +34,13 @@ from heirloom.apps.photos import PhotoStore
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.row_stores import FoldedLog, check_reader, row_store
 from heirloom.apps.settings import Settings
+from heirloom.apps.weighing import (
+    Weights,
+    check_weights,
+    guard_settings,
+    guarded_weights,
+    weights_in,
+)
 from heirloom.core.bundle import DataWindow, ModelBundle
 from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.errors import HeirloomError, InputError, NotFoundError, StoreError
@@ -47,16 +54,19 @@ from heirloom.features.view import FeatureView
 from heirloom.pipelines import recovery
 from heirloom.pipelines.audit import Budget, auditor
 from heirloom.pipelines.ingest import Ingest, Report
+from heirloom.pipelines.judge import evaluate
 from heirloom.pipelines.leakage import Limits
 from heirloom.pipelines.live import Live, fold_content
 from heirloom.pipelines.negatives import Retrieve
 from heirloom.pipelines.serve import Policy, recommend, record, retrieve
 from heirloom.pipelines.stored import StoredFeatures
-from heirloom.pipelines.train import Progress, Recipe, Trained, evaluate, held_out, train
+from heirloom.pipelines.train import Progress, Recipe, Trained, held_out, train
 from heirloom.pipelines.training_report import REPORT_FILE, Audit, TrainingReport
+from heirloom.ranking.actions import matured
 from heirloom.ranking.fit_settings import checked_settings
 from heirloom.ranking.gains import GAINS
-from heirloom.ranking.ranker import Ranker
+from heirloom.ranking.guard import Guard
+from heirloom.ranking.ranker import Probabilities, Ranker
 from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.lexical import Synonyms
 from heirloom.slates.exposure import Exposure
@@ -326,7 +336,8 @@ class System:
         """Encoders, retrievers and a ranker, learned from the whole log and looked into."""
         name = self.settings.policy.ranker
         ranker = pick("ranker", self.registry.rankers, name)
-        recipe = recipe_of(self.settings)
+        check_weights(self.settings, ranker)
+        recipe = recipe_of(self.settings, ranker)
         fixed = checked_settings(name, ranker, recipe.ranker_settings)
         encoders = train_encoders(self.log, self.settings.encoders, self.photos, progress=progress)
         recipe = dataclasses.replace(recipe, from_t=encoders.until_t, ranker_settings=fixed)
@@ -381,7 +392,10 @@ class System:
                 encoders=encoders.encoders,
                 beside=encoders.modalities.save,
                 retrievers=learned,
-                settings=_fitted_with(recipe_of(self.settings)),
+                settings={
+                    **_fitted_with(recipe_of(self.settings)),
+                    **guard_settings(self.settings),
+                },
                 documents={REPORT_FILE: trained.report.encode()} if trained.report else {},
             )
             if not (folder / bundle.bundle_id).exists():
@@ -402,7 +416,7 @@ class System:
             retrieve=self._retrieve(live),
             progress=progress,
         )
-        return evaluate(self.policy.ranker, test, surfaces)
+        return evaluate(self.policy.ranker, test, surfaces, self.policy.action_weights)
 
     def publish(self, bundle_id: str) -> None:
         """Answer with a bundle from now on, here and after a restart.
@@ -558,13 +572,19 @@ class System:
                 f"no bundle {bundle_id!r} under {folder.parent}; run `heirloom train`"
             )
         bundle = bundles.load(folder, self.registry.rankers)
-        return self._policy_of(bundle.ranker, bundle.bundle_id)
+        return self._policy_of(
+            bundle.ranker, bundle.bundle_id, guarded_weights(self.settings, bundle.manifest)
+        )
 
-    def _policy_of(self, ranker: Ranker | None, bundle_id: str) -> Policy:
-        return policy_of(self.settings, ranker, bundle_id)
+    def _policy_of(
+        self, ranker: Ranker | None, bundle_id: str, weights: Weights | None = None
+    ) -> Policy:
+        return policy_of(self.settings, ranker, bundle_id, weights)
 
 
-def policy_of(settings: Settings, ranker: Ranker | None, bundle_id: str) -> Policy:
+def policy_of(
+    settings: Settings, ranker: Ranker | None, bundle_id: str, weights: Weights | None = None
+) -> Policy:
     """What decides a slate, as the TOML says, with a bundle's ranker or none."""
     part = settings.policy
     return Policy(
@@ -572,6 +592,7 @@ def policy_of(settings: Settings, ranker: Ranker | None, bundle_id: str) -> Poli
         quotas={surface.value: quota for surface, quota in part.quotas.items()},
         ranker=ranker,
         bundle=bundle_id,
+        action_weights=weights or {},
         pool=part.pool,
         seller_cap=part.seller_cap,
         retrieval_weight=part.retrieval_weight,
@@ -603,10 +624,19 @@ def has_log(folder: Path) -> bool:
     return (folder / "events.sqlite").exists()
 
 
-def recipe_of(settings: Settings) -> Recipe:
-    """How a system makes examples and fits, as its TOML says."""
-    training = settings.training
+def recipe_of(settings: Settings, ranker: type[Ranker] | None = None) -> Recipe:
+    """How a system makes examples and fits, as its TOML says.
+
+    A ranker of probabilities learns from every slate, action by action.
+    """
+    training, policy = settings.training, settings.policy
+    by_action = ranker is not None and issubclass(ranker, Probabilities)
     return Recipe(
+        actions=matured(training.matures_hours) if by_action else (),
+        weights=weights_in(settings),
+        guard=None if policy.guard is None else Guard(**policy.guard.model_dump()),
+        bias=None if training.bias == "none" else training.bias,
+        gate_most=training.gate_most,
         gains={**GAINS, **{kind.value: gain for kind, gain in training.gains.items()}},
         maturity_ms=int(training.maturity_hours * 3_600_000),
         max_slates=training.max_slates,

@@ -333,13 +333,14 @@ def export_text(
 
 
 def metrics_table(metrics: dict[str, float], slices: dict[str, dict[str, float]]) -> Table:
-    """Metrics of all and by surface, side by side."""
+    """Metrics of all and by surface, side by side; slices of other metrics are left out."""
     table = Table(title="held-out slates, latest in time", title_justify="left")
     table.add_column("")
     for name in metrics:
         table.add_column(name, justify="right")
     for label, values in {"all": metrics, **slices}.items():
-        table.add_row(label, *(f"{values[name]:.4f}" for name in metrics))
+        if metrics.keys() <= values.keys():
+            table.add_row(label, *(f"{values[name]:.4f}" for name in metrics))
     return table
 
 

@@ -8,6 +8,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -20,6 +21,7 @@ from pydantic import (
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
 from heirloom.core.facts import MAX_DECLARED
+from heirloom.ranking.actions import matured
 from heirloom.slates.frequency import PAIRS, WAYS
 from heirloom.slates.rules import Rules, Shares
 
@@ -106,6 +108,15 @@ class SlatePart(_Part):
         return self
 
 
+class GuardPart(_Part):
+    """An action that must not be lost to the others; `ranking.guard` finds what that takes."""
+
+    action: str
+    keep: float = Field(gt=0, le=1)
+    """Share of what the best order for it alone would bring, among the first `k` places."""
+    k: PositiveInt = 10
+
+
 class PolicyPart(_Part):
     """What decides a slate."""
 
@@ -122,6 +133,10 @@ class PolicyPart(_Part):
     """Weight of each retriever in the fused score; 1 where it is not named."""
     quotas: dict[Surface, dict[str, PositiveInt]]
     """For each surface, how many candidates each retriever may give."""
+    weights: dict[Surface, dict[str, FiniteFloat]] = {}
+    """For each surface, what each of the ranker's actions weighs in the order, less than 0 for what
+    is to be avoided. A ranker of the gain alone needs none."""
+    guard: GuardPart | None = None
     slate: SlatePart = SlatePart()
 
 
@@ -150,6 +165,15 @@ class TrainingPart(_Part):
     seed: int = 0
     gains: dict[Kind, float] = {}
     gate: dict[str, float] = {}
+    """Least values of metrics; of a slice's as "SLICE.METRIC": "home.ndcg@10"."""
+    gate_most: dict[str, float] = {}
+    """Largest values: {"all.click.ece" = 0.01}."""
+    matures_hours: dict[str, float] = {}
+    """By action, how long after an impression it counts, and until when its label waits; for
+    rankers of probabilities (`ranking.actions`)."""
+    bias: Literal["none", "ips", "baseline"] = "none"
+    """How the ranker is told where people look, as the log's examination has it: gains weighed by
+    inverse propensity, or the places' logits as a baseline."""
     negatives: PositiveInt = 40
     """For logs without impressions: so many listings to an action as not taken."""
     among: Literal["retrieved", "live"] = "retrieved"
@@ -174,6 +198,15 @@ class TuningPart(_Part):
 
     space: dict[str, DimensionPart] = {}
     """By setting of the ranker's `fit`; without any, the ranker's own space."""
+
+    @field_validator("matures_hours")
+    @classmethod
+    def _of_actions(cls, hours: dict[str, float]) -> dict[str, float]:
+        try:
+            matured(hours)
+        except ConfigError as error:
+            raise ValueError("; ".join(error.problems)) from error
+        return hours
 
 
 class EncodersPart(_Part):

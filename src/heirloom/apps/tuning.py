@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from heirloom.apps.build import empty_live, open_log, policy_of, recipe_of
 from heirloom.apps.encoding import current_bundle
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.settings import Settings
+from heirloom.apps.weighing import check_weights
 from heirloom.core.errors import InputError
 from heirloom.core.log import EventLog
 from heirloom.encoders.pair import HASHED
 from heirloom.pipelines import recovery
 from heirloom.pipelines.as_of import CutOff
+from heirloom.pipelines.correct import correct, examined
+from heirloom.pipelines.judge import orders
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.negatives import Retrieve
 from heirloom.pipelines.serve import retrieve
@@ -153,7 +157,7 @@ def tune_system(
     given = checked_settings(name, ranker, settings.training.ranker_settings)
     fixed = {key: value for key, value in given.items() if key not in space}
     with open_log(settings.system.folder, read_only=True) as log:
-        recipe = _recipe(settings)
+        recipe = _recipe(settings, ranker)
         plan = Plan(
             ranker=name, space=space, fixed=fixed, seed=seed, folds=folds,
             replay=_replay(settings, registry, log, recipe),
@@ -162,8 +166,14 @@ def tune_system(
         defaults = {key: settings_of(ranker)[key] for key in space}
         study = OptunaStudy(folder, space, defaults, seed=seed)
         try:
-            log_end = log.end()
+            log_end, past = log.end(), CutOff(log, plan.replay.offset)
+            check_weights(settings, ranker)
             examples, surfaces = _examples(settings, registry, log, recipe, plan.replay, progress)
+            place = examined(past, recipe.bias, recipe.maturity_ms)
+
+            def prepare(some: Examples, on: NDArray[np.int8]) -> Examples:
+                return correct(some, on, place, recipe.bias)
+
             task = Task(
                 ranker,
                 fixed,
@@ -173,6 +183,8 @@ def tune_system(
                 seed=seed,
                 folds=folds,
                 surfaces=surfaces,
+                orders=partial(orders, weights=recipe.weights),
+                prepare=prepare,
             )
             trials = tune(study, task, budget, progress=progress)
             best = best_of(trials)
@@ -235,18 +247,18 @@ def _write(file: Path, content: bytes) -> None:
     unfinished.replace(file)
 
 
-def _recipe(settings: Settings) -> Recipe:
+def _recipe(settings: Settings, ranker: type[Ranker]) -> Recipe:
     """As training's, with the encoders of the bundle that was published last."""
     current = current_bundle(settings.system.folder)
     if settings.encoders.kind == "hashed":
-        return recipe_of(settings)
+        return recipe_of(settings, ranker)
     if current is None:
         raise InputError(
             f"tune: {settings.system.folder} has trained encoders and no bundle yet; run `heirloom "
             "train` once: examples rest on the vectors that it learns"
         )
     window = bundles.manifest_of(current).data_window
-    return replace(recipe_of(settings), from_t=window.from_t)
+    return replace(recipe_of(settings, ranker), from_t=window.from_t)
 
 
 def _replay(settings: Settings, registry: Registry, log: EventLog, recipe: Recipe) -> Replay:
@@ -255,7 +267,9 @@ def _replay(settings: Settings, registry: Registry, log: EventLog, recipe: Recip
     live = empty_live(settings, registry, log, retrievers=False)
     end = log.end()
     # What is fitted, judged or refused later decides nothing of the examples.
-    later = {"validation", "test", "gate", "ranker_settings"}
+    later = {
+        "validation", "test", "gate", "gate_most", "weights", "guard", "bias", "ranker_settings",
+    }  # fmt: skip
     told = {key: repr(value) for key, value in asdict(recipe).items() if key not in later}
     told["gains"] = repr(dict(sorted(recipe.gains.items())))
     return Replay(

@@ -20,7 +20,7 @@ from heirloom.evaluation.intervals import bootstrap_columns
 from heirloom.evaluation.metrics import grouped_ndcg
 from heirloom.pipelines.training_report import Drops, Fitted, Orders, by_first_score, dropped
 from heirloom.ranking.examples import shuffled_within, starts_of, take
-from heirloom.ranking.ranker import Examples, Ranker
+from heirloom.ranking.ranker import Examples, Probabilities, Ranker
 
 Groups = Mapping[str, Sequence[str]]
 """Columns of each group; a column is in one group at most."""
@@ -68,6 +68,21 @@ def labels_of_gains(gains: NDArray[np.float32], worth: Mapping[str, float]) -> t
     if click > 0 and others and min(others) > click:
         labels.append(Label("beyond_click", (gains > click).astype(np.float32)))
     return tuple(labels)
+
+
+def labels_of_actions(ranker: Ranker, examples: Examples) -> tuple[Label, ...]:
+    """One for each probability that the ranker gives, of rows that were shown."""
+    if not isinstance(ranker, Probabilities) or examples.done is None:
+        return ()
+    done = examples.done.copy()
+    if examples.drawn is not None:
+        done[examples.drawn] = np.nan
+    column = {name: i for i, name in enumerate(ranker.actions)}
+    return tuple(
+        Label(name, done[:, i], column[name])
+        for i, name in enumerate(examples.actions)
+        if name in column
+    )
 
 
 def groups_by_first_word(columns: Iterable[str]) -> dict[str, list[str]]:

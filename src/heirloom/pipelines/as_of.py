@@ -18,9 +18,10 @@ from heirloom.core.facts import LISTING_ROW, Facts
 from heirloom.core.log import Entry, EventLog
 from heirloom.core.slate import FeatureBatch
 from heirloom.core.vocabulary import Vocabulary
+from heirloom.pipelines.labels import label
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.negatives import Retrieve, Rule, examples_of_actions, query_of_action
-from heirloom.pipelines.train import Recipe, label, query_of, slates_to_use
+from heirloom.pipelines.train import Recipe, query_of, slates_to_use
 from heirloom.pipelines.training_report import Finding
 from heirloom.ranking.examples import starts_of
 from heirloom.ranking.ranker import Examples

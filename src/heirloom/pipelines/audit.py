@@ -8,6 +8,7 @@ from heirloom.pipelines.ablation import (
     Groups,
     groups_by_first_word,
     importance,
+    labels_of_actions,
     labels_of_gains,
     retrained_without,
 )
@@ -72,6 +73,7 @@ def auditor(
         table = groups_by_first_word(columns) if groups is None else groups
         test = take(fitted.examples, fitted.test)
         labels = labels_of_gains(test.gains, fitted.gains)
+        labels += labels_of_actions(fitted.ranker, test)
         steps = 4 + ablate
         progress("audit", 0, steps)
         drops: tuple[Drops, ...] = ()

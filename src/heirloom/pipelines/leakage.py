@@ -161,7 +161,8 @@ def too_good(fitted: Fitted, drops: Sequence[Drops], limits: Limits, *, slates: 
 def with_labels_dealt(examples: Examples, seed: int) -> Examples:
     """The examples with the gains of each slate dealt at random to its rows."""
     order = shuffled_within(examples.groups, np.random.default_rng([seed, 2]))
-    return replace(examples, gains=examples.gains[order])
+    done = None if examples.done is None else examples.done[order]
+    return replace(examples, gains=examples.gains[order], done=done)
 
 
 def _gained(examples: Examples) -> int:

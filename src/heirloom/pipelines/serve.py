@@ -27,6 +27,7 @@ from heirloom.core.slate import (
 from heirloom.features.published import Published, difference
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.scope import Scope
+from heirloom.ranking.actions import combined, weights_of
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.fusion import fuse
 from heirloom.retrieval.retriever import Selective
@@ -50,7 +51,8 @@ class Policy:
         quotas: for each surface, how many candidates each retriever may give.
         ranker: orders the candidates; None keeps the order of retrieval, and says so.
         bundle: id of the bundle the ranker came from.
-        action_weights: weight of each of the ranker's actions in the order.
+        action_weights: for each surface, the weight of each of the ranker's actions in the order,
+            by name; an action not named weighs nothing. A ranker of one action needs none.
         pool: how many fused candidates are ranked.
         seller_cap: at most so many listings of one seller on a page.
         retrieval_weight: weight of the log of retrieval's fused score beside the ranker's, as if
@@ -65,7 +67,7 @@ class Policy:
     quotas: Mapping[str, Mapping[str, int]]
     ranker: Ranker | None = None
     bundle: str = ""
-    action_weights: tuple[float, ...] = (1.0,)
+    action_weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     pool: int = 300
     seller_cap: int = 3
     retrieval_weight: float = 0.0
@@ -105,13 +107,23 @@ class Policy:
                     f"{''.join(f'; {what}' for what in differs)}; "
                     "load the bundle that was trained with this view, or train again"
                 )
-            if len(self.action_weights) != len(self.ranker.actions):
-                problems.append(
-                    f"{len(self.action_weights)} action weights for the ranker's actions "
-                    f"{', '.join(self.ranker.actions)}; give one for each"
-                )
+            for surface in Surface:
+                try:
+                    self.weights(surface)
+                except ConfigError as error:
+                    problems += [f"{error.where}: {problem}" for problem in error.problems]
         if problems:
             raise ConfigError(f"policy {self.name!r}", problems)
+
+    def weights(self, surface: str) -> NDArray[np.float32]:
+        """[actions] float32, the weight of each of the ranker's actions on a surface.
+
+        Raises:
+            ConfigError: if they are not those of the ranker.
+        """
+        actions = self.ranker.actions if self.ranker is not None else ()
+        given = self.action_weights.get(surface, {})
+        return weights_of(actions, given, f"weights.{surface}")
 
     def _slate_problems(self, live: Live) -> list[str]:
         problems = [f"slate: {problem}" for problem in self.rules.problems()]
@@ -142,7 +154,7 @@ def recommend(
     watch.lap("retrieve")
     batch = live.look_up(request, candidates.slots)
     watch.lap("features")
-    scores, degraded = _score(batch, candidates, policy)
+    scores, degraded = _score(batch, candidates, policy, query.surface)
     if candidates.unfinished:
         reason = f"out of time: {', '.join(candidates.unfinished)} gave what was found so far"
         degraded = (Degraded("retrieve", reason), *degraded)
@@ -240,14 +252,14 @@ def record(slate: Slate, query: Query) -> SlateRecord:
 
 
 def _score(
-    batch: FeatureBatch, candidates: Candidates, policy: Policy
+    batch: FeatureBatch, candidates: Candidates, policy: Policy, surface: str
 ) -> tuple[NDArray[np.float32], tuple[Degraded, ...]]:
     if policy.ranker is None:
         return candidates.scores, (Degraded("score", "no ranker is loaded: order of retrieval"),)
     if not len(candidates):
         return candidates.scores, ()
-    weights = np.asarray(policy.action_weights, np.float32)
-    return blended(policy.ranker.score(batch) @ weights, candidates, policy.retrieval_weight), ()
+    scores = combined(policy.ranker.score(batch), policy.weights(surface))
+    return blended(scores, candidates, policy.retrieval_weight), ()
 
 
 def blended(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from catboost import CatBoost, CatBoostError, Pool
@@ -13,7 +13,7 @@ from heirloom.core.errors import BundleError, InputError
 from heirloom.core.slate import FeatureBatch
 from heirloom.ranking.catboost import training_settings, with_position, without_time
 from heirloom.ranking.examples import checked, take, with_gain
-from heirloom.ranking.ranker import POSITION, Examples
+from heirloom.ranking.ranker import POSITION, Correction, Examples
 
 FILES = ("gain.cbm", "chance.cbm", "worth.cbm")
 TWEEDIE = "Tweedie:variance_power=1.8"
@@ -46,18 +46,19 @@ PARTS = (
 """The gain; the chance of any; and the gain where there is one."""
 
 
+SHALLOW: dict[str, Any] = {"depth": 4, "l2_leaf_reg": 20.0, "rsm": 0.25}
+"""Gains are mostly chance: deeper trees, or freer ones, learn it. Each split chooses among a fourth
+of the features: many say much the same, and so none is trusted alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trees:
-    """What trees of all ensembles are like.
+    """What trees of all ensembles are like."""
 
-    Gains are mostly chance: deeper trees, or freer ones, learn it. Each split chooses among a
-    share of the features: many say much the same, and so none is trusted alone.
-    """
-
-    depth: int = 4
+    depth: int = SHALLOW["depth"]
     learning_rate: float = 0.1
-    l2_leaf_reg: float = 20.0
-    column_share: float = 0.25
+    l2_leaf_reg: float = SHALLOW["l2_leaf_reg"]
+    column_share: float = SHALLOW["rsm"]
 
     def of(self, part: Part) -> dict[str, Any]:
         """As CatBoost calls them."""
@@ -81,6 +82,10 @@ class CatBoostExpected:
     sum is twice the log of their geometric mean. A rare dear action is one large label to the
     first; a hurdle keeps it from telling chances. Where all gains are alike there is no third.
     """
+
+    corrections: ClassVar[tuple[Correction, ...]] = ("baseline",)
+    """Log chances of the places: exact under the log links of two parts, near it for rare actions
+    under the logit of the third. Weights of gains would not be seen by that one."""
 
     def __init__(
         self,
@@ -192,7 +197,9 @@ def _fitted(
             kept = take(kept, np.flatnonzero(kept.gains > 0))
         values = with_position(kept.values, kept.positions)
         columns = [*kept.columns, POSITION]
-        return Pool(values, label=part.label(kept.gains), feature_names=columns)
+        # What is gained once somebody acts is no matter of the place.
+        logits = None if part.acted else kept.place_logits
+        return Pool(values, label=part.label(kept.gains), baseline=logits, feature_names=columns)
 
     model = CatBoost({**settings, "loss_function": part.loss})
     model.fit(pool(train), eval_set=None if validation is None else pool(validation))

@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import (
     marketplace,
     ranking_bias,
+    ranking_calibration,
     ranking_ltr,
     ranking_reasons,
     ranking_score,
@@ -32,6 +33,7 @@ def parts(data: Path) -> dict[str, Callable[[], list[Row]]]:
         "mq2008": lambda: ranking_ltr.mq2008_rows(data),
         "example": lambda: ranking_ltr.example_rows(data),
         "score": ranking_score.score_rows,
+        "calibration": ranking_calibration.calibration_rows,
         "slate": ranking_slate.slate_rows,
         "shares": ranking_shares.share_rows,
         "reasons": ranking_reasons.reason_rows,

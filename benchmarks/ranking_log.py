@@ -1,8 +1,8 @@
 """A simulated log as rankers of several actions learn from it: examples, and who did what.
 
 The product's own path: the frozen simulator's events are ingested, and each slate's features are
-replayed as of the impression (`train.examples_of_impressions`). Gains are powers of two here, so
-that their sum says which actions were done.
+replayed as of the impression (`train.examples_of_impressions`), those of slates on which nobody
+acted too. The simulator's people do all they will do within the hour.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from heirloom.apps.demo import SYSTEM
 from heirloom.apps.settings import load
 from heirloom.evaluation.split import by_time, moment
 from heirloom.pipelines.train import examples_of_impressions
+from heirloom.ranking.actions import HOUR_MS, Action
 from heirloom.ranking.deep_cross import Labels
 from heirloom.ranking.examples import take
 from heirloom.ranking.gains import GAINS
@@ -36,6 +37,7 @@ class Acted:
         train, validation, test: gains as the system's settings give them.
         labels: of train and validation.
         test_labels: [rows, actions] float32.
+        validation_surfaces, test_surfaces: [rows] codes.
         worths: [actions] float32, the gain of each.
         what: for a row's note.
     """
@@ -45,6 +47,8 @@ class Acted:
     test: Examples
     labels: Labels
     test_labels: NDArray[np.float32]
+    validation_surfaces: NDArray[np.int8]
+    test_surfaces: NDArray[np.int8]
     worths: NDArray[np.float32]
     what: str
 
@@ -60,19 +64,19 @@ def acted(seed: int = 0, size: Size = SIZE) -> Acted:
             while world.day < size.days:
                 system.ingest_history(world.step(logging).events(), source="simulator")
             recipe = recipe_of(system.settings)
-            bits = {action: float(2**i) for i, action in enumerate(ACTIONS)}
-            examples, _ = examples_of_impressions(
+            actions = tuple(Action(kind, (kind,), HOUR_MS) for kind in ACTIONS)
+            examples, surfaces = examples_of_impressions(
                 system.log,
                 system.empty_live(retrievers=False),
-                dataclasses.replace(recipe, gains=bits),
+                dataclasses.replace(recipe, actions=actions),
                 lambda *_: None,
             )
         finally:
             system.close()
-    done = (examples.gains.astype(np.int64)[:, None] >> np.arange(len(ACTIONS))) & 1
-    labels = done.astype(np.float32)
+    labels = examples.done
+    if labels is None or np.isnan(labels).any():
+        raise RuntimeError("the log ends before its labels are known")
     worths = np.array([recipe.gains[action] for action in ACTIONS], np.float32)
-    examples = dataclasses.replace(examples, gains=labels @ worths)
     rows = by_time(examples.t, moment(examples.t, 0.7), moment(examples.t, 0.8))
     train, validation, test = (take(examples, part) for part in rows)
     return Acted(
@@ -81,6 +85,8 @@ def acted(seed: int = 0, size: Size = SIZE) -> Acted:
         test=test,
         labels=Labels(ACTIONS, labels[rows[0]], labels[rows[1]]),
         test_labels=labels[rows[2]],
+        validation_surfaces=surfaces[rows[1]],
+        test_surfaces=surfaces[rows[2]],
         worths=worths,
         what=(
             f"simulator version {VERSION}, seed {seed}, {size.listings:,} listings, "

@@ -145,7 +145,7 @@ def by_sources(request: Request, slate: Slate, live: Live) -> Named:
 def judge(system: System, query: Query, judged: Judged) -> Slate:
     """A slate, its reasons judged."""
     live, policy = system.live, system.policy
-    score = scorer(policy)
+    score = scorer(policy, query.surface)
     assert score is not None
     deep = msgspec.structs.replace(query, k=DEPTH)
     bare_ms, _ = _cpu_ms(lambda: recommend(deep, policy, live, reasons=0))

@@ -19,6 +19,7 @@ from benchmarks.record import Row
 from heirloom.core.slate import FeatureBatch
 from heirloom.evaluation.intervals import bootstrap
 from heirloom.evaluation.metrics import grouped_ndcg
+from heirloom.ranking.by_action import CatBoostActions
 from heirloom.ranking.catboost import CatBoostListwise, with_position
 from heirloom.ranking.deep_cross import DeepCross
 from heirloom.ranking.examples import with_gain
@@ -78,6 +79,10 @@ def score_rows() -> list[Row]:
     fits["deep_cross, softmax, gain alone"] = (
         DeepCross.fit(train, validation, seed=0), lambda scores: scores[:, 0],
     )  # fmt: skip
+    fits["catboost, any and given, all actions"] = (
+        CatBoostActions.fit(train, validation, seed=0, thread_count=1),
+        lambda scores: scores @ log.worths,
+    )
     fits["catboost, QuerySoftMax, gain alone"] = (
         CatBoostListwise.fit(train, validation, seed=0, thread_count=1),
         lambda scores: scores[:, 0],

@@ -20,7 +20,14 @@ SAYS = {
         "served = replayed, bit for bit: True",
         "as if it had always been there: True",
         "has changed since: windows from ['24h', '7d'] to ['7d']",
-    )
+    ),
+    "06_tuning": (
+        "one column too good: holds",
+        "shuffled labels: holds",
+        "features as of the impression: holds",
+        "mine@1.acted_later: by itself it has an AUC of 1.000 within slates",
+        "column(s) mine@1.acted_later are not of the feature view",
+    ),
 }
 """What an example shows, where it could come out otherwise."""
 

@@ -5,7 +5,8 @@ import pytest
 
 from heirloom.core.event import KIND_CODE, SURFACE_CODE, Kind, slate_hash
 from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
-from heirloom.pipelines.train import Recipe, label, slates_to_use
+from heirloom.pipelines.labels import label
+from heirloom.pipelines.train import Recipe, slates_to_use
 
 T = 1_735_689_600_000
 HOUR = 3_600_000

@@ -1,5 +1,6 @@
 """The rankers under the laws of heirloom.testing."""
 
+from heirloom.ranking.by_action import CatBoostActions
 from heirloom.ranking.catboost import CatBoostListwise
 from heirloom.ranking.deep_cross import DeepCross
 from heirloom.ranking.expected import CatBoostExpected
@@ -31,3 +32,7 @@ class TestLightGBMLambdaMART(RankerLaws):
 
 class TestDeepCross(RankerLaws):
     ranker = DeepCross
+
+
+class TestCatBoostActions(RankerLaws):
+    ranker = CatBoostActions

@@ -51,12 +51,14 @@ def write(
     beside: Callable[[Path], None] = lambda _: None,
     settings: Mapping[str, str | int | float | bool] | None = None,
     retrievers: Mapping[str, Arrays] | None = None,
+    documents: Mapping[str, bytes] | None = None,
 ) -> ModelBundle[Ranker]:
     """Write a bundle into a folder that does not exist yet; it appears whole.
 
     The golden scores are what the ranker gives for up to 256 rows of `golden`; `retrievers` what
     each retriever that learns has learned, by its name. Where encoders were trained, `beside`
-    writes into their folder what else `encoders_of` is to find there.
+    writes into their folder what else `encoders_of` is to find there. `documents` are files for
+    people, by name.
 
     Raises:
         BundleError: if the folder exists, or the golden rows are none.
@@ -77,6 +79,8 @@ def write(
             beside(draft / ENCODERS_FOLDER)
         for learner, arrays in sorted((retrievers or {}).items()):
             _write_arrays(draft / RETRIEVERS_FOLDER / learner, arrays)
+        for document, content in sorted((documents or {}).items()):
+            (draft / document).write_bytes(content)
         batch = FeatureBatch(golden.values[:MAX_GOLDEN_ROWS], golden.columns, golden.n)
         np.save(draft / GOLDEN_VALUES, batch.values, allow_pickle=False)
         np.save(draft / GOLDEN_SCORES, ranker.score(batch), allow_pickle=False)
@@ -185,6 +189,20 @@ def retrievers_of(folder: Path) -> dict[str, Arrays]:
             raise BundleError(f"{where}: {path.name} cannot be read: {error}") from error
         found.setdefault(path.parent.name, {})[path.stem] = array
     return dict(found)
+
+
+def document_of(folder: Path, document: str) -> bytes | None:
+    """A document that was written into a bundle; None if it has none of this name.
+
+    Raises:
+        BundleError: if it is not as it was written.
+    """
+    where = f"bundle {folder.name}"
+    manifest, _ = _manifest(folder, where)
+    if document not in manifest.files:
+        return None
+    _check_files(folder, manifest, where)
+    return (folder / document).read_bytes()
 
 
 def _write_arrays(folder: Path, arrays: Arrays) -> None:

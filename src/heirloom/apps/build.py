@@ -34,6 +34,13 @@ from heirloom.apps.photos import PhotoStore
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.row_stores import FoldedLog, check_reader, row_store
 from heirloom.apps.settings import Settings
+from heirloom.apps.weighing import (
+    Weights,
+    check_weights,
+    guard_settings,
+    guarded_weights,
+    weights_in,
+)
 from heirloom.core.bundle import DataWindow, ModelBundle
 from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.errors import HeirloomError, InputError, NotFoundError, StoreError
@@ -46,15 +53,23 @@ from heirloom.encoders.pair import HASHED, Encoders
 from heirloom.features.rows import Packing
 from heirloom.features.view import FeatureView
 from heirloom.pipelines import recovery
+from heirloom.pipelines.audit import Budget, auditor
 from heirloom.pipelines.explain import Explained, explain
 from heirloom.pipelines.explain import reasons as later_reasons
 from heirloom.pipelines.ingest import Ingest, Report
+from heirloom.pipelines.judge import evaluate
+from heirloom.pipelines.leakage import Limits
 from heirloom.pipelines.live import Live, fold_content
+from heirloom.pipelines.negatives import Retrieve
 from heirloom.pipelines.serve import Policy, recommend, record, retrieve
 from heirloom.pipelines.stored import StoredFeatures
-from heirloom.pipelines.train import Progress, Recipe, Trained, evaluate, held_out, train
+from heirloom.pipelines.train import Progress, Recipe, Trained, held_out, train
+from heirloom.pipelines.training_report import REPORT_FILE, Audit, TrainingReport
+from heirloom.ranking.actions import matured
+from heirloom.ranking.fit_settings import checked_settings
 from heirloom.ranking.gains import GAINS
-from heirloom.ranking.ranker import Ranker
+from heirloom.ranking.guard import Guard
+from heirloom.ranking.ranker import Probabilities, Ranker
 from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.lexical import Synonyms
 from heirloom.slates.exposure import Exposure
@@ -293,27 +308,25 @@ class System:
             matcher = self.live.matcher(self.policy.quotas[Surface.SEARCH])
             return matcher.matching(text, self.live.catalogue.live, least=1)
 
-    def train(self, *, progress: Progress = lambda *_: None) -> tuple[ModelBundle[Ranker], Trained]:
+    def train(
+        self, *, ablate: bool = False, progress: Progress = lambda *_: None
+    ) -> tuple[ModelBundle[Ranker], Trained]:
         """Train on the whole log, write the bundle, and answer with it unless a gate refuses.
 
+        Args:
+            ablate: also fit again without each group of features, for the report.
+            progress: told now and then.
+
         Raises:
+            ConfigError: [training.ranker_settings] are not the ranker's.
             InputError: too little to learn from, or a gate refused; the bundle is kept then.
         """
-        trained_encoders = train_encoders(
-            self.log, self.settings.encoders, self.photos, progress=progress
-        )
-        recipe = dataclasses.replace(recipe_of(self.settings), from_t=trained_encoders.until_t)
-        learned = learn(self.live.retrievers, self.log, seed=recipe.seed, progress=progress)
-        live = self._training_live(trained_encoders.encoders, learned)
-        ranker = pick("ranker", self.registry.rankers, self.settings.policy.ranker)
-        trained = train(
-            self.log, live, ranker, recipe, retrieve=self._retrieve(live), progress=progress
-        )
+        trained, encoders, learned = self._trained(ablate, progress)
         (from_offset, to_offset), (from_t, to_t) = trained.offsets, trained.times
         bundle = self._keep(
             trained,
             DataWindow(from_offset=from_offset, to_offset=to_offset, from_t=from_t, to_t=to_t),
-            trained_encoders,
+            encoders,
             learned,
         )
         if trained.refused:
@@ -322,6 +335,60 @@ class System:
             )
         self.publish(bundle.bundle_id)
         return bundle, trained
+
+    def audit(
+        self, *, ablate: bool = False, progress: Progress = lambda *_: None
+    ) -> TrainingReport:
+        """What `train` would find out; nothing is written.
+
+        Raises:
+            ConfigError, InputError: as `train`, but no gate refuses.
+        """
+        report = self._trained(ablate, progress)[0].report
+        return report or TrainingReport()
+
+    def _trained(
+        self, ablate: bool, progress: Progress
+    ) -> tuple[Trained, LearnedEncoders, Learned]:
+        """Encoders, retrievers and a ranker, learned from the whole log and looked into."""
+        name = self.settings.policy.ranker
+        ranker = pick("ranker", self.registry.rankers, name)
+        check_weights(self.settings, ranker)
+        recipe = recipe_of(self.settings, ranker)
+        fixed = checked_settings(name, ranker, recipe.ranker_settings)
+        encoders = train_encoders(self.log, self.settings.encoders, self.photos, progress=progress)
+        recipe = dataclasses.replace(recipe, from_t=encoders.until_t, ranker_settings=fixed)
+        learned = learn(self.live.retrievers, self.log, seed=recipe.seed, progress=progress)
+        live = self._training_live(encoders.encoders, learned)
+        trained = train(
+            self.log, live, ranker, recipe,
+            retrieve=self._retrieve(live),
+            audit=self._audit(recipe, encoders.encoders, learned, ablate, progress),
+            progress=progress,
+        )  # fmt: skip
+        return trained, encoders, learned
+
+    def _audit(
+        self,
+        recipe: Recipe,
+        encoders: Encoders,
+        learned: Learned,
+        ablate: bool,
+        progress: Progress,
+    ) -> Audit:
+        """What looks into a training, as [training.audit] says."""
+
+        def empty(log: EventLog) -> tuple[Live, Retrieve | None]:
+            live = self._training_live(encoders, learned, log)
+            return live, self._retrieve(live)
+
+        budget, limits = audit_of(self.settings)
+        return auditor(
+            self.log, empty, recipe,
+            groups=view_of(self.settings, self.registry).columns_of_group,
+            budget=budget, limits=limits, ablate=ablate,
+            impressions=self.settings.system.impressions != "none", progress=progress,
+        )  # fmt: skip
 
     def _keep(
         self, trained: Trained, window: DataWindow, encoders: LearnedEncoders, learned: Learned
@@ -345,8 +412,10 @@ class System:
                 beside=encoders.modalities.save,
                 retrievers=learned,
                 settings={
-                    f"gain_{kind}": gain for kind, gain in recipe_of(self.settings).gains.items()
+                    **_fitted_with(recipe_of(self.settings)),
+                    **guard_settings(self.settings),
                 },
+                documents={REPORT_FILE: trained.report.encode()} if trained.report else {},
             )
             if not (folder / bundle.bundle_id).exists():
                 (Path(draft) / "bundle").rename(folder / bundle.bundle_id)
@@ -366,7 +435,7 @@ class System:
             retrieve=self._retrieve(live),
             progress=progress,
         )
-        return evaluate(self.policy.ranker, test, surfaces)
+        return evaluate(self.policy.ranker, test, surfaces, self.policy.action_weights)
 
     def publish(self, bundle_id: str) -> None:
         """Answer with a bundle from now on, here and after a restart.
@@ -480,10 +549,12 @@ class System:
         self.log.close()
         self.anteroom.close()
 
-    def _training_live(self, encoders: Encoders, learned: Learned) -> Live:
+    def _training_live(
+        self, encoders: Encoders, learned: Learned, log: EventLog | None = None
+    ) -> Live:
         retrievers = self.settings.system.impressions == "none"
         return empty_live(
-            self.settings, self.registry, self.log,
+            self.settings, self.registry, log or self.log,
             encoders=encoders, learned=learned, retrievers=retrievers,
         )  # fmt: skip
 
@@ -520,23 +591,35 @@ class System:
                 f"no bundle {bundle_id!r} under {folder.parent}; run `heirloom train`"
             )
         bundle = bundles.load(folder, self.registry.rankers)
-        return self._policy_of(bundle.ranker, bundle.bundle_id)
-
-    def _policy_of(self, ranker: Ranker | None, bundle_id: str) -> Policy:
-        part = self.settings.policy
-        return Policy(
-            name=part.name,
-            quotas={surface.value: quota for surface, quota in part.quotas.items()},
-            ranker=ranker,
-            bundle=bundle_id,
-            pool=part.pool,
-            pools={str(surface): pool for surface, pool in part.pools.items()},
-            seller_cap=part.seller_cap,
-            retrieval_weight=part.retrieval_weight,
-            fusion=part.fusion,
-            rules=part.slate.rules,
-            surfaces=part.slate.surfaces,
+        return self._policy_of(
+            bundle.ranker, bundle.bundle_id, guarded_weights(self.settings, bundle.manifest)
         )
+
+    def _policy_of(
+        self, ranker: Ranker | None, bundle_id: str, weights: Weights | None = None
+    ) -> Policy:
+        return policy_of(self.settings, ranker, bundle_id, weights)
+
+
+def policy_of(
+    settings: Settings, ranker: Ranker | None, bundle_id: str, weights: Weights | None = None
+) -> Policy:
+    """What decides a slate, as the TOML says, with a bundle's ranker or none."""
+    part = settings.policy
+    return Policy(
+        name=part.name,
+        quotas={surface.value: quota for surface, quota in part.quotas.items()},
+        ranker=ranker,
+        bundle=bundle_id,
+        action_weights=weights or {},
+        pool=part.pool,
+        pools={str(surface): pool for surface, pool in part.pools.items()},
+        seller_cap=part.seller_cap,
+        retrieval_weight=part.retrieval_weight,
+        fusion=part.fusion,
+        rules=part.slate.rules,
+        surfaces=part.slate.surfaces,
+    )
 
 
 def open_log(folder: Path, *, read_only: bool = False) -> SqliteLog:
@@ -561,10 +644,19 @@ def has_log(folder: Path) -> bool:
     return (folder / "events.sqlite").exists()
 
 
-def recipe_of(settings: Settings) -> Recipe:
-    """How a system makes examples and fits, as its TOML says."""
-    training = settings.training
+def recipe_of(settings: Settings, ranker: type[Ranker] | None = None) -> Recipe:
+    """How a system makes examples and fits, as its TOML says.
+
+    A ranker of probabilities learns from every slate, action by action.
+    """
+    training, policy = settings.training, settings.policy
+    by_action = ranker is not None and issubclass(ranker, Probabilities)
     return Recipe(
+        actions=matured(training.matures_hours) if by_action else (),
+        weights=weights_in(settings),
+        guard=None if policy.guard is None else Guard(**policy.guard.model_dump()),
+        bias=None if training.bias == "none" else training.bias,
+        gate_most=training.gate_most,
         gains={**GAINS, **{kind.value: gain for kind, gain in training.gains.items()}},
         maturity_ms=int(training.maturity_hours * 3_600_000),
         max_slates=training.max_slates,
@@ -574,7 +666,24 @@ def recipe_of(settings: Settings) -> Recipe:
         seed=training.seed,
         negatives=training.negatives,
         among=training.among,
+        ranker_settings=training.ranker_settings,
     )
+
+
+def audit_of(settings: Settings) -> tuple[Budget, Limits]:
+    """What a training's audit may cost, and what it takes for too good, as the TOML says."""
+    part = settings.training.audit
+    budget = Budget(rows=part.rows, slates=part.slates, entries=part.entries, actions=part.actions)
+    return budget, Limits(allowed=part.allowed)
+
+
+def _fitted_with(recipe: Recipe) -> dict[str, str | int | float | bool]:
+    """What of a recipe stands in a bundle's manifest."""
+    gains = {f"gain_{kind}": gain for kind, gain in recipe.gains.items()}
+    return gains | {
+        f"ranker_{name}": value if isinstance(value, str | int | float) else str(list(value))
+        for name, value in recipe.ranker_settings.items()
+    }
 
 
 def view_of(settings: Settings, registry: Registry, name: str | None = None) -> FeatureView:

@@ -15,6 +15,7 @@ from rich.table import Table
 from heirloom.apps.cli_bias import bias
 from heirloom.apps.cli_explain import explain_app
 from heirloom.apps.cli_features import features
+from heirloom.apps.cli_tune import tuning
 from heirloom.apps.cli_vectors import vectors
 from heirloom.apps.options import LAPTOP, AsReader, Folder, SystemFile
 from heirloom.apps.options import settings_of as _settings
@@ -34,6 +35,7 @@ app.add_typer(features, name="features")
 app.add_typer(vectors)
 app.add_typer(explain_app)
 app.add_typer(bias)
+app.add_typer(tuning)
 export = typer.Typer(help="Write what is known for other programs to read.", no_args_is_help=True)
 app.add_typer(export, name="export")
 console = Console()
@@ -104,14 +106,23 @@ def ingest(
 
 
 @app.command()
-def train(system: SystemFile = LAPTOP, folder: Folder = None) -> None:
-    """Train a ranker on the log, evaluate it, and publish its bundle unless a gate refuses."""
+def train(
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="Also fit again without each group of features.")
+    ] = False,
+    system: SystemFile = LAPTOP,
+    folder: Folder = None,
+) -> None:
+    """Train a ranker on the log, evaluate it, and publish its bundle unless a gate refuses.
+
+    What the features are worth, and what the checks of leakage found, `heirloom report` shows.
+    """
     from heirloom.apps.build import System
 
     built = System(_settings(system, folder), answering=False)
     try:
         with Bars(console) as bars:
-            bundle, trained = built.train(progress=bars.progress)
+            bundle, trained = built.train(ablate=ablate, progress=bars.progress)
     finally:
         built.close()
     console.print(f"published bundle [bold]{bundle.bundle_id}[/]")
@@ -324,13 +335,14 @@ def export_text(
 
 
 def metrics_table(metrics: dict[str, float], slices: dict[str, dict[str, float]]) -> Table:
-    """Metrics of all and by surface, side by side."""
+    """Metrics of all and by surface, side by side; slices of other metrics are left out."""
     table = Table(title="held-out slates, latest in time", title_justify="left")
     table.add_column("")
     for name in metrics:
         table.add_column(name, justify="right")
     for label, values in {"all": metrics, **slices}.items():
-        table.add_row(label, *(f"{values[name]:.4f}" for name in metrics))
+        if metrics.keys() <= values.keys():
+            table.add_row(label, *(f"{values[name]:.4f}" for name in metrics))
     return table
 
 

@@ -18,6 +18,7 @@ from heirloom.core.errors import ConfigError
 from heirloom.features.library import marketplace_view, rental_view
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.live import Live
+from heirloom.ranking.by_action import CatBoostActions
 from heirloom.ranking.catboost import CatBoostListwise
 from heirloom.ranking.deep_cross import DeepCross
 from heirloom.ranking.expected import CatBoostExpected
@@ -56,6 +57,7 @@ OWN_RETRIEVERS: dict[str, MakeRetriever] = {
     ),
 }
 OWN_RANKERS: dict[str, type[Ranker]] = {
+    "actions": CatBoostActions,
     "catboost": CatBoostListwise,
     "deep_cross": DeepCross,
     "expected": CatBoostExpected,

@@ -8,6 +8,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -20,6 +21,7 @@ from pydantic import (
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
 from heirloom.core.facts import MAX_DECLARED
+from heirloom.ranking.actions import matured
 from heirloom.slates.frequency import PAIRS, WAYS
 from heirloom.slates.rules import Rules, Shares
 
@@ -107,6 +109,15 @@ class SlatePart(_Part):
         return self
 
 
+class GuardPart(_Part):
+    """An action that must not be lost to the others; `ranking.guard` finds what that takes."""
+
+    action: str
+    keep: float = Field(gt=0, le=1)
+    """Share of what the best order for it alone would bring, among the first `k` places."""
+    k: PositiveInt = 10
+
+
 class PolicyPart(_Part):
     """What decides a slate."""
 
@@ -126,7 +137,26 @@ class PolicyPart(_Part):
     """Weight of each retriever in the fused score; 1 where it is not named."""
     quotas: dict[Surface, dict[str, PositiveInt]]
     """For each surface, how many candidates each retriever may give."""
+    weights: dict[Surface, dict[str, FiniteFloat]] = {}
+    """For each surface, what each of the ranker's actions weighs in the order, less than 0 for what
+    is to be avoided. A ranker of the gain alone needs none."""
+    guard: GuardPart | None = None
     slate: SlatePart = SlatePart()
+
+
+class AuditPart(_Part):
+    """What every training looks into, and what that may cost; `pipelines.audit.Budget` says how."""
+
+    rows: int = Field(default=1_000_000, ge=0)
+    """Scored for the importance of features; 0: none is measured."""
+    slates: int = Field(default=1_200, ge=0)
+    """For a fit on shuffled labels, which must find nothing; 0: it is not made."""
+    entries: int = Field(default=10_000, ge=0)
+    """Of the log, folded again to see that features knew nothing later; 0: it is not seen to."""
+    actions: int = Field(default=100, ge=0)
+    """The same for a log without impressions."""
+    allowed: tuple[str, ...] = ()
+    """Columns that look too good and that a person has found sound, without view and version."""
 
 
 class TrainingPart(_Part):
@@ -139,10 +169,48 @@ class TrainingPart(_Part):
     seed: int = 0
     gains: dict[Kind, float] = {}
     gate: dict[str, float] = {}
+    """Least values of metrics; of a slice's as "SLICE.METRIC": "home.ndcg@10"."""
+    gate_most: dict[str, float] = {}
+    """Largest values: {"all.click.ece" = 0.01}."""
+    matures_hours: dict[str, float] = {}
+    """By action, how long after an impression it counts, and until when its label waits; for
+    rankers of probabilities (`ranking.actions`)."""
+    bias: Literal["none", "ips", "baseline"] = "none"
+    """How the ranker is told where people look, as the log's examination has it: gains weighed by
+    inverse propensity, or the places' logits as a baseline."""
     negatives: PositiveInt = 40
     """For logs without impressions: so many listings to an action as not taken."""
     among: Literal["retrieved", "live"] = "retrieved"
     """What they are drawn from: retrieved | live, the candidates or all that was on offer."""
+    ranker_settings: dict[str, bool | int | float | str | tuple[float, ...]] = {}
+    """Of the ranker's `fit`, by name, as `heirloom tune` finds them; defaults for the others."""
+    audit: AuditPart = AuditPart()
+
+
+class DimensionPart(_Part):
+    """What one setting may be; `ranking.space.Dimension` says how."""
+
+    kind: Literal["int", "float", "choice"]
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    choices: tuple[bool | int | float | str, ...] = ()
+
+
+class TuningPart(_Part):
+    """What `heirloom tune` tries."""
+
+    space: dict[str, DimensionPart] = {}
+    """By setting of the ranker's `fit`; without any, the ranker's own space."""
+
+    @field_validator("matures_hours")
+    @classmethod
+    def _of_actions(cls, hours: dict[str, float]) -> dict[str, float]:
+        try:
+            matured(hours)
+        except ConfigError as error:
+            raise ValueError("; ".join(error.problems)) from error
+        return hours
 
 
 class EncodersPart(_Part):
@@ -244,6 +312,7 @@ class Settings(_Part):
     system: SystemPart
     policy: PolicyPart
     training: TrainingPart = TrainingPart()
+    tuning: TuningPart = TuningPart()
     encoders: EncodersPart = EncodersPart()
     features: FeaturesPart = FeaturesPart()
     index: IndexPart = IndexPart()

@@ -127,8 +127,9 @@ def _absent(said: Standing, system: System, slot: int, query: Query, slate: Slat
         why = "the filters leave it out, or it is the person's own, hidden, blocked, or the anchor"
     else:
         asked = ", ".join(policy.quotas[query.surface])
-        why = f"none of {asked} proposed it, or it was not among the {policy.pool} best proposed"
-    score = scorer(policy)
+        pool = policy.pool_of(query.surface)
+        why = f"none of {asked} proposed it, or it was not among the {pool} best proposed"
+    score = scorer(policy, query.surface)
     batch = live.look_up(request, np.array([slot], np.int32))
     added = None if score is None else contributed(batch, slate.why, None, live.view, score)
     if score is None or added is None:

@@ -61,3 +61,39 @@ def bootstrap(
         means[draw] = (times @ sums) / (times @ sizes)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(values.mean()), float(low), float(high), level, len(sizes))
+
+
+def bootstrap_columns(
+    values: NDArray[np.float64], *, seed: int, level: float = 0.95, draws: int = 1_000
+) -> list[Interval]:
+    """Percentile intervals of the mean of each column, by the same draws of rows for all.
+
+    For many paired differences of the same slates: one product of matrices in place of a loop
+    each (Efron and Tibshirani, "An introduction to the bootstrap", 1993, section 13.3).
+
+    Args:
+        values: [slates, columns] float64; each slate is drawn as a whole.
+        seed: same seed, same intervals.
+        level: of confidence, between 0 and 1.
+        draws: how many.
+
+    Raises:
+        ShapeError: if there is no slate, or the values are no table.
+
+    >>> [each.mean for each in bootstrap_columns(np.array([[1.0, 0.0], [1.0, 2.0]]), seed=0)]
+    [1.0, 1.0]
+    """
+    if values.ndim != 2 or not len(values):
+        raise ShapeError(
+            f"bootstrap_columns: values have shape {list(values.shape)}; wanted [slates, columns] "
+            "with at least one slate"
+        )
+    n = len(values)
+    rng = np.random.default_rng(seed)
+    times = rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)
+    low, high = np.quantile(times @ values / n, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    means = values.mean(axis=0)
+    return [
+        Interval(float(means[i]), float(low[i]), float(high[i]), level, n)
+        for i in range(values.shape[1])
+    ]

@@ -170,6 +170,73 @@ def grouped_ndcg(
     return got[best > 0] / best[best > 0]
 
 
+def chance_ndcg(
+    gains: NDArray[Any], groups: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and variance of `grouped_ndcg` over all orders of each group's rows.
+
+    DCG is a linear rank statistic: its mean is rows · mean(discount) · mean(gain), its variance
+    Σ (discount - mean)² · Σ (gain - mean)² / (rows - 1) (Hájek, Šidák and Sen, "Theory of rank
+    tests", 1999, section 3.3.1, theorem 1).
+
+    Returns:
+        mean, variance: [groups] float64; groups without a gain are left out.
+
+    >>> [each.round(4).tolist() for each in chance_ndcg(np.array([1, 0]), np.array([5, 5]), 10)]
+    [[0.8155], [0.0341]]
+    """
+    if not len(groups):
+        return np.zeros(0), np.zeros(0)
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(groups)) + 1])
+    sizes = np.diff(np.append(starts, len(groups)))
+    member = np.repeat(np.arange(len(sizes)), sizes)
+    rank = np.arange(len(groups)) - starts[member]
+    discount = np.where(rank < k, 1 / np.log2(rank + 2), 0)
+    gains = gains.astype(np.float64)
+    best = np.add.reduceat(gains[np.lexsort((-gains, member))] * discount, starts)
+
+    def moments(of: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        mean = np.add.reduceat(of, starts) / sizes
+        return mean, np.add.reduceat((of - mean[member]) ** 2, starts)
+
+    (gain, gain_spread), (worth, worth_spread) = moments(gains), moments(discount)
+    mean = sizes * gain * worth
+    variance = gain_spread * worth_spread / np.maximum(sizes - 1, 1)
+    some = best > 0
+    return mean[some] / best[some], variance[some] / best[some] ** 2
+
+
+def grouped_auc(
+    scores: NDArray[Any], relevant: NDArray[np.bool_], groups: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """[groups] float64, the chance that a relevant row of a group stands above another one.
+
+    By the rank sum of Mann and Whitney (Annals of Mathematical Statistics 1947), ties count half.
+    Groups in which all rows or none are relevant are left out.
+
+    >>> grouped_auc(np.array([3, 1, 1]), np.array([False, True, False]), np.zeros(3, int)).tolist()
+    [0.25]
+    """
+    if not len(groups):
+        return np.zeros(0)
+    member = np.concatenate([[0], np.cumsum(np.diff(groups) != 0)])
+    order = np.lexsort((scores, member))
+    ordered, slate = scores[order], member[order]
+    other = (ordered[1:] != ordered[:-1]) | (slate[1:] != slate[:-1])  # -inf - -inf is no 0
+    new = np.concatenate([[True], other])
+    first = np.flatnonzero(new)
+    last = np.append(first[1:], len(order))
+    rank = np.repeat((first + last + 1) / 2, last - first)  # mean rank of ties, from 1, over all
+    sizes = np.bincount(member)
+    hits = np.bincount(slate, relevant[order], len(sizes))
+    total = np.bincount(slate, np.where(relevant[order], rank, 0.0), len(sizes))
+    before = np.cumsum(sizes) - sizes
+    above = total - hits * before - hits * (hits + 1) / 2
+    pairs = hits * (sizes - hits)
+    result: NDArray[np.float64] = above[pairs > 0] / pairs[pairs > 0]
+    return result
+
+
 def tied_places(
     scores: NDArray[Any], target: NDArray[np.intp]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

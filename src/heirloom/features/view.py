@@ -97,6 +97,15 @@ class FeatureView:
         place = {name: i for i, group in enumerate(self.groups) for name in group.definitions}
         return np.array([place[d.name] for d in self.features for _ in columns_of(d)], np.int64)
 
+    @property
+    def columns_of_group(self) -> dict[str, tuple[str, ...]]:
+        """The columns of each of `groups`, by its name."""
+        names = np.array(self.columns)
+        return {
+            group.name: tuple(names[self.group_of == i].tolist())
+            for i, group in enumerate(self.groups)
+        }
+
     @cached_property
     def codes(self) -> NDArray[np.bool_]:
         """[columns] bool: whether a column's values are codes, without order."""

@@ -6,7 +6,7 @@ policy answered need not be known. Where policies' places are logged, or swaps a
 has sharper estimators.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,8 +17,8 @@ from heirloom.core.event import SURFACE_CODE, Kind, Surface, named, person_key
 from heirloom.core.facts import LISTING_ROW
 from heirloom.core.log import Entry, EventLog
 from heirloom.core.words import query_key
-from heirloom.pipelines.train import label, slate_of
-from heirloom.ranking.examination import Examination
+from heirloom.pipelines.labels import label, slate_of
+from heirloom.ranking.examination import Examination, position_logits
 from heirloom.ranking.examples import take
 from heirloom.ranking.harvesting import Pairs, examination_of_pairs, harvested_again
 from heirloom.ranking.propensity import CLIP, Weighed, debiased
@@ -134,6 +134,41 @@ def corrected(
     """
     gains, positions = examples.gains.copy(), examples.positions.copy()
     told: dict[str, Weighed] = {}
+    for name, rows, examination in _by_surface(surfaces, found):
+        part, told[name] = debiased(take(examples, rows), examination, clip=clip)
+        gains[rows], positions[rows] = part.gains, part.positions
+    return replace(examples, gains=gains, positions=positions), told
+
+
+def with_baseline(
+    examples: Examples, surfaces: NDArray[np.int8], found: Mapping[Layout, Found]
+) -> tuple[Examples, tuple[str, ...]]:
+    """Examples with the logits of their places, for a ranker that adds them while it is fitted.
+
+    Positions become 0 where the logits say it all; a surface without an examination stays as it
+    is, with logits of 0.
+
+    Args:
+        examples: to train on, to stop early by, or to be calibrated with.
+        surfaces: [rows] codes, as `train` has them beside its examples.
+        found: of the log.
+
+    Returns:
+        The examples, and the surfaces whose places are known.
+    """
+    logits, positions = np.zeros(len(examples.positions), np.float32), examples.positions.copy()
+    known = []
+    for name, rows, examination in _by_surface(surfaces, found):
+        logits[rows] = position_logits(examination, positions[rows])
+        positions[rows] = 0
+        known.append(name)
+    return replace(examples, positions=positions, place_logits=logits), tuple(known)
+
+
+def _by_surface(
+    surfaces: NDArray[np.int8], found: Mapping[Layout, Found]
+) -> Iterator[tuple[str, NDArray[np.intp], Examination]]:
+    """Surfaces, their rows, and the examination of the layout that is most seen there."""
     for name, code in SURFACE_CODE.items():
         known = [
             (of.impressions, layout.columns, of.examination)
@@ -141,12 +176,8 @@ def corrected(
             if layout.surface == name and of.examination is not None
         ]
         rows = np.flatnonzero(surfaces == code)
-        if not known or not len(rows):
-            continue
-        most_seen = max(known, key=lambda each: each[:2])[2]
-        part, told[name] = debiased(take(examples, rows), most_seen, clip=clip)
-        gains[rows], positions[rows] = part.gains, part.positions
-    return replace(examples, gains=gains, positions=positions), told
+        if known and len(rows):
+            yield name, rows, max(known, key=lambda each: each[:2])[2]
 
 
 def _layout(entry: Entry) -> Layout:

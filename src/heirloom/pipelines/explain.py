@@ -119,7 +119,7 @@ def _ranked(
     if slate.features is not None and rows.max() < why.told:
         added = None if why.contributions is None else why.contributions[rows]
         return added, [each.reasons for each in shown], slate.n
-    score = scorer(policy) if policy.bundle == slate.bundle else None
+    score = scorer(policy, request.query.surface) if policy.bundle == slate.bundle else None
     if slate.features is not None and rows.max() < len(slate.slots):
         values, n = slate.features.values[rows], slate.n
         batch = FeatureBatch(values, slate.features.columns, n)

@@ -30,6 +30,7 @@ from heirloom.pipelines.floor import met_by, named
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.scope import Scope
 from heirloom.pipelines.why import Score, told, why_of
+from heirloom.ranking.actions import combined, weights_of
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.fusion import fuse
 from heirloom.retrieval.retriever import Selective
@@ -52,7 +53,8 @@ class Policy:
         quotas: for each surface, how many candidates each retriever may give.
         ranker: orders the candidates; None keeps the order of retrieval, and says so.
         bundle: id of the bundle the ranker came from.
-        action_weights: weight of each of the ranker's actions in the order.
+        action_weights: for each surface, the weight of each of the ranker's actions in the order,
+            by name; an action not named weighs nothing. A ranker of one action needs none.
         pool: how many fused candidates are ranked.
         pools: the same of a surface, where it is another.
         seller_cap: at most so many listings of one seller on a page.
@@ -68,7 +70,7 @@ class Policy:
     quotas: Mapping[str, Mapping[str, int]]
     ranker: Ranker | None = None
     bundle: str = ""
-    action_weights: tuple[float, ...] = (1.0,)
+    action_weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     pool: int = 300
     pools: Mapping[str, int] = field(default_factory=dict)
     seller_cap: int = 3
@@ -113,13 +115,23 @@ class Policy:
                     f"{''.join(f'; {what}' for what in differs)}; "
                     "load the bundle that was trained with this view, or train again"
                 )
-            if len(self.action_weights) != len(self.ranker.actions):
-                problems.append(
-                    f"{len(self.action_weights)} action weights for the ranker's actions "
-                    f"{', '.join(self.ranker.actions)}; give one for each"
-                )
+            for surface in Surface:
+                try:
+                    self.weights(surface)
+                except ConfigError as error:
+                    problems += [f"{error.where}: {problem}" for problem in error.problems]
         if problems:
             raise ConfigError(f"policy {self.name!r}", problems)
+
+    def weights(self, surface: str) -> NDArray[np.float32]:
+        """[actions] float32, the weight of each of the ranker's actions on a surface.
+
+        Raises:
+            ConfigError: if they are not those of the ranker.
+        """
+        actions = self.ranker.actions if self.ranker is not None else ()
+        given = self.action_weights.get(surface, {})
+        return weights_of(actions, given, f"weights.{surface}")
 
     def _slate_problems(self, live: Live) -> list[str]:
         problems = [f"slate: {problem}" for problem in self.rules.problems()]
@@ -157,7 +169,7 @@ def recommend(
     watch.lap("retrieve")
     batch = live.look_up(request, candidates.slots)
     watch.lap("features")
-    scores, degraded = _score(batch, candidates, policy)
+    scores, degraded = _score(batch, candidates, policy, query.surface)
     if candidates.unfinished:
         reason = f"out of time: {', '.join(candidates.unfinished)} gave what was found so far"
         degraded = (Degraded("retrieve", reason), *degraded)
@@ -171,7 +183,7 @@ def recommend(
         degraded = (*degraded, Degraded("compose", _nothing(request, live)))
     watch.lap("compose")
     beside = _beside(candidates, policy.retrieval_weight)
-    why = why_of(batch, rows, beside, live.view, scorer(policy), reasons)
+    why = why_of(batch, rows, beside, live.view, scorer(policy, query.surface), reasons)
     shown = _shown(request, chosen, scores[rows], shown_batch, live, made, why)
     watch.lap("reasons")
     return Slate(
@@ -264,9 +276,9 @@ def record(slate: Slate, query: Query) -> SlateRecord:
 
 
 def _score(
-    batch: FeatureBatch, candidates: Candidates, policy: Policy
+    batch: FeatureBatch, candidates: Candidates, policy: Policy, surface: str
 ) -> tuple[NDArray[np.float32], tuple[Degraded, ...]]:
-    score = scorer(policy)
+    score = scorer(policy, surface)
     if score is None:
         return candidates.scores, (Degraded("score", "no ranker is loaded: order of retrieval"),)
     if not len(candidates):
@@ -274,10 +286,13 @@ def _score(
     return blended(score(batch), candidates, policy.retrieval_weight), ()
 
 
-def scorer(policy: Policy) -> Score | None:
-    """What orders candidates by their features; None without a ranker."""
-    ranker, weights = policy.ranker, np.asarray(policy.action_weights, np.float32)
-    return None if ranker is None else lambda batch: ranker.score(batch) @ weights
+def scorer(policy: Policy, surface: str) -> Score | None:
+    """What orders a surface's candidates by their features; None without a ranker."""
+    ranker = policy.ranker
+    if ranker is None:
+        return None
+    weights = policy.weights(surface)
+    return lambda batch: combined(ranker.score(batch), weights)
 
 
 def blended(

@@ -4,20 +4,24 @@ The features of an example are looked up in a state folded from the log up to th
 itself, by the code that serves, so a model never learns from what was not known.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
 from heirloom.core.event import KIND_CODE, Event, Kind
-from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
+from heirloom.core.facts import LISTING_ROW, Facts
 from heirloom.core.log import Entry, EventLog
 from heirloom.core.query import Query
 from heirloom.core.slate import FeatureBatch
-from heirloom.evaluation.metrics import grouped_ndcg
-from heirloom.evaluation.split import by_time, moment
+from heirloom.evaluation.split import learn_stop_test
+from heirloom.pipelines.correct import check_correction, correct, correct_to_judge, examined, told
+from heirloom.pipelines.judge import Weights, calibrations, evaluate, guards, orders, refusals
+from heirloom.pipelines.labels import Done, done, label, slate_of
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.negatives import (
     Among,
@@ -26,9 +30,12 @@ from heirloom.pipelines.negatives import (
     examples_of_actions,
     query_of_action,
 )
-from heirloom.ranking.examples import take
-from heirloom.ranking.gains import GAINS, by_code
-from heirloom.ranking.ranker import Examples, Ranker, Refits
+from heirloom.pipelines.training_report import Audit, Fitted, Prepare, TrainingReport
+from heirloom.ranking.actions import Action
+from heirloom.ranking.examples import gained, take
+from heirloom.ranking.gains import GAINS
+from heirloom.ranking.guard import Guard
+from heirloom.ranking.ranker import Correction, Examples, Ranker, Refits
 
 Progress = Callable[[str, int, int], None]
 """(step, done, of): told now and then, for a bar."""
@@ -42,29 +49,42 @@ class Recipe:
         gains: worth of each action, by event kind.
         maturity_ms: impressions younger than this at the log's end wait for their labels.
         max_slates: at most so many slates are used, drawn evenly by a hash of their id.
+        actions: those to foretell; slates on which nobody acted are then drawn as well, for a
+            probability is of all that was shown. Empty: only slates that were acted on.
         unseen: to each slate so many live listings that it did not show are added, drawn evenly,
             as passed over. A log holds what its policy let through; without these a ranker never
             learns how bad the rest is.
         validation, test: shares of the examples' slates, the latest in time, held out for early
             stopping and for the metrics.
         from_t: ms; slates before it are not learned from: the encoders have learned from them.
-        gate: least values of metrics, by name; a bundle below one is not published.
+        gate, gate_most: least and largest values of metrics, by name, those of a slice as
+            `SLICE.METRIC`; a bundle beyond one is not published.
+        weights: by surface, of a ranker's actions in the order.
+        guard: an action that must keep its share of the first places; one that cannot refuses.
+        bias: how the ranker is told of where a listing was shown, beyond the position column.
         seed: of sampling and fitting.
         negatives: how many to an action, for a log without impressions.
         among: what these are drawn from (`negatives.Rule`).
+        ranker_settings: of the ranker's `fit`, by name; what is not named has its default.
     """
 
     gains: Mapping[str, float] = field(default_factory=lambda: GAINS)
     maturity_ms: int = 3_600_000
     max_slates: int = 40_000
+    actions: Sequence[Action] = ()
     unseen: int = 12
     validation: float = 0.1
     test: float = 0.15
     from_t: int = 0
     gate: Mapping[str, float] = field(default_factory=dict)
+    gate_most: Mapping[str, float] = field(default_factory=dict)
+    weights: Weights = field(default_factory=dict)
+    guard: Guard | None = None
+    bias: Correction | None = None
     seed: int = 0
     negatives: int = 40
     among: Among = "retrieved"
+    ranker_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +92,10 @@ class Trained:
     """A fitted ranker with what is known of it.
 
     `metrics` are on the held-out test part, by a ranker that did not learn from it; one that
-    `Refits` was then fitted on all of it; `slices` the same by surface; `golden` a few rows
-    whose scores a loader must reproduce; `refused` the gates that it failed.
+    `Refits` was then fitted on all of it; `slices` the same by surface, with the calibration of
+    each action, what a guard costs and where people look; `golden` a few rows whose scores a
+    loader must reproduce; `refused` the gates that it failed; `report` what the audit found, if
+    there was one.
     """
 
     ranker: Ranker
@@ -84,6 +106,7 @@ class Trained:
     times: tuple[int, int]
     negatives: str
     refused: tuple[str, ...]
+    report: TrainingReport | None = None
 
 
 def train(
@@ -93,6 +116,7 @@ def train(
     recipe: Recipe,
     *,
     retrieve: Retrieve | None = None,
+    audit: Audit | None = None,
     progress: Progress = lambda *_: None,
 ) -> Trained:
     """A ranker fitted on the whole log.
@@ -103,14 +127,17 @@ def train(
         ranker: the class to fit.
         recipe: how.
         retrieve: for a log without impressions: what would have been ranked for a request.
+        audit: looks into what was fitted, before it is fitted again on all of the log.
         progress: told now and then.
 
     Raises:
         InputError: if the log holds too few slates with an action to learn from.
     """
     end = log.end()
+    check_correction(ranker, recipe.bias)
+    place = examined(log, recipe.bias, recipe.maturity_ms)
     examples, surfaces, negatives = _examples(log, live, recipe, retrieve, progress)
-    slates = len(np.unique(examples.groups))
+    slates = len(np.unique(examples.groups[gained(examples)]))
     if slates < MIN_SLATES:
         raise InputError(
             f"train: the log's {end} events hold {slates} slates on which somebody acted; wanted "
@@ -119,12 +146,29 @@ def train(
         )
     parts = _split(examples, recipe)
     learn, validation, test = (take(examples, rows) for rows in parts)
+    of = surfaces[parts[2]]
     progress("fit", 0, 2)
-    fitted: Ranker = ranker.fit(learn, validation, seed=recipe.seed)
+    fit: Callable[..., Ranker] = ranker.fit
+    fitted = fit(
+        correct(learn, surfaces[parts[0]], place, recipe.bias),
+        correct(validation, surfaces[parts[1]], place, recipe.bias),
+        seed=recipe.seed,
+        **recipe.ranker_settings,
+    )
     progress("fit", 1, 2)
-    metrics, slices = evaluate(fitted, test, surfaces[parts[2]])
+    metrics, slices = evaluate(fitted, test, of, recipe.weights)
+    slices |= calibrations(fitted, correct_to_judge(test, of, place, recipe.bias), of)
+    kept, refused = guards(fitted, test, of, recipe.weights, recipe.guard)
+    slices |= kept | told(place)
+
+    def prepare(some: Examples, on: NDArray[np.int8]) -> Examples:
+        return correct(some, on, place, recipe.bias)
+
+    seen = _to_audit(ranker, fitted, examples, surfaces, parts, recipe, prepare)
+    report = audit(seen) if audit else None
     if isinstance(fitted, Refits):
-        fitted = fitted.refit(examples, seed=recipe.seed)
+        whole = correct(examples, surfaces, place, recipe.bias)
+        fitted = fitted.refit(whole, seed=recipe.seed)
     progress("fit", 2, 2)
     return Trained(
         ranker=fitted,
@@ -134,12 +178,30 @@ def train(
         offsets=(0, end),
         times=(int(examples.t.min()), int(examples.t.max())),
         negatives=negatives,
-        refused=tuple(
-            f"{name} is {metrics.get(name, float('nan')):.4f}; wanted at least {least}"
-            for name, least in recipe.gate.items()
-            if not metrics.get(name, float("nan")) >= least
+        refused=(
+            *refused,
+            *refusals(metrics, slices, recipe.gate, recipe.gate_most),
+            *(report.refused if report else ()),
         ),
+        report=report,
     )
+
+
+def _to_audit(
+    kind: type[Ranker],
+    fitted: Ranker,
+    examples: Examples,
+    surfaces: NDArray[np.int8],
+    parts: tuple[NDArray[np.intp], ...],
+    recipe: Recipe,
+    prepare: Prepare,
+) -> Fitted:
+    learn, validation, test = parts
+    return Fitted(
+        kind=kind, settings=recipe.ranker_settings, ranker=fitted, examples=examples,
+        surfaces=surfaces, learn=learn, validation=validation, test=test, gains=recipe.gains,
+        seed=recipe.seed, orders=partial(orders, weights=recipe.weights), prepare=prepare,
+    )  # fmt: skip
 
 
 def held_out(
@@ -154,6 +216,19 @@ def held_out(
     examples, surfaces, _ = _examples(log, live, recipe, retrieve, progress)
     test = _split(examples, recipe)[2]
     return take(examples, test), surfaces[test]
+
+
+def examples_of_log(
+    log: EventLog,
+    live: Live,
+    recipe: Recipe,
+    *,
+    retrieve: Retrieve | None = None,
+    progress: Progress = lambda *_: None,
+) -> tuple[Examples, NDArray[np.int8]]:
+    """All examples that `train` learns, stops and tests by, and their surface codes [rows]."""
+    examples, surfaces, _ = _examples(log, live, recipe, retrieve, progress)
+    return examples, surfaces
 
 
 def _examples(
@@ -184,9 +259,7 @@ def _examples(
 
 def _split(examples: Examples, recipe: Recipe) -> tuple[NDArray[np.intp], ...]:
     """Rows to learn from, to stop early by, and to test on, in time order; no slate is torn."""
-    t = examples.t
-    learn_until = moment(t, 1 - recipe.validation - recipe.test)
-    return by_time(t, learn_until, max(moment(t, 1 - recipe.test), learn_until))
+    return learn_stop_test(examples.t, recipe.validation, recipe.test)
 
 
 MIN_SLATES = 50
@@ -202,10 +275,12 @@ def examples_of_impressions(
     """
     facts = log.facts()
     labels = label(facts, recipe.gains)
+    acts = done(facts, recipe.actions)
     wanted = slates_to_use(facts, labels, recipe)
     parts: list[_Part] = []
     for entry in folded_up_to_impressions(log, live, wanted, progress):
-        parts.append(_part(entry, live, labels, recipe))  # noqa: PERF401 - live moves on meanwhile
+        part = _part(entry, live, labels, acts, recipe)
+        parts.append(part)
     if not parts:
         raise InputError(
             "train: no slate of the log was acted on; an action must carry the `slate` of the "
@@ -220,57 +295,12 @@ def examples_of_impressions(
         gains=np.concatenate([part.gains for part in parts]),
         positions=np.concatenate([part.positions for part in parts]),
         t=np.repeat(np.array([part.t for part in parts], np.int64), sizes),
+        actions=tuple(action.name for action in recipe.actions),
+        done=np.concatenate([part.done for part in parts]) if recipe.actions else None,
+        drawn=np.concatenate([part.drawn for part in parts]),
     )
     surfaces = np.repeat(np.array([part.surface for part in parts], np.int8), sizes)
     return examples, surfaces
-
-
-def label(facts: Facts, gains: Mapping[str, float]) -> dict[tuple[int, int], float]:
-    """What was done to each listing of each slate is worth: {(slate, slot): sum of gains}.
-
-    An action counts once, however often it was done.
-    """
-    worth = by_code(gains)
-    acts = np.flatnonzero((worth[facts.events["kind"]] > 0) & (facts.events["slate"] != 0))
-    done = {
-        (
-            int(facts.events["slate"][i]),
-            int(facts.listings["slot"][facts.starts[i]]),
-            int(facts.events["kind"][i]),
-        )
-        for i in acts[np.diff(facts.starts)[acts] > 0].tolist()
-    }
-    labels: dict[tuple[int, int], float] = {}
-    for slate, slot, kind in sorted(done):
-        labels[slate, slot] = labels.get((slate, slot), 0.0) + float(worth[kind])
-    return labels
-
-
-def evaluate(
-    ranker: Ranker, test: Examples, surfaces: NDArray[np.int8]
-) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """NDCG@10 of the ranker and of the order shown, on slates held out: all, and by surface."""
-    batch = FeatureBatch(test.values, test.columns, 0)
-    scores = ranker.score(batch)[:, 0]
-    rng = np.random.default_rng(0)
-    orders = {
-        "ndcg@10": scores,
-        "ndcg@10_logged": -test.positions.astype(np.float32),
-        "ndcg@10_random": rng.random(len(scores)).astype(np.float32),
-    }
-    per_slate = {
-        name: grouped_ndcg(order, test.gains, test.groups, 10) for name, order in orders.items()
-    }
-    first = np.flatnonzero(np.diff(test.groups, prepend=-1))
-    names = {0: "none", 1: "home", 2: "similar", 3: "search"}
-    slices = {
-        names[code]: {
-            name: float(values[surfaces[first] == code].mean())
-            for name, values in per_slate.items()
-        }
-        for code in np.unique(surfaces[first]).tolist()
-    }
-    return {name: float(values.mean()) for name, values in per_slate.items()}, slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +311,8 @@ class _Part:
     slots: NDArray[np.int32]
     gains: NDArray[np.float32]
     positions: NDArray[np.int16]
+    done: NDArray[np.float32]
+    drawn: NDArray[np.bool_]
     surface: int
     t: int
 
@@ -288,14 +320,19 @@ class _Part:
 def slates_to_use(
     facts: Facts, labels: Mapping[tuple[int, int], float], recipe: Recipe
 ) -> frozenset[int]:
-    """Hashes of the slates that were acted on, mature, at most `max_slates` of them."""
+    """Hashes of mature slates, at most `max_slates` of them.
+
+    Those that were acted on, or all where actions are to be foretold.
+    """
     if not len(facts):
         return frozenset()
     shown = facts.events[facts.events["kind"] == KIND_CODE[Kind.IMPRESSION]]
     mature = shown["t"] <= facts.events["t"].max() - recipe.maturity_ms
     mature &= shown["t"] >= recipe.from_t
-    acted = np.fromiter((slate for slate, _ in labels), np.uint64, len(labels))
-    slates = np.unique(shown["slate"][mature & np.isin(shown["slate"], acted)])
+    if not recipe.actions:
+        acted = np.fromiter((slate for slate, _ in labels), np.uint64, len(labels))
+        mature &= np.isin(shown["slate"], acted)
+    slates = np.unique(shown["slate"][mature & (shown["slate"] != 0)])
     # A slate's id is a random hash already: the smallest are an even draw, whatever the order.
     return frozenset(slates[: recipe.max_slates].tolist())
 
@@ -323,13 +360,8 @@ def folded_up_to_impressions(
     progress("replay", len(wanted), len(wanted))
 
 
-def slate_of(entry: Entry) -> int:
-    """Hash of the slate's id that an entry carries; 0 for none."""
-    return int(np.frombuffer(entry.event_row, EVENT_ROW)["slate"][0])
-
-
 def _part(
-    entry: Entry, live: Live, labels: Mapping[tuple[int, int], float], recipe: Recipe
+    entry: Entry, live: Live, labels: Mapping[tuple[int, int], float], acts: Done, recipe: Recipe
 ) -> _Part:
     rows = np.frombuffer(entry.listing_rows, LISTING_ROW)
     rows = rows[rows["slot"] >= 0]
@@ -346,6 +378,8 @@ def _part(
         gains=np.array([labels.get((slate, int(slot)), 0.0) for slot in slots], np.float32),
         # As if shown somewhere on this slate: the place must not tell the drawn from the shown.
         positions=np.concatenate([positions, rng.choice(positions, len(unseen))]),
+        done=acts.rows(slate, slots, entry.event.t),
+        drawn=np.arange(len(slots)) >= len(shown),
         surface=request.surface,
         t=entry.event.t,
     )

@@ -15,14 +15,13 @@ from heirloom.core.event import SURFACE_CODE, named, person_key
 from heirloom.core.facts import LISTING_ROW
 from heirloom.core.log import Entry, EventLog
 from heirloom.core.slate import FeatureBatch
+from heirloom.pipelines.labels import label, slate_of
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.train import (
     Progress,
     Recipe,
     folded_up_to_impressions,
-    label,
     query_of,
-    slate_of,
     slates_to_use,
 )
 

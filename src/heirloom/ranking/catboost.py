@@ -1,7 +1,7 @@
 """CatBoostListwise: symmetric trees under a listwise loss. The default ranker."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from heirloom.core.errors import BundleError, InputError
 from heirloom.core.slate import FeatureBatch
 from heirloom.ranking.examples import checked, difference, with_gain
-from heirloom.ranking.ranker import POSITION, Examples
+from heirloom.ranking.ranker import POSITION, Correction, Examples
 
 WEIGHTS_FILE = "model.cbm"
 META_FILE = "ranker.json"
@@ -31,6 +31,8 @@ class CatBoostListwise:
     compete by a softmax (`QuerySoftMax`) or in pairs (`YetiRank`); slates in which nothing was
     gained are left out.
     """
+
+    corrections: ClassVar[tuple[Correction, ...]] = ("ips", "baseline")
 
     def __init__(self, model: CatBoost, columns: tuple[str, ...], *, thread_count: int = 1) -> None:
         self.columns = columns
@@ -155,6 +157,7 @@ def _pool(examples: Examples, name: str) -> Pool:
         with_position(kept.values, kept.positions),
         label=kept.gains,
         group_id=kept.groups,
+        baseline=kept.place_logits,
         feature_names=[*kept.columns, POSITION],
     )
 

@@ -1,6 +1,6 @@
 """DeepCross: crossed features and experts, a score for each action. Served without torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -104,6 +104,20 @@ class DeepCross:
         return cls(model, meta.columns, meta.actions)
 
     @classmethod
+    def fit_settings(cls) -> dict[str, bool | int | float | str | tuple[float, ...]]:
+        """Settings of `training.fit.Recipe`, with their defaults.
+
+        Raises:
+            ConfigError: if torch or onnx is not installed.
+        """
+        try:
+            from heirloom.ranking.training.fit import Recipe
+        except ImportError as error:
+            raise _missing(error) from error
+        recipe = Recipe()
+        return {each.name: getattr(recipe, each.name) for each in fields(recipe)}
+
+    @classmethod
     def fit(
         cls,
         train: Examples,
@@ -134,10 +148,7 @@ class DeepCross:
             from heirloom.ranking.training.graph import deep_cross_graph
             from heirloom.ranking.training.inputs import Inputs
         except ImportError as error:
-            raise ConfigError(
-                "ranker deep_cross",
-                [f"{error.name} is not installed: pip install 'heirloom[train]'"],
-            ) from error
+            raise _missing(error) from error
         settings = Recipe(**recipe)
         parts = [
             _Part.of("train", train, None if labels is None else labels.train, weights),
@@ -151,6 +162,11 @@ class DeepCross:
         network = fitted(learn, judge, inputs, settings, seed)
         model = deep_cross_graph(network, inputs, chances=labels is not None)
         return cls(model, train.columns, labels.actions if labels else ("gain",))
+
+
+def _missing(error: ImportError) -> ConfigError:
+    install = f"{error.name} is not installed: pip install 'heirloom[train]'"
+    return ConfigError("ranker deep_cross", [install])
 
 
 @dataclass(frozen=True, slots=True)

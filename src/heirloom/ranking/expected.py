@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from catboost import CatBoost, CatBoostError, Pool
@@ -13,15 +13,12 @@ from heirloom.core.errors import BundleError, InputError
 from heirloom.core.slate import FeatureBatch
 from heirloom.ranking.catboost import training_settings, with_position, without_time
 from heirloom.ranking.examples import checked, take, with_gain
-from heirloom.ranking.ranker import POSITION, Examples
+from heirloom.ranking.ranker import POSITION, Correction, Examples
 
 FILES = ("gain.cbm", "chance.cbm", "worth.cbm")
 TWEEDIE = "Tweedie:variance_power=1.8"
 """Most rows gain nothing and a few gain much: a compound of counts and sizes. Source: Jørgensen,
 "Exponential dispersion models", JRSS B 1987; between 1 (Poisson) and 2 (gamma) both are present."""
-SHALLOW = {"depth": 4, "l2_leaf_reg": 20.0, "rsm": 0.25}
-"""Gains are mostly chance: deeper trees, or freer ones, learn it. Each split chooses among a fourth
-of the features: many say much the same, and so none is trusted alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +29,48 @@ class Part:
         loss: what it is fitted by.
         label: what it foretells, by the gains [rows].
         acted: only from rows that gained something.
-        learning_rate: of its trees.
+        rate: of its trees, as a multiple of the ranker's learning rate.
     """
 
     loss: str
     label: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     acted: bool = False
-    learning_rate: float = 0.1
+    rate: float = 1.0
 
 
 PARTS = (
     Part(TWEEDIE, lambda gains: gains),
     Part("Logloss", lambda gains: (gains > 0).astype(np.float32)),
-    Part("Poisson", lambda gains: gains, acted=True, learning_rate=0.05),
+    Part("Poisson", lambda gains: gains, acted=True, rate=0.5),
 )
 """The gain; the chance of any; and the gain where there is one."""
+
+
+SHALLOW: dict[str, Any] = {"depth": 4, "l2_leaf_reg": 20.0, "rsm": 0.25}
+"""Gains are mostly chance: deeper trees, or freer ones, learn it. Each split chooses among a fourth
+of the features: many say much the same, and so none is trusted alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """What trees of all ensembles are like."""
+
+    depth: int = SHALLOW["depth"]
+    learning_rate: float = 0.1
+    l2_leaf_reg: float = SHALLOW["l2_leaf_reg"]
+    column_share: float = SHALLOW["rsm"]
+
+    def of(self, part: Part) -> dict[str, Any]:
+        """As CatBoost calls them."""
+        return {
+            "depth": self.depth,
+            "learning_rate": self.learning_rate * part.rate,
+            "l2_leaf_reg": self.l2_leaf_reg,
+            "rsm": self.column_share,
+        }
+
+
+TREES = Trees()
 
 
 class CatBoostExpected:
@@ -59,11 +83,22 @@ class CatBoostExpected:
     first; a hurdle keeps it from telling chances. Where all gains are alike there is no third.
     """
 
-    def __init__(self, parts: Sequence[CatBoost], *, threads: int = 1) -> None:
+    corrections: ClassVar[tuple[Correction, ...]] = ("baseline",)
+    """Log chances of the places: exact under the log links of two parts, near it for rare actions
+    under the logit of the third. Weights of gains would not be seen by that one."""
+
+    def __init__(
+        self,
+        parts: Sequence[CatBoost],
+        *,
+        threads: int = 1,
+        trees: Trees = TREES,
+    ) -> None:
         self.columns = tuple(parts[0].feature_names_[:-1])
         self.actions: tuple[str, ...] = ("gain",)
         self._parts = tuple(parts)
         self._threads = threads
+        self._trees = trees
 
     def score(self, batch: FeatureBatch) -> NDArray[np.float32]:
         """[candidates, 1] float32; higher is better."""
@@ -110,10 +145,16 @@ class CatBoostExpected:
         *,
         seed: int,
         iterations: int = 1_200,
+        depth: int = TREES.depth,
+        learning_rate: float = TREES.learning_rate,
+        l2_leaf_reg: float = TREES.l2_leaf_reg,
+        column_share: float = TREES.column_share,
         patience: int = 60,
         thread_count: int = 2,
     ) -> Self:
         """Fit all three, each stopped when `validation` has not improved for `patience` trees.
+
+        The third learns at half the learning rate: it has few rows.
 
         Raises:
             InputError: if nothing was gained in any group of either.
@@ -126,16 +167,21 @@ class CatBoostExpected:
                     "least one click, save or purchase"
                 )
         settings = {**training_settings(seed, thread_count, iterations), "od_wait": patience}
-        fitted = (_fitted(part, settings, train, validation) for part in PARTS)
-        return cls([model for model in fitted if model is not None])
+        trees = Trees(depth, learning_rate, l2_leaf_reg, column_share)
+        fitted = (
+            _fitted(part, {**settings, **trees.of(part)}, train, validation) for part in PARTS
+        )
+        return cls([model for model in fitted if model is not None], trees=trees)
 
     def refit(self, examples: Examples, *, seed: int, thread_count: int = 2) -> Self:
-        """All three fitted on all examples, each with as many trees as it has here."""
+        """All three fitted on all examples, each with as many trees as it has here, and alike."""
         models = []
         for part, model in zip(PARTS, self._parts, strict=False):
             settings = training_settings(seed, thread_count, max(model.tree_count_, 1))
-            models.append(_fitted(part, {**settings, "use_best_model": False}, examples))
-        return type(self)([model for model in models if model is not None], threads=self._threads)
+            settings |= {"use_best_model": False, **self._trees.of(part)}
+            models.append(_fitted(part, settings, examples))
+        kept = [model for model in models if model is not None]
+        return type(self)(kept, threads=self._threads, trees=self._trees)
 
 
 def _fitted(
@@ -151,10 +197,11 @@ def _fitted(
             kept = take(kept, np.flatnonzero(kept.gains > 0))
         values = with_position(kept.values, kept.positions)
         columns = [*kept.columns, POSITION]
-        return Pool(values, label=part.label(kept.gains), feature_names=columns)
+        # What is gained once somebody acts is no matter of the place.
+        logits = None if part.acted else kept.place_logits
+        return Pool(values, label=part.label(kept.gains), baseline=logits, feature_names=columns)
 
-    own = {"loss_function": part.loss, "learning_rate": part.learning_rate}
-    model = CatBoost({**settings, **SHALLOW, **own})
+    model = CatBoost({**settings, "loss_function": part.loss})
     model.fit(pool(train), eval_set=None if validation is None else pool(validation))
     return without_time(model)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,10 @@ from heirloom.core.slate import FeatureBatch
 
 POSITION = "position"
 """Name of the bias column: where the listing was shown. Constant at serving."""
+
+Correction = Literal["ips", "baseline"]
+"""How a ranker is told of the place: gains weighed by inverse propensity, or a baseline of logits
+added while fitting (`Examples.place_logits`). A class says which it takes as `corrections`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,12 @@ class Examples:
         positions: [rows] int16, where it was shown, from 0; 0 everywhere for logs without
             impressions.
         t: [rows] int64, ms.
+        actions: names of what may be done, in the order of the columns of `done`.
+        done: [rows, actions] float32, 1 done, 0 not, NaN not known yet; None for logs without
+            impressions.
+        drawn: [rows] bool, listings that the slate did not show, drawn as passed over; None: none.
+        place_logits: [rows] float32, log of the chance that the place was looked at, relative to
+            the first; added to the score while fitting, 0 at serving. None: not corrected so.
     """
 
     values: NDArray[np.float32]
@@ -33,6 +43,10 @@ class Examples:
     gains: NDArray[np.float32]
     positions: NDArray[np.int16]
     t: NDArray[np.int64]
+    actions: tuple[str, ...] = ()
+    done: NDArray[np.float32] | None = None
+    drawn: NDArray[np.bool_] | None = None
+    place_logits: NDArray[np.float32] | None = None
 
 
 class Ranker(Protocol):
@@ -75,3 +89,14 @@ class Refits(Protocol):
 
     def refit(self, examples: Examples, *, seed: int) -> Ranker:
         """A ranker fitted on `examples` for as long as this one was. Same input, same weights."""
+
+
+@runtime_checkable
+class Probabilities(Protocol):
+    """A Ranker whose scores are probabilities of actions, learned from `Examples.done`.
+
+    It learns from every slate, those on which nobody acted too, and is calibrated on rows shown.
+    """
+
+    def chances(self, examples: Examples) -> NDArray[np.float32]:
+        """[rows, actions] float32, probability of each action given shown where it was shown."""

@@ -29,7 +29,10 @@ def examples(seed: int, groups: int = 120, shown: int = 8) -> Examples:
     gains = (appeal > 1).astype(np.float32) * rng.integers(1, 4, rows)
     values[rng.random(values.shape) < 0.1] = np.nan
     member = np.repeat(np.arange(groups), shown)
-    return Examples(values, COLUMNS, member, gains.astype(np.float32), positions, member * 1_000)
+    return Examples(
+        values, COLUMNS, member, gains.astype(np.float32), positions, member * 1_000,
+        actions=("act", "like"), done=np.stack([gains > 0, gains > 1], 1).astype(np.float32),
+    )  # fmt: skip
 
 
 @cache

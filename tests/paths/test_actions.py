@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,18 @@ import pytest
 from heirloom.adapters.bundle import manifest_of
 from heirloom.apps.build import System, recipe_of
 from heirloom.apps.settings import load
-from heirloom.core.errors import ConfigError
+from heirloom.core.errors import ConfigError, InputError
 from heirloom.core.query import Query
+from heirloom.pipelines import correct
+from heirloom.pipelines.examination import examination_of_log
 from heirloom.pipelines.serve import recommend
-from heirloom.pipelines.train import examples_of_impressions
+from heirloom.pipelines.train import examples_of_impressions, train
 from heirloom.ranking.actions import HOUR_MS
 from heirloom.ranking.by_action import CatBoostActions
+from heirloom.ranking.catboost import CatBoostListwise
 from heirloom.ranking.expected import CatBoostExpected
 from heirloom.ranking.guard import Guard
+from heirloom.ranking.ranker import Correction
 
 from .conftest import LAPTOP, Marketplace
 
@@ -143,3 +148,25 @@ def test_examples_of_probabilities_are_of_slates_without_an_action_too(system: S
     gained = examples.gains > 0
     known = ~np.isnan(examples.done).any(axis=1)
     np.testing.assert_array_equal(gained[known], (examples.done[known][:, :4] == 1).any(axis=1))
+
+
+def test_a_log_that_does_not_tell_where_people_look_is_refused(system: System) -> None:
+    recipe = replace(recipe_of(system.settings), bias="ips")
+    live = system.empty_live(retrievers=False)
+    with pytest.raises(InputError, match=r'bias = "ips".*home, 1 column\(s\): \d+ clicks on list'):
+        train(system.log, live, CatBoostListwise, recipe)
+
+
+@pytest.mark.parametrize("bias", ["baseline", "ips"])
+def test_training_tells_the_ranker_where_people_look(
+    system: System, bias: Correction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lenient = partial(examination_of_log, depth=3, least_clicks=1.0)  # so small a log has no more
+    monkeypatch.setattr(correct, "examination_of_log", lenient)
+    recipe = replace(recipe_of(system.settings), bias=bias, weights={}, guard=None)
+    live = system.empty_live(retrievers=False)
+    made = train(system.log, live, CatBoostListwise, recipe)
+    (known,) = (name for name in made.slices if name.startswith("examination."))
+    assert known == "examination.home.1"
+    assert made.slices[known]["chance_1"] == 1.0
+    assert made.metrics["ndcg@10"] > made.metrics["ndcg@10_random"]

@@ -72,7 +72,7 @@ def test_scores_are_as_if_shown_on_top(fitted: CatBoostActions) -> None:
     expected, came = truth(TEST.values)[:, :2], fitted.score(batch)[:, :2]
     assert np.abs(came.mean(axis=0) / expected.mean(axis=0) - 1).max() < 0.3
     for action in range(2):
-        assert np.corrcoef(came[:, action], expected[:, action])[0, 1] > 0.95
+        assert np.corrcoef(came[:, action], expected[:, action])[0, 1] > 0.9
     last = fitted.chances(replace(TEST, positions=0 * TEST.positions + 7))
     assert last[:, 0].mean() < 0.4 * on_top[:, 0].mean()
 

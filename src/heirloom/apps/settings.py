@@ -186,6 +186,15 @@ class TrainingPart(_Part):
     """Of the ranker's `fit`, by name, as `heirloom tune` finds them; defaults for the others."""
     audit: AuditPart = AuditPart()
 
+    @field_validator("matures_hours")
+    @classmethod
+    def _of_actions(cls, hours: dict[str, float]) -> dict[str, float]:
+        try:
+            matured(hours)
+        except ConfigError as error:
+            raise ValueError("; ".join(error.problems)) from error
+        return hours
+
 
 class DimensionPart(_Part):
     """What one setting may be; `ranking.space.Dimension` says how."""
@@ -202,15 +211,6 @@ class TuningPart(_Part):
 
     space: dict[str, DimensionPart] = {}
     """By setting of the ranker's `fit`; without any, the ranker's own space."""
-
-    @field_validator("matures_hours")
-    @classmethod
-    def _of_actions(cls, hours: dict[str, float]) -> dict[str, float]:
-        try:
-            matured(hours)
-        except ConfigError as error:
-            raise ValueError("; ".join(error.problems)) from error
-        return hours
 
 
 class EncodersPart(_Part):

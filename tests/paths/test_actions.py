@@ -13,6 +13,7 @@ from heirloom.adapters.bundle import manifest_of
 from heirloom.apps.build import System, recipe_of
 from heirloom.apps.settings import load
 from heirloom.core.errors import ConfigError, InputError
+from heirloom.core.event import Event, Kind
 from heirloom.core.query import Query
 from heirloom.pipelines import correct
 from heirloom.pipelines.examination import examination_of_log
@@ -157,11 +158,35 @@ def test_a_log_that_does_not_tell_where_people_look_is_refused(system: System) -
         train(system.log, live, CatBoostListwise, recipe)
 
 
+def show_twice(system: System) -> None:
+    """Three listings to each of sixty people, and at once again the other way round.
+
+    The first is clicked both times, what stands last seldom.
+    """
+    t = int(system.log.facts().events["t"].max()) - 2 * HOUR_MS  # mature, as the log goes
+    shown = (entry.event for entry in system.log.read())
+    ids = next(event.listings[:3] for event in shown if len(event.listings) > 3)
+    events = []
+    for i in range(60):
+        for turn, order in enumerate((ids, ids[::-1])):
+            said = {"t": t + turn, "user": f"looker{i}", "surface": "home", "slate": f"s{i}-{turn}"}
+            events.append(Event(event_id=f"shown-{i}-{turn}", kind=Kind.IMPRESSION,
+                                listings=tuple(order), **said))  # fmt: skip
+            clicked = [order[0], order[2]] if i % 5 == 0 else [order[0]]
+            events += [
+                Event(event_id=f"click-{i}-{turn}-{each}", kind=Kind.CLICK, listing=each, **said)
+                for each in clicked
+            ]
+    report = system.ingest(events)
+    assert report.taken + report.duplicate == len(events), str(report)
+
+
 @pytest.mark.parametrize("bias", ["baseline", "ips"])
 def test_training_tells_the_ranker_where_people_look(
     system: System, bias: Correction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lenient = partial(examination_of_log, depth=3, least_clicks=1.0)  # so small a log has no more
+    show_twice(system)
+    lenient = partial(examination_of_log, depth=3, least_clicks=10.0)
     monkeypatch.setattr(correct, "examination_of_log", lenient)
     recipe = replace(recipe_of(system.settings), bias=bias, weights={}, guard=None)
     live = system.empty_live(retrievers=False)

@@ -9,7 +9,8 @@ from heirloom.core.facts import EVENT_ROW, LISTING_ROW, MAX_DECLARED, Facts
 from heirloom.core.listing import Listing
 from heirloom.core.query import Query, Request
 from heirloom.core.vocabulary import Vocabulary
-from heirloom.pipelines.effects import person_effects
+from heirloom.pipelines.appeal import Appeal
+from heirloom.pipelines.effects import PLACES, SAID, person_effects
 from heirloom.pipelines.prices import PriceLevels
 from heirloom.pipelines.shown import Shown
 
@@ -52,14 +53,27 @@ def shown_to(person: int, t: int, slots: list[int], opened: list[int]) -> Shown:
     return shown
 
 
-def effects_of(catalogue: Catalogue, shown: Shown, person: int = 1) -> dict[str, list[float]]:
+def effects_of(
+    catalogue: Catalogue,
+    shown: Shown,
+    person: int = 1,
+    *,
+    appeal: Appeal | None = None,
+    **said: list[float],
+) -> dict[str, list[float]]:
+    """Of all on the shelf; `said` by slot, nothing where it is not named."""
     none = np.zeros(0, np.int32)
     request = Request(
         query=Query(t=T + 1), person=person, surface=1, declared=np.zeros(MAX_DECLARED, np.int32),
         anchor=-1, recent=none, recent_kinds=none.astype(np.int8), recent_t=none.astype(np.int64),
         text_vector=np.zeros(4, np.float32),
     )  # fmt: skip
-    found = person_effects(request, ALL, catalogue, shown, CODES, PriceLevels())
+    by_slot = {name: np.array(said.get(name, [np.nan] * 5), np.float32) for name in SAID}
+    found = person_effects(
+        request, ALL, catalogue, shown.of(person, PLACES), CODES, PriceLevels(),
+        appeal or Appeal(),
+        lambda at: {name: column[at] for name, column in by_slot.items()},
+    )  # fmt: skip
     return {name: values.tolist() for name, values in found.items()}
 
 
@@ -92,3 +106,32 @@ def test_what_stood_in_a_slot_before_the_listing_there_now_is_not_read(
 def test_a_slot_without_a_vector_yet_is_not_read(catalogue: Catalogue) -> None:
     beyond = effects_of(catalogue, shown_to(1, T, [0, 1, 99], opened=[0, 99]))
     assert beyond["effect_brand"][0] > 0
+
+
+def test_what_was_said_speaks_for_a_listing_and_is_not_counted_twice_when_it_is_opened(
+    catalogue: Catalogue,
+) -> None:
+    shown = shown_to(1, T, [0, 1], opened=[0])
+    searched = {"searched_brand": [1.0, 0, 1.0, 0, 0]}
+    found, silent = effects_of(catalogue, shown, **searched), effects_of(catalogue, shown)
+    assert found["effect_said"] == [0.5, 0, 0.5, 0, 0]
+    assert 0 < found["effect_brand"][0] < silent["effect_brand"][0]
+    assert found["effect"][2] > silent["effect"][2]
+
+
+def test_another_department_and_another_size_speak_against_it(catalogue: Catalogue) -> None:
+    said = effects_of(
+        catalogue, Shown(), department_stated=[1, 1, 1, 1, 0.0], size_gap=[0, 1, 9, np.nan, 0]
+    )["effect_said"]
+    assert said == pytest.approx([0, -0.35, -1.05, 0, -2.5], abs=1e-3)
+
+
+def test_what_everybody_opens_says_little_of_who_opens_it(catalogue: Catalogue) -> None:
+    class Loved(Appeal):
+        def of(self, slots: np.ndarray, prices: PriceLevels) -> np.ndarray:
+            return np.where(slots == 0, 3.0, 0.0)
+
+    shown = shown_to(1, T, [0, 1], opened=[0])
+    plain, loved = effects_of(catalogue, shown), effects_of(catalogue, shown, appeal=Loved())
+    assert loved["appeal"] == [3, 0, 0, 0, 0]
+    assert 0 < loved["effect_brand"][2] < plain["effect_brand"][2]

@@ -240,6 +240,7 @@ def test_what_is_given_to_features() -> None:
     nothing = content.given(world.request(), slots)
     assert set(nothing) == {
         "text_match",
+        "text_category",
         "taste_match",
         "person_match",
         "anchor_match",

@@ -57,7 +57,8 @@ MARKETPLACE = (
         "need", "what you look for now",
         ("person_last_category", "person_category_acted", "person_category_share",
          "department_stated", "department_recent", "family_recent", "category_interest",
-         "searched_category", "searched_ago", "effect_category", "effect_need"),
+         "searched_category", "searched_ago", "effect_category", "effect_need",
+         "effect_said"),
     ),
     Group(
         "brand", "your brands",
@@ -89,7 +90,7 @@ MARKETPLACE = (
         "demand", "how its kind is wanted",
         ("category_click_rate", "brand_click_rate", "brand_category_click_rate",
          "brand_category_sell_through", "brand_size_category_click_rate",
-         "brand_size_category_sell_through", "category_surface_click_rate"),
+         "brand_size_category_sell_through", "category_surface_click_rate", "appeal"),
     ),
     Group(
         "seller", "its seller",

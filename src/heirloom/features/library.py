@@ -54,7 +54,11 @@ def marketplace_view() -> FeatureView:
         (*_listing(), *_supply(), *_person(), *_taste(), *_asked(), *_price(), *_context()),
         owner="ranking",
         groups=groups.MARKETPLACE,
-    )
+        revisions=dict.fromkeys(
+            ("asked_brand", "asked_category", "asked_colour", "asked_size", "effect",
+             *(f"effect_{part}" for part in EFFECTS)), 2,
+        ),
+    )  # fmt: skip
 
 
 def _listing() -> tuple[Definition, ...]:
@@ -320,7 +324,11 @@ def _context() -> tuple[Definition, ...]:
             )
             for part in EFFECTS
         ),
-        Given("effect", "The sum of these.", "logits"),
+        Given(
+            "effect_said", "How far what the person said and searched for speaks for it.", "logits"
+        ),
+        Given("appeal", "How much more often its like is opened, by anybody.", "logits"),
+        Given("effect", "The sum of these and of the effects.", "logits"),
         Given(
             "anchor_category", "Steps of the category path shared with the anchor, over its own.",
             "share",

@@ -35,7 +35,8 @@ from heirloom.encoders.question import Questions, wish_vector, wished
 from heirloom.features.people import People
 from heirloom.features.state import FeatureState
 from heirloom.features.view import FeatureView
-from heirloom.pipelines.effects import person_effects
+from heirloom.pipelines.appeal import Appeal, due
+from heirloom.pipelines.effects import PLACES, person_effects
 from heirloom.pipelines.fit import SizeTable, size_gaps
 from heirloom.pipelines.given import (
     anchor_match,
@@ -104,6 +105,7 @@ class Live:
         self.searches = Searches()
         self.prices = PriceLevels()
         self.shown = Shown()
+        self.appeal = Appeal()
         self.content = content
         self.person_encoder = person_encoder
         self._wishes: dict[tuple[Listing, ...], NDArray[np.float32]] = {}
@@ -198,6 +200,8 @@ class Live:
             self._fold(entries[:ahead])
             if self.n % REFIT_EVERY == 0:
                 self.content.refit()
+                if due(self.n, REFIT_EVERY):
+                    self.appeal.refit(self.shown, self.prices)
             entries = entries[ahead:]
 
     def _fold(self, entries: Sequence[Entry]) -> None:
@@ -221,6 +225,7 @@ class Live:
         if self.frequency is not None:
             self.frequency.apply(facts)
         listings = _listings_by_slot(entries)
+        self.appeal.apply(facts, listings)
         self.content.apply(facts, listings)
         for retriever in self.retrievers.values():
             retriever.apply(facts, listings)
@@ -340,27 +345,36 @@ class Live:
         wanted = self.view.given
         if not wanted:
             return {}
+        said = self._said(request, slots)
         given = {
             **self.content.given(request, slots),
             **stock_columns(slots, self.catalogue),
-            **stated_match(
+            **said,
+            **text_asks(request, slots, self.catalogue, self.lexicon),
+            **recent_match(request, slots, self.catalogue),
+            **price_match(request, slots, self.catalogue, self.prices),
+            **person_effects(
                 request,
                 slots,
                 self.catalogue,
-                self.declared,
-                self.preferences.of(request.person),
-            ),
-            **text_asks(request, slots, self.catalogue, self.lexicon),
-            **recent_match(request, slots, self.catalogue),
-            **size_gaps(request, slots, self.catalogue, self.sizes, self._stated(request)),
-            **searched_match(request, slots, self.catalogue, self.lexicon, self.searches),
-            **price_match(request, slots, self.catalogue, self.prices),
-            **person_effects(
-                request, slots, self.catalogue, self.shown, self.content.codes, self.prices
+                self.shown.of(request.person, PLACES),
+                self.content.codes,
+                self.prices,
+                self.appeal,
+                lambda at: said if at is slots else self._said(request, at),
             ),
             **anchor_match(request, slots, self.catalogue),
         }
         return {name: given[name] for name in wanted}
+
+    def _said(self, request: Request, slots: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
+        """How listings [listings] are to what the person said and searched for."""
+        preference, stated = self.preferences.of(request.person), self._stated(request)
+        return {
+            **stated_match(request, slots, self.catalogue, self.declared, preference),
+            **size_gaps(request, slots, self.catalogue, self.sizes, stated),
+            **searched_match(request, slots, self.catalogue, self.lexicon, self.searches),
+        }
 
     def _stated(self, request: Request) -> dict[str, Scalar | list[str]]:
         """What the person stated by name; with the request what is said there."""

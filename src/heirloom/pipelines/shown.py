@@ -22,7 +22,7 @@ POSITIONS = 64
 _SURFACES = 8
 _BACK = 32
 """An action is looked for in so many of the person's latest slates."""
-_IMPRESSION = KIND_CODE[Kind.IMPRESSION]
+_IMPRESSION, _LISTED = KIND_CODE[Kind.IMPRESSION], KIND_CODE[Kind.LISTED]
 _OPENING = sum(
     1 << KIND_CODE[kind]
     for kind in (Kind.CLICK, Kind.SAVE, Kind.MESSAGE, Kind.OFFER, Kind.PURCHASE)
@@ -73,6 +73,7 @@ class Shown:
         self._place = np.zeros(0, np.uint8)  # position, and 128 where it was opened
         self._used = np.zeros(2, np.int64)
         self._tries = np.zeros((_SURFACES, POSITIONS, 2), np.int64)  # shown, opened
+        self._expected, self._opened = np.zeros(0), np.zeros(0, np.int32)  # [slots]
 
     def apply(self, facts: Facts) -> None:
         """Fold the next part of the log."""
@@ -87,6 +88,8 @@ class Shown:
         slates = min(int(self._used[_SLATES] + shown.sum()), self._slates_kept)
         self._slates = fitted(self._slates, slates)
         rows = facts.listings
+        slots = int(rows["slot"].max(initial=-1)) + 1
+        self._expected, self._opened = fitted(self._expected, slots), fitted(self._opened, slots)
         _fold(
             self._latest,
             self._slates,
@@ -94,6 +97,8 @@ class Shown:
             self._place,
             self._used,
             self._tries,
+            self._expected,
+            self._opened,
             events["kind"],
             events["surface"],
             events["person"],
@@ -104,6 +109,14 @@ class Shown:
             self.kept,
             self._slates_kept,
         )
+
+    @property
+    def tally(self) -> tuple[Array, Array]:
+        """Openings expected of each listing by its places, and those that came: [slots] each.
+
+        float64 and int32, not to be written to.
+        """
+        return self._expected, self._opened
 
     def of(self, person: int, places: int) -> Seen:
         """The person's latest `places` at most; none for who was shown nothing."""
@@ -143,6 +156,8 @@ def _fold(
     place: Array,
     used: Array,
     tries: Array,
+    expected: Array,
+    opened: Array,
     kind: Array,
     surface: Array,
     person: Array,
@@ -156,6 +171,10 @@ def _fold(
     """Fold events, one after the other. There is room."""
     for e in range(len(kind)):
         who = person[e]
+        if kind[e] == _LISTED:
+            for i in range(starts[e], starts[e + 1]):
+                if row_slot[i] >= 0:
+                    expected[row_slot[i]] = opened[row_slot[i]] = 0
         if who <= 0:
             continue
         if kind[e] == _IMPRESSION:
@@ -169,7 +188,10 @@ def _fold(
                 at = (first + count) % kept
                 slot[at] = row_slot[i]
                 place[at] = min(position, 127)
-                tries[surface[e], min(position, POSITIONS - 1), 0] += 1
+                tried = tries[surface[e], min(position, POSITIONS - 1)]
+                chance = (tried[1] + _DOUBT_OPENED) / (tried[0] + _DOUBT_OPENED + _DOUBT_SHOWN)
+                expected[row_slot[i]] += chance
+                tried[0] += 1
                 count += 1
             if count == 0:
                 continue
@@ -186,6 +208,7 @@ def _fold(
                 place,
                 used,
                 tries,
+                opened,
                 row_slot[starts[e]],
                 kept,
                 slates_kept,
@@ -200,6 +223,7 @@ def _open(
     place: Array,
     used: Array,
     tries: Array,
+    opened: Array,
     wanted: int,
     kept: int,
     slates_kept: int,
@@ -217,6 +241,7 @@ def _open(
                 if place[at] < 128:
                     tries[of["surface"], min(place[at], POSITIONS - 1), 1] += 1
                     place[at] += 128
+                    opened[wanted] += 1
                 return
         number = of["before"]
 

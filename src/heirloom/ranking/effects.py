@@ -47,12 +47,33 @@ class Variances(NamedTuple):
     family: float = 0.05
     category: float = 0.04
     need: float = 0.1
-    brand: float = 0.4
+    brand: float = 0.125
     price: float = 0.1
     size: float = 0.15
     person: float = 0.3
     slate: float = 0.16
     need_ms: float = 6.0 * 86_400_000
+
+
+class Means(NamedTuple):
+    """How people lean before anything was shown to them, in logits: the prior's mean.
+
+    Attributes:
+        category: to what they searched for lately.
+        brand_asked: to brands that they searched for.
+        brand_stated: to brands that they said they like.
+        size: for each size away from theirs, but for `SIZES` at most.
+        department: to departments other than theirs.
+    """
+
+    category: float = 0.8
+    brand_asked: float = 0.5
+    brand_stated: float = 0.4
+    size: float = -0.35
+    department: float = -2.5
+
+
+SIZES = 3.0
 
 
 class Things(NamedTuple):

@@ -1,0 +1,116 @@
+"""Appeal of listings, folded from the log: their fields, how often each was opened, multipliers.
+
+It is fitted anew as the log grows, at offsets that the log alone decides, so that a replay finds
+what was served.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heirloom.core.facts import Facts
+from heirloom.core.listing import Listing
+from heirloom.pipelines.prices import PriceLevels
+from heirloom.pipelines.shown import Shown
+from heirloom.ranking.appeal import multipliers
+from heirloom.retrieval.top import fitted
+
+Array = NDArray[Any]
+
+FIELDS = ("category", "brand", "condition", "seller", "photos", "price", "deal")
+"""What multiplies. `price` is the price over the category's in bands, `deal` what is left of it
+once brand and condition are known."""
+MAX_PHOTOS = 20
+_STAMPED = ("category", "brand", "condition", "seller")
+_BANDS, _WIDTH = 8, 0.25
+"""So many bands of such a width, in logs of the price, to either side of the usual one."""
+_DOUBT = 5
+"""Listings by which the mean price of a brand or a condition is shrunk."""
+_UNIT = 1 << 12
+
+
+class Appeal:
+    """What of listings draws everybody. One writer; reads only read."""
+
+    def __init__(self) -> None:
+        self._row = np.zeros(0, [(name, "<i4") for name in (*_STAMPED, "photos")])  # [slots]
+        self._price = np.zeros(0, np.int64)
+        self._logs: list[Array] = [np.zeros(0) for _ in FIELDS]
+        self._dear: dict[str, Array] = {"brand": np.zeros(0), "condition": np.zeros(0)}
+
+    def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:
+        """Fold the next part of the log.
+
+        Args:
+            facts: what is stamped on events.
+            listings: by slot, those that were listed or edited in this part.
+        """
+        rows = facts.listings[facts.listings["slot"] >= 0]
+        slots = rows["slot"]
+        size = int(slots.max(initial=-1)) + 1
+        self._row, self._price = fitted(self._row, size), fitted(self._price, size)
+        for name in _STAMPED:
+            self._row[name][slots] = rows[name]  # of several, the last
+        self._price[slots] = rows["price_minor"]
+        for slot, listing in listings.items():
+            self._row["photos"][slot] = min(listing.photos, MAX_PHOTOS)
+
+    def refit(self, shown: Shown, prices: PriceLevels) -> None:
+        """Fit the multipliers to all listings there are."""
+        expected, opened = shown.tally
+        known = np.flatnonzero(expected[: len(self._row)] > 0)
+        if not len(known):
+            return
+        over = self._over(known, prices)
+        left = np.nan_to_num(over)
+        for name in self._dear:
+            field = self._row[name][known]
+            self._dear[name] = np.bincount(field, left) / (np.bincount(field) + _DOUBT)
+            left = left - self._dear[name][field]
+        codes = self._codes(known, prices)
+        self._logs = multipliers(codes, expected[known], opened[known].astype(np.float64))
+
+    def of(self, slots: Array, prices: PriceLevels) -> NDArray[np.float64]:
+        """[listings] log of how much more often each is opened than what stands in its places."""
+        known = slots < len(self._row)
+        total = np.zeros(len(slots))
+        for log, codes in zip(self._logs, self._codes(slots[known], prices), strict=True):
+            total[known] += _at(log, codes)
+        # Rounded far above the noise of the last digits, so that any machine tells the same.
+        rounded: NDArray[np.float64] = np.rint(total * _UNIT) / _UNIT
+        return rounded
+
+    def _over(self, slots: Array, prices: PriceLevels) -> Array:
+        return prices.over(self._row["category"][slots], self._price[slots])
+
+    def _codes(self, slots: Array, prices: PriceLevels) -> list[Array]:
+        row = self._row[slots]
+        over = self._over(slots, prices)
+        deal = over - sum(_at(means, row[name]) for name, means in self._dear.items())
+        return [*(row[name] for name in _STAMPED), row["photos"], _band(over), _band(deal)]
+
+
+def due(n: int, every: int) -> bool:
+    """Whether to fit at this offset, a multiple of `every`: always at first, then in eighths.
+
+    >>> [k for k in range(1, 50) if due(k * 10, 10)][14:]
+    [15, 16, 18, 20, 22, 24, 26, 28, 30, 32, 36, 40, 44, 48]
+    """
+    part = n // every
+    return part % (1 << max(part.bit_length() - 4, 0)) == 0
+
+
+def _band(over: Array) -> Array:
+    """Bands of log prices, from 1; 0 for NaN."""
+    bands: Array = np.clip(np.rint(over / _WIDTH), -_BANDS, _BANDS) + _BANDS + 1
+    return np.nan_to_num(bands).astype(np.int64)
+
+
+def _at(by_code: Array, codes: Array) -> Array:
+    """By code; 0 for one that was not there when it was fitted."""
+    found = np.zeros(len(codes))
+    there = codes < len(by_code)
+    found[there] = by_code[codes[there]]
+    return found

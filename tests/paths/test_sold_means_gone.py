@@ -13,7 +13,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.apps.conftest import LAPTOP, START_MS, Client, Clock, listings
 from tests.paths.test_readers import expect_same
 
@@ -23,7 +25,8 @@ from heirloom.apps.settings import load
 from heirloom.core.errors import InputError, StoreError
 from heirloom.core.event import Event
 from heirloom.core.listing import Listing
-from heirloom.core.query import Query
+from heirloom.core.query import Query, Request
+from heirloom.core.slate import FeatureBatch
 
 STOCK = 600
 SOLD = 60
@@ -127,7 +130,7 @@ def test_what_was_acknowledged_as_sold_is_in_no_later_response(
 ) -> None:
     spawn = multiprocessing.get_context("spawn")
     heard, told = spawn.Pipe()
-    process = spawn.Process(target=sell, args=(str(folder), told))
+    process = spawn.Process(target=sell, args=(str(folder), told), daemon=True)
     process.start()
     told.close()
     sold: set[str] = set()
@@ -181,6 +184,42 @@ def _goes_on(folder: Path, readers: dict[str, Reader], sold: set[str]) -> None:
         readers[reader].answers({*sold, unsold})
         assert readers[reader].leaks == 0
     assert readers["follows"].client.get("/readyz").json()["details"]["writer"]
+    writer.close()
+
+
+def test_a_sale_is_seen_at_retrieval_at_the_end_and_on_later_pages(
+    folder: Path, readers: dict[str, Reader]
+) -> None:
+    """Each check alone, in a reader that has not read of the sale in the log."""
+    reader, writer = readers["stands still"], opened(folder)
+    live, catalogue = reader.system.live, reader.system.live.catalogue
+    asked = Query(t=START_MS, user="somebody", k=24)
+    before = [shown.listing for shown in reader.system.recommend(asked).shown]
+    look_up = live.look_up
+    retrieved: list[str] = []
+
+    def meanwhile(request: Request, slots: NDArray[np.int32]) -> FeatureBatch:
+        retrieved.extend(catalogue.listing(slot).listing_id for slot in slots.tolist())
+        writer.ingest([about("sold", before[1])], source="till")
+        return look_up(request, slots)
+
+    writer.ingest([about("sold", before[0])], source="till")
+    live.look_up = meanwhile  # type: ignore[method-assign]
+    shown = [shown.listing for shown in reader.system.recommend(asked).shown]
+    live.look_up = look_up  # type: ignore[method-assign]
+    assert before[0] not in retrieved
+    assert before[1] in retrieved
+    assert not {*before[:2]}.intersection(shown)
+    assert before[2] in shown
+    first = reader.client.post("/v1/recommend", json={"user": "somebody", "k": 24}).json()
+    cards = reader.client.post("/v1/recommend", json={"next": first["next"], "k": 5}).json()
+    later = [card["listing_id"] for card in cards["listings"]]
+    writer.ingest([about("reserved", later[0]), about("removed", later[1])], source="till")
+    cards = reader.client.post("/v1/recommend", json={"next": first["next"], "k": 5}).json()
+    again = [card["listing_id"] for card in cards["listings"]]
+    assert again[:3] == later[2:]
+    assert not {*later[:2]}.intersection(again)
+    assert reader.counted() == 0
     writer.close()
 
 

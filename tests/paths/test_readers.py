@@ -291,7 +291,7 @@ def test_settings_that_do_not_fit_are_refused(
     assert len(refused.value.problems) == 3
     embedded = load(LAPTOP, folder=tmp_path / "data")
     serving = embedded.system.model_copy(update={"impressions": "server"})
-    with pytest.raises(ConfigError, match=r'(?s)store is "embedded".*impressions is "server"'):
+    with pytest.raises(ConfigError, match=r'impressions is "server"'):
         System(embedded.model_copy(update={"system": serving}), reader=True)
     toml.write_text(
         LAPTOP.read_text(encoding="utf-8") + '[features]\nstore = "redis"\n', encoding="utf-8"

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from heirloom.adapters.anteroom import SqliteAnteroom
 from heirloom.adapters.sqlite import SqliteLog
@@ -48,6 +49,7 @@ class World:
         self.log = log if log is not None else MemoryLog()
         self.anteroom = anteroom if anteroom is not None else MemoryAnteroom()
         self.folded: list[Entry] = []
+        self.announced: list[tuple[list[int], int, int, int]] = []
         self.catalogue = Catalogue(self.log.vocabulary())
         for entry in self.log.read():
             if entry.event.kind in ("listed", "price_changed", "sold", "edited", "removed"):
@@ -62,9 +64,13 @@ class World:
             currency="EUR",
             rates={"USD": 0.5, "JPY": "0.0061"},
             declared=DECLARED,
+            announce=self._announce,
             apply=self.folded.extend,
             batch=batch,
         )
+
+    def _announce(self, slots: NDArray[np.int32], n: int) -> None:
+        self.announced.append((slots.tolist(), n, self.log.end(), len(self.folded)))
 
     def take(self, *events: Event | Rejected, now_ms: int | None = NOON) -> Report:
         return self.ingest.ingest(events, now_ms=now_ms, source="test")
@@ -117,6 +123,18 @@ def test_a_listing_and_a_click_are_stamped_appended_and_folded() -> None:
     assert listing["brand"] == code("brand", "Miu Miu") > 0
     assert world.folded == list(world.log.read())
     assert world.catalogue.live.tolist() == [True]
+
+
+def test_availability_is_announced_once_durable_and_before_it_is_folded() -> None:
+    world = World(batch=4)
+    world.take(listed("a"), listed("b"), about("a"), about("b", "sold"))
+    assert world.announced == [([0, 1], 4, 4, 0)]
+    world.take(about("a"), about("a", "click", "c2"))  # nothing of stock: the log's end alone
+    world.take(about("a", "reserved"), listed("c"), about("a", "released"), about("a", "sold"),
+               about("b", "click", "c3"), about("c", "removed"))  # fmt: skip
+    assert world.announced[1:] == [([], 5, 5, 4), ([0, 2], 9, 9, 5), ([2], 11, 11, 9)]
+    world.take(about("a", "sold"))  # a duplicate says nothing new
+    assert len(world.announced) == 4
 
 
 def test_rows_are_stamped_after_the_catalogue_took_the_event() -> None:

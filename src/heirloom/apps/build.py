@@ -15,6 +15,7 @@ from heirloom import __version__
 from heirloom.adapters import bundle as bundles
 from heirloom.adapters import published as publications
 from heirloom.adapters.anteroom import SqliteAnteroom
+from heirloom.adapters.availability_file import AvailabilityFile
 from heirloom.adapters.lake import ParquetLake
 from heirloom.adapters.shared_index import SharedIndex
 from heirloom.adapters.slate_records import ParquetRecords
@@ -45,6 +46,7 @@ from heirloom.core.bundle import DataWindow, ModelBundle
 from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.errors import HeirloomError, InputError, NotFoundError, StoreError
 from heirloom.core.event import Event, Surface
+from heirloom.core.listing import Status
 from heirloom.core.log import EventLog, Rejected
 from heirloom.core.money import digits
 from heirloom.core.query import Query, Request
@@ -84,15 +86,16 @@ class System:
     Reads and writes of the live state take one lock, so that a request sees all of an event or
     nothing of it.
 
-    One process writes the log and folds features. Where the settings name a store for these, it
-    writes them there a moment later, and any number of readers answer beside it.
+    One process writes the log, and any number of readers answer beside it. A reader folds the log
+    itself, up to what was acknowledged when a request begins; where the settings name a store of
+    features, the writer writes them there a moment later, and readers read them.
 
     Args:
         settings: one TOML.
         registry: what its names stand for; default: what is installed.
         answering: load the published bundle. Without, a system can still take events in and
             train, also when that bundle no longer fits the view.
-        reader: answer beside the writer: read the log only, and features from their store.
+        reader: answer beside the writer: read the log only.
         clock: ms since 1970 UTC.
 
     Raises:
@@ -133,16 +136,20 @@ class System:
         self._kept = Kept(self.folder, self.log)
         self.photos = PhotoStore.of(settings)
         self.index: SharedIndex | None = None
+        self.availability: AvailabilityFile | None = None
         self._lock = threading.RLock()
         try:
+            self.availability = AvailabilityFile(self.folder / "availability", writes=not reader)
             self.encoders = self._encoders_in(self._current()) if answering else HASHED
             self.learned = learned_in(self._current()) if answering else {}
             self.live = self.empty_live()
             self.index = self._shared_index(self.encoders) if answering else None
             self.live.content.index = self.index or self.live.content.index
-            self.restored_to = 0 if reader else self._kept.restore(self.live)
+            folds = not reader or self.store is None
+            self.restored_to = self._kept.restore(self.live) if folds else 0
             self._snapshot_due = self.restored_to + settings.system.snapshot_every
             self._begin()
+            self._restate()
             if self.index is not None:
                 self.index.begin()
             self.policy = self._published() if answering else self._policy_of(None, "")
@@ -152,6 +159,8 @@ class System:
         except HeirloomError:
             if self.index is not None:
                 self.index.close()
+            if self.availability is not None:
+                self.availability.close()
             self._kept.close()
             self.log.close()
             self.anteroom.close()
@@ -163,6 +172,7 @@ class System:
             currency=settings.system.currency,
             rates=settings.rates,
             declared=settings.system.declared,
+            announce=self._announce,
             apply=self.live.fold,
         )
         self.records = ParquetRecords(self.folder / "slates")
@@ -170,18 +180,37 @@ class System:
         self.write_behind = None if reader else self._write_behind()
 
     def _begin(self) -> None:
-        """Fold the log: to its end; a reader, to where the store of features stands."""
-        if self.store is not None and self.reader:
-            self.live.read_features_from(StoredFeatures(self.live.view, self.store), self._follow)
-            self._kept.restore_vectors(self.live, self.store.mark().n)
+        """Fold the log: to its end; a reader, to what is announced or the store stands at."""
+        if self.reader:
+            if self.store is not None:
+                stored = StoredFeatures(self.live.view, self.store)
+                self.live.read_features_from(stored, self._follow)
+                self._kept.restore_vectors(self.live, self.store.mark().n)
             self._catch_up()
             return
         self.live.replay(self.log.read())
         self.live.vocabulary.know_all()
 
+    def _restate(self) -> None:
+        """What may be shown is read from the file of availability; the writer writes it first."""
+        file, catalogue = self.availability, self.live.catalogue
+        if file is not None and not self.reader:
+            file.restate(catalogue.column("generation"), catalogue.live, self.live.n)
+        self.live.availability = file
+
+    def _announce(self, slots: NDArray[np.int32], n: int) -> None:
+        """Before an event is acknowledged: what may be shown of these slots from now on."""
+        if self.availability is not None:
+            generations = self.live.catalogue.column("generation")[slots]
+            live = self.live.catalogue.column("status")[slots] == Status.LIVE
+            self.availability.announce(slots, generations, live, n)
+
     def _catch_up(self) -> None:
-        """A reader's catalogue, index and people to where the store of features stands."""
-        if not self.reader or self.store is None:
+        """A reader's state to where the store of features stands; else to all that is announced."""
+        if not self.reader:
+            return
+        if self.store is None:
+            self._read_on()
             return
         mark = self.store.mark()
         if mark.n > self.live.n:
@@ -191,6 +220,17 @@ class System:
                     f"{self.store}: it holds features of another log than {self.log.path}; see "
                     "which writer writes to it: one system has one name, one log and one writer"
                 )
+
+    def _read_on(self) -> None:
+        """Fold what was acknowledged since; one look at a mapped word where it is nothing."""
+        n = self.live.n if self.availability is None else self.availability.n
+        if n < self.live.n:
+            raise StoreError(
+                f"{self.log.path}: it ends at offset {n}, and {self.live.n} entries of it were "
+                "read before; the log was replaced by another: start again"
+            )
+        if n > self.live.n:
+            self._follow(n)
 
     def _follow(self, n: int) -> None:
         self.live.vocabulary.foresee(self.log.words(self.live.vocabulary.next_code))
@@ -481,9 +521,14 @@ class System:
             "n": self.live.n,
             "policy": self.policy.name,
             "bundle": self.policy.bundle,
+            **({"writer": self._has_writer()} if self.reader else {}),
             "photos_refused": self.photos.refused,
             **({"index": self.index.trouble or self.settings.index.kind} if self.index else {}),
         }
+
+    def _has_writer(self) -> bool:
+        """Whether a process takes events in now; without one, readers answer as of the last."""
+        return self.availability is not None and self.availability.written()
 
     def people_examples(self, count: int = 6) -> list[tuple[str, str]]:
         """Some people of the log to look through the eyes of: (user, a sentence about them)."""
@@ -540,6 +585,8 @@ class System:
             self._writing.join()
         if self.index is not None:
             self.index.close()
+        if self.availability is not None:
+            self.availability.close()
         self._kept.close()
         if self.write_behind:
             self.write_behind.close()

@@ -21,7 +21,6 @@ from heirloom.apps.paging import DEPTH, Page, Pages
 from heirloom.apps.problems import ProblemError
 from heirloom.apps.shop import Report, Shop
 from heirloom.core.event import Event, Kind, Surface, derived_id, person_key
-from heirloom.core.listing import Status
 from heirloom.core.query import Filters, Query
 from heirloom.core.slate import Reason, Shown
 from heirloom.retrieval.facets import Facets, facets
@@ -63,6 +62,7 @@ class Desk:
         if query.surface == Surface.SEARCH and not query.text:
             # Without words there is nothing to match: it is the feed, under the filters.
             query = msgspec.structs.replace(query, surface=Surface.HOME.value)
+        epoch = self.shop.live.epoch()
         deep = msgspec.structs.replace(query, k=max(DEPTH, query.k))
         slate = self.shop.recommend(deep, reasons=query.k)
         self.metrics.slate(query.surface, slate)
@@ -73,16 +73,19 @@ class Desk:
         page = self._pages.first(query, slate, query.k, self._fit(query))
         if explain:
             page = self._explained(page)
+        self._compare(page, epoch)
         self._impress(page)
         return page
 
     def later_page(self, token: str, k: int, *, explain: bool = False) -> Page:
         """A later page, by token; its reasons are as of now."""
+        epoch = self.shop.live.epoch()
         page = self._pages.later(token, k, self.shop.now_ms(), self._fit)
         if explain:
             page = self._explained(page)
         else:
             page = _with(page, self.shop.reasons(page.query, page.slate, page.shown))
+        self._compare(page, epoch)
         self._impress(page)
         return page
 
@@ -124,18 +127,24 @@ class Desk:
     def _fit(self, query: Query) -> Callable[[Shown], bool]:
         """Whether a listing may be shown now: live, and neither it nor its seller unwanted."""
         live = self.shop.live
-        catalogue, status = live.catalogue, live.catalogue.column("status")
+        catalogue = live.catalogue
         person = person_code(self.shop, query.user, query.session)
         hidden, blocked = live.people.hidden(person), live.people.blocked(person)
         sellers = catalogue.column("seller")
 
         def fit(shown: Shown) -> bool:
             slot = catalogue.slot_of(shown.listing)
-            if slot < 0 or status[slot] != Status.LIVE:
+            if slot < 0 or not live.stands(slot):
                 return False
             return slot not in hidden and int(sellers[slot]) not in blocked
 
         return fit
+
+    def _compare(self, page: Page, epoch: int) -> None:
+        """Count what a page shows although it was acknowledged as gone before it was begun."""
+        slots = self.shop.live.catalogue.slots_of([shown.listing for shown in page.shown])
+        known = slots[slots >= 0]
+        self.metrics.leaked(len(slots) - len(known) + self.shop.live.gone(known, epoch))
 
     def _impress(self, page: Page) -> None:
         """Write a page's impression here, where the TOML says that the client writes none."""

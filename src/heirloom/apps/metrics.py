@@ -45,6 +45,11 @@ class Metrics:
             ("step",),
             registry=self._registry,
         )
+        self._leaks = Counter(
+            "heirloom_sold_leak",
+            "Listings shown that were sold, reserved or removed before the request began.",
+            registry=self._registry,
+        )
         self._stages = Histogram(
             "heirloom_stage_seconds",
             "Time of each stage of a request for a slate.",
@@ -76,6 +81,10 @@ class Metrics:
             self._degraded.labels(degraded.step).inc()
         for stage, micros in slate.timings_us.items():
             self._stages.labels(stage).observe(micros / 1e6)
+
+    def leaked(self, count: int) -> None:
+        """A page was compared with what was announced before it was begun."""
+        self._leaks.inc(count)
 
     def exposition(self) -> bytes:
         """All of it, in Prometheus's text format."""

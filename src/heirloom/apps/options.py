@@ -18,7 +18,7 @@ Folder = Annotated[
 ]
 AsReader = Annotated[
     bool,
-    typer.Option("--reader", help="Beside the writer: features from their store, no events."),
+    typer.Option("--reader", help="Beside the writer: answers, and takes no events."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For a machine to read.")]
 

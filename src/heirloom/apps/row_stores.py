@@ -51,8 +51,6 @@ def check_reader(settings: Settings) -> None:
         ConfigError: with all that is wrong.
     """
     problems = []
-    if settings.features.store == "embedded":
-        problems.append('[features] store is "embedded"; set "redis", for the writer too')
     if settings.system.impressions == "server":
         problems.append(
             '[system] impressions is "server", but a reader writes no events; let the client send '

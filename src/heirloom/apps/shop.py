@@ -61,6 +61,15 @@ class Live(Protocol):
     def people(self) -> People:
         """What is known of persons."""
 
+    def stands(self, slot: int) -> bool:
+        """Whether the listing in a slot may be shown now."""
+
+    def epoch(self) -> int:
+        """How much was announced up to now about what may be shown."""
+
+    def gone(self, slots: NDArray[np.int32], epoch: int) -> int:
+        """How many of these listings were announced, up to an epoch, as not to be shown."""
+
 
 class Shop(Protocol):
     """A running system, as the door sees it.

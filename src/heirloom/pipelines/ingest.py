@@ -1,8 +1,8 @@
 """Ingest: what came becomes the log, and nothing of it is lost or counted twice.
 
 validate → deduplicate → hold what names an unknown listing → refuse what contradicts → convert
-money → clamp time → stamp → append (durable) → fold → release what was held. Reads from top to
-bottom.
+money → clamp time → stamp → append (durable) → announce availability → fold → release what was
+held. Reads from top to bottom.
 """
 
 import itertools
@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.errors import ConfigError, StoreError
@@ -27,7 +29,7 @@ from heirloom.core.event import (
     named,
     problem,
 )
-from heirloom.core.facts import MAX_DECLARED
+from heirloom.core.facts import LISTING_ROW, MAX_DECLARED
 from heirloom.core.log import Anteroom, Entry, EventLog, Rejected
 from heirloom.core.money import Currencies
 from heirloom.pipelines.stamp import numbered, stamped
@@ -95,6 +97,8 @@ class Ingest:
             and ORIGINAL_CURRENCY of its event. An event that names no currency is in the system's.
         rates: what one unit of another currency is worth in the system's.
         declared: names of the attributes that are stamped on an event, in a fixed order.
+        announce: told the slots [changed] whose availability may have changed and the log's end,
+            once that is durable and before anything of it is acknowledged.
         apply: folds entries into live state, the catalogue excepted; called with consecutive
             parts of the log as soon as they are durable.
         batch: how many events share one durable write.
@@ -112,6 +116,7 @@ class Ingest:
         currency: str,
         rates: Mapping[str, Decimal | float | str],
         declared: tuple[str, ...] = (),
+        announce: Callable[[NDArray[np.int32], int], None] = lambda *_: None,
         apply: Callable[[Sequence[Entry]], None],
         batch: int = 4_096,
     ) -> None:
@@ -122,6 +127,7 @@ class Ingest:
         self._catalogue = catalogue
         self._currencies = Currencies(currency, rates)
         self._declared = declared
+        self._announce = announce
         self._apply = apply
         self._batch = batch
         self._failure: str | None = None
@@ -307,7 +313,7 @@ class Ingest:
     # ── durable ────────────────────────────────────────────────────────────────────────────
 
     def _write(self, part: "_Part") -> None:
-        """Anteroom, log, live state, in this order: a crash between any two loses nothing."""
+        """Anteroom, log, availability, live state: a crash between any two loses nothing."""
         if part.rejected:
             self._anteroom.quarantine(part.rejected)
             for rejected in part.rejected:
@@ -324,6 +330,8 @@ class Ingest:
         ]
         part.report.taken += len(taken)
         part.report.duplicate += len(offsets) - len(taken)
+        if taken:
+            self._announce(_stock_slots(taken), taken[-1].seq + 1)
         self._apply(taken)
 
 
@@ -368,6 +376,13 @@ class _Part:
 
     def to_hold(self) -> list[Event]:
         return [e for e in self._waiting.values() if e.event_id not in self.held_before]
+
+
+def _stock_slots(entries: Sequence[Entry]) -> NDArray[np.int32]:
+    """[slots] int32, those that stock events name, each once."""
+    named_rows = b"".join([e.listing_rows for e in entries if e.event.kind in STOCK_KINDS])
+    slots: NDArray[np.int32] = np.unique(np.frombuffer(named_rows, LISTING_ROW)["slot"])
+    return slots[slots >= 0]
 
 
 def _clamped(event: Event, ingested_at: int) -> Event:

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.core.availability import Availability
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.errors import StoreError
 from heirloom.core.event import (
@@ -22,7 +23,7 @@ from heirloom.core.event import (
     person_key,
 )
 from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
-from heirloom.core.listing import Listing
+from heirloom.core.listing import Listing, Status
 from heirloom.core.log import Entry
 from heirloom.core.query import Query, Request
 from heirloom.core.slate import FeatureBatch
@@ -76,6 +77,8 @@ class Live:
     """The catalogue and all state folded from the log, as of offset `n`.
 
     Attributes:
+        availability: what the log's writer announced, which may be later than `n`; None where
+            nobody is to be shown anything: in a replay, `n` decides alone.
         applied: told of each part of the log that the features' state has folded.
         exposure, frequency: what a slate's rules ask of impressions; None where none asks.
         minor_per_major: cents of a euro.
@@ -111,6 +114,7 @@ class Live:
         self._wishes: dict[tuple[Listing, ...], NDArray[np.float32]] = {}
         self.retrievers: dict[str, Retriever] = {}
         self.declared = declared
+        self.availability: Availability | None = None
         self.applied: Callable[[Facts], None] = lambda _: None
         self.synonyms = synonyms
         self.exposure = exposure
@@ -305,6 +309,32 @@ class Live:
                 self._wishes.clear()
             self._wishes[wish] = wish_vector(self.content.encoder, wish)
         return self._wishes[wish]
+
+    def stands(self, slot: int) -> bool:
+        """Whether the listing in a slot may be shown now: as of `n`, and as announced since."""
+        if self.catalogue.column("status")[slot] != Status.LIVE:
+            return False
+        generation = int(self.catalogue.column("generation")[slot])
+        return self.availability is None or self.availability.stands(slot, generation)
+
+    def standing(self, slots: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """[slots] bool: the same of many."""
+        standing: NDArray[np.bool_] = self.catalogue.column("status")[slots] == Status.LIVE
+        if self.availability is not None:
+            generations = self.catalogue.column("generation")[slots]
+            standing = standing & self.availability.standing(slots, generations)
+        return standing
+
+    def epoch(self) -> int:
+        """How much was announced up to now, for `gone`; 0 without availability."""
+        return 0 if self.availability is None else self.availability.epoch
+
+    def gone(self, slots: NDArray[np.int32], epoch: int) -> int:
+        """How many of these listings were announced, up to an epoch, as not to be shown."""
+        if self.availability is None:
+            return int((self.catalogue.column("status")[slots] != Status.LIVE).sum())
+        generations = self.catalogue.column("generation")[slots]
+        return int(self.availability.gone(slots, generations, epoch).sum())
 
     def _declared(
         self, person: int, attributes: Mapping[str, Scalar | list[str]]

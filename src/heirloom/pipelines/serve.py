@@ -211,7 +211,9 @@ def retrieve(
     quotas = policy.quotas[request.query.surface]
     pool = policy.pool_of(request.query.surface)
     found = sources(request, quotas, live, out_of_time, least=pool)
-    return fuse(found, pool, weights=policy.fusion)
+    candidates = fuse(found, pool, weights=policy.fusion)
+    standing = live.standing(candidates.slots)
+    return candidates if standing.all() else candidates.take(standing)
 
 
 def sources(
@@ -338,8 +340,8 @@ def _composed(
     else:
         rows = compose(scores, sellers, k=k, seller_cap=policy.seller_cap)
         made = Composed(rows, np.ones(len(rows)), ((),) * len(rows), {})
-    # Availability once more: a sale may have been folded since retrieval.
-    kept = np.flatnonzero(live.catalogue.live[candidates.slots[made.rows]])
+    # Availability once more: a sale may have been announced since retrieval.
+    kept = np.flatnonzero(live.standing(candidates.slots[made.rows]))
     if len(kept) == len(made.rows):
         return made
     moved = tuple(made.moved[i] for i in kept.tolist())

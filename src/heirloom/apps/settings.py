@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from heirloom.apps.security.settings import AuthPart
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
 from heirloom.core.facts import MAX_DECLARED
@@ -304,6 +305,7 @@ class HttpPart(_Part):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
     max_body_bytes: PositiveInt = 1 << 20
+    auth: AuthPart = AuthPart()
 
 
 class Settings(_Part):

@@ -16,14 +16,16 @@ from starlette.routing import Route
 from typer.testing import CliRunner
 
 from heirloom.apps.api import ENDPOINTS
-from heirloom.apps.cli import app
+from heirloom.apps.cli import app as commands
+from heirloom.apps.http import application
 from heirloom.apps.problems import ProblemError
 from heirloom.apps.security.caller import Allowance, Scope
 from heirloom.apps.security.guard import Guard
 from heirloom.apps.security.keys import KeysFile, WatchedKeys
 from heirloom.apps.security.opening import guard_of
 from heirloom.apps.security.rate import Buckets
-from heirloom.apps.security.settings import AuthPart
+from heirloom.apps.security.settings import AuthPart, TokensPart
+from heirloom.apps.security.tokens import Tokens
 from heirloom.core.errors import ConfigError
 
 from .conftest import LAPTOP, Client, Door, _opener
@@ -118,6 +120,45 @@ def test_no_route_is_open_to_wrong_credentials(closed: Closed) -> None:
             assert answer.headers["x-content-type-options"] == "nosniff"
     assert asked > 100
     assert closed.door.system.log.end() == before
+
+
+@pytest.mark.engine("jwt")
+def test_no_route_is_open_to_wrong_tokens(closed: Closed, tmp_path: Path) -> None:
+    import jwt
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    ours, theirs = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    public = jwt.algorithms.ECAlgorithm.to_jwk(ours.public_key(), as_dict=True)
+    (tmp_path / "set.json").write_text(json.dumps({"keys": [{**public, "kid": "1"}]}))
+    part = TokensPart(issuer="us", audience="shop", keys=str(tmp_path / "set.json"))
+    app = application(
+        closed.door.system,
+        guard=Guard(WatchedKeys(KeysFile(closed.folder)), tokens=Tokens(part), clock=lambda: NOW),
+    )
+
+    def token(key: Any = ours, **claims: Any) -> str:
+        whole = {"iss": "us", "aud": "shop", "sub": "a", "exp": 4e9, "scope": "read events admin"}
+        return jwt.encode({**whole, **claims}, key, algorithm="ES256", headers={"kid": "1"})
+
+    wrong = {
+        "alg=none": unsigned(iss="us", aud="shop", exp=4e9),
+        "expired": token(exp=1e9),
+        "other tenant": token(aud="another shop"),
+        "other issuer": token(iss="them"),
+        "other key": token(theirs),
+    }
+    door = Door(closed.door.system, closed.door.clock, app, Client(app))
+    tried = Closed(door, closed.folder, closed.keys)
+    for route in tried.routes():
+        for name, shown in wrong.items():
+            status = tried.ask(route, bearer(shown)).status_code
+            assert (status == 401) == (route.path not in OPEN), (route.path, name, status)
+    good = door.client.get("/v1/listings/l01", headers=bearer(token()))
+    assert good.status_code == 200, good.text
+    little = door.client.get("/metrics", headers=bearer(token(scope="read")))
+    assert little.status_code == 403
+    assert door.client.get("/metrics", headers=bearer(closed.keys["admin"])).status_code == 200
+    door.client.close()
 
 
 def test_each_scope_opens_its_own_routes_and_no_other(closed: Closed) -> None:
@@ -237,17 +278,17 @@ def test_this_machine_alone_needs_no_key_and_others_do(tmp_path: Path) -> None:
 
 def test_a_server_that_nobody_guards_does_not_start(tmp_path: Path) -> None:
     where = ["--system", str(LAPTOP), "--folder", str(tmp_path / "system")]
-    ran = CliRunner().invoke(app, ["serve", "--host", "0.0.0.0", "--port", "0", *where])
+    ran = CliRunner().invoke(commands, ["serve", "--host", "0.0.0.0", "--port", "0", *where])
     assert isinstance(ran.exception, ConfigError)
-    added = CliRunner().invoke(app, ["keys", "add", "shop", "--scope", "read,events", *where])
+    added = CliRunner().invoke(commands, ["keys", "add", "shop", "--scope", "read,events", *where])
     assert added.exit_code == 0, added.output
     key = added.stdout.strip()
     assert key.startswith("hlm_")
-    listed = CliRunner().invoke(app, ["keys", "list", *where])
+    listed = CliRunner().invoke(commands, ["keys", "list", *where])
     assert "shop" in listed.stdout
     assert key.split("_", 2)[2] not in listed.stdout
-    assert CliRunner().invoke(app, ["keys", "revoke", "shop", *where]).exit_code == 0
-    assert "revoked" in CliRunner().invoke(app, ["keys", "list", *where]).stdout
+    assert CliRunner().invoke(commands, ["keys", "revoke", "shop", *where]).exit_code == 0
+    assert "revoked" in CliRunner().invoke(commands, ["keys", "list", *where]).stdout
 
 
 # ── bodies ─────────────────────────────────────────────────────────────────────────────────────

@@ -25,7 +25,6 @@ TITLES = {
     415: "The body is packed in a way that is not taken here",
     422: "The request does not say what it must",
     429: "Too many requests",
-    431: "The headers are too large",
     500: "An error of the server",
     503: "Not ready",
 }

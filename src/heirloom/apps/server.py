@@ -7,6 +7,7 @@ import uvicorn
 
 from heirloom.apps.build import System
 from heirloom.apps.http import application
+from heirloom.apps.security.head import BoundedHead
 from heirloom.apps.security.opening import guard_of
 from heirloom.core.errors import ConfigError, StoreError
 
@@ -60,6 +61,7 @@ def run(
                     artist=system.photos.picture,
                     guard=guard,
                 ),
+                http=BoundedHead,
                 log_level="warning",
                 server_header=False,
                 timeout_graceful_shutdown=5,

@@ -22,6 +22,7 @@ from heirloom.apps.security.settings import AuthPart
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
 from heirloom.core.facts import MAX_DECLARED
+from heirloom.pipelines.clicks import Caps
 from heirloom.ranking.actions import matured
 from heirloom.slates.frequency import PAIRS, WAYS
 from heirloom.slates.rules import Rules, Shares
@@ -299,6 +300,24 @@ class SearchPart(_Part):
     """Who asks for the key is shown the values too, not the reverse: {"bag": ["tote"]}."""
 
 
+class EventsPart(_Part):
+    """Which events count; `pipelines.clicks` says how. 0: all."""
+
+    clicks_of_person: int = Field(default=0, ge=0)
+    """Within an hour."""
+    clicks_of_device: int = Field(default=0, ge=0)
+    clicks_of_person_on_listing: int = Field(default=0, ge=0)
+
+    @property
+    def caps(self) -> Caps:
+        """As ingestion's caps."""
+        return Caps(
+            person=self.clicks_of_person,
+            device=self.clicks_of_device,
+            listing=self.clicks_of_person_on_listing,
+        )
+
+
 class HttpPart(_Part):
     """The door."""
 
@@ -319,6 +338,7 @@ class Settings(_Part):
     features: FeaturesPart = FeaturesPart()
     index: IndexPart = IndexPart()
     search: SearchPart = SearchPart()
+    events: EventsPart = EventsPart()
     http: HttpPart = HttpPart()
     rates: dict[str, float] = {}
     """What one unit of another currency is worth in the system's: {"USD": 0.92}."""

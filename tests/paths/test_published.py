@@ -25,7 +25,9 @@ def test_a_bundle_of_another_version_is_refused_with_what_differs(
     shutil.copytree(trained.system.folder, folder, ignore=shutil.ignore_patterns("*.writer*"))
     view = marketplace_view()
     seen = replace(view.features[0], kinds=("impression", "click"))  # type: ignore[type-var]
-    other = FeatureView(view.name, (seen, *view.features[1:]), revisions={seen.name: 2})
+    other = FeatureView(
+        view.name, (seen, *view.features[1:]), revisions={**view.revisions, seen.name: 2}
+    )
     registry = Registry.installed().with_view("marketplace", lambda _: other)
     settings = load(LAPTOP, folder=folder)
     with pytest.raises(ConfigError, match=r"trained on .*train again"):

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from heirloom.apps.desk import Desk
 from heirloom.apps.paging import Page
 from heirloom.apps.problems import ProblemError, decode, read_body
+from heirloom.apps.security.caller import ANYONE, Caller, Scope
 from heirloom.apps.wire import (
     BandOut,
     CardOut,
@@ -67,6 +68,7 @@ class Endpoint:
         takes: the body's type; None for none.
         gives: for each status, the body's type, or a media type for what is not JSON.
         query: names of query parameters, and what each is for.
+        scope: what a caller needs, where the door is closed; None: nothing.
     """
 
     method: Literal["GET", "POST"]
@@ -75,15 +77,17 @@ class Endpoint:
     takes: Any
     gives: dict[int, Any]
     query: tuple[tuple[str, str], ...] = ()
+    scope: Scope | None = "admin"
 
 
-_BODY_PROBLEMS: dict[int, Any] = {400: ProblemOut, 413: ProblemOut, 422: ProblemOut}
+_BODY_PROBLEMS: dict[int, Any] = dict.fromkeys((400, 413, 415, 422), ProblemOut)
 EVENTS = Endpoint(
     "POST",
     "/v1/events",
     "Take events in. They are durable when this answers.",
     EventList | EventsIn,
     {200: EventsOut, **_BODY_PROBLEMS},
+    scope="events",
 )
 RECOMMEND = Endpoint(
     "POST",
@@ -91,6 +95,7 @@ RECOMMEND = Endpoint(
     "A page of the home feed, or of listings similar to one.",
     RecommendIn,
     {200: SlateOut, 410: ProblemOut, **_BODY_PROBLEMS},
+    scope="read",
 )
 SEARCH = Endpoint(
     "POST",
@@ -98,6 +103,7 @@ SEARCH = Endpoint(
     "A page of search results.",
     SearchIn,
     {200: SearchOut, 410: ProblemOut, **_BODY_PROBLEMS},
+    scope="read",
 )
 LISTING = Endpoint(
     "GET",
@@ -105,19 +111,23 @@ LISTING = Endpoint(
     "A listing as it stands now.",
     None,
     {200: ListingOut, 404: ProblemOut},
+    scope="read",
 )
-HEALTH = Endpoint("GET", "/healthz", "The process answers.", None, {200: HealthOut})
+HEALTH = Endpoint("GET", "/healthz", "The process answers.", None, {200: HealthOut}, scope=None)
 READY = Endpoint(
     "GET",
     "/readyz",
-    "Whether it can serve slates, and with what.",
+    "Whether it can serve slates, and with what: the latter for admin alone.",
     None,
     {200: ReadyOut, 503: ReadyOut},
+    scope=None,
 )
 METRICS = Endpoint(
     "GET", "/metrics", "Counters for Prometheus.", None, {200: "text/plain; version=1.0.0"}
 )
-OPENAPI = Endpoint("GET", "/openapi.json", "This description.", None, {200: "application/json"})
+OPENAPI = Endpoint(
+    "GET", "/openapi.json", "This description.", None, {200: "application/json"}, scope=None
+)
 IMAGE = Endpoint(
     "GET",
     "/images/{listing_id:path}.png",
@@ -125,6 +135,7 @@ IMAGE = Endpoint(
     None,
     {200: "image/png", 304: "image/png", 404: ProblemOut, 422: ProblemOut},
     query=(("size", "`large` for 600 x 800 pixels; else 300 x 400."),),
+    scope=None,  # a marketplace's page shows it, and an <img> sends no key
 )
 ENDPOINTS = (EVENTS, RECOMMEND, SEARCH, LISTING, HEALTH, READY, METRICS, OPENAPI, IMAGE)
 
@@ -247,15 +258,17 @@ class Api:
         """GET /healthz."""
         return json_response(HealthOut())
 
-    async def ready(self, request: Request) -> Response:  # noqa: ARG002
+    async def ready(self, request: Request) -> Response:
         """GET /readyz."""
+        caller: Caller = request.scope.get("caller", ANYONE)
         details = await self._desk.run(self._desk.shop.ready)
         plain: dict[str, Scalar] = {
             name: value if isinstance(value, str | int | float | bool) else str(value)
             for name, value in details.items()
         }
         ready = bool(details.get("listings"))
-        return json_response(ReadyOut(ready, plain), 200 if ready else 503)
+        told = plain if "admin" in caller.scopes else {}
+        return json_response(ReadyOut(ready, told), 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:  # noqa: ARG002
         """GET /metrics."""

@@ -174,6 +174,7 @@ class System:
             declared=settings.system.declared,
             announce=self._announce,
             apply=self.live.fold,
+            rules=settings.events.rules,
         )
         self.records = ParquetRecords(self.folder / "slates")
         self._writing: threading.Thread | None = None

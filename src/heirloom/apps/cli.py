@@ -15,6 +15,7 @@ from rich.table import Table
 from heirloom.apps.cli_bias import bias
 from heirloom.apps.cli_explain import explain_app
 from heirloom.apps.cli_features import features
+from heirloom.apps.cli_keys import keys
 from heirloom.apps.cli_tune import tuning
 from heirloom.apps.cli_vectors import vectors
 from heirloom.apps.options import LAPTOP, AsReader, Folder, SystemFile
@@ -36,6 +37,7 @@ app.add_typer(vectors)
 app.add_typer(explain_app)
 app.add_typer(bias)
 app.add_typer(tuning)
+app.add_typer(keys, name="keys")
 export = typer.Typer(help="Write what is known for other programs to read.", no_args_is_help=True)
 app.add_typer(export, name="export")
 console = Console()
@@ -150,6 +152,9 @@ def serve(
     host: Annotated[str | None, typer.Option(help="In place of the TOML's.")] = None,
     port: Annotated[int | None, typer.Option(help="In place of the TOML's; 0 picks one.")] = None,
     reader: AsReader = False,
+    unguarded: Annotated[
+        bool, typer.Option("--open", help="Ask for no key, wherever it listens.")
+    ] = False,
 ) -> None:
     """Serve the API and the shop window until Ctrl-C."""
     from heirloom.apps.build import System
@@ -160,6 +165,7 @@ def serve(
         System(settings, reader=reader),
         host=host or settings.http.host,
         port=settings.http.port if port is None else port,
+        unguarded=unguarded,
     )
 
 

@@ -21,6 +21,7 @@ from heirloom.apps.images import Artist, Images
 from heirloom.apps.metrics import Metrics
 from heirloom.apps.openapi import describe
 from heirloom.apps.problems import ProblemError, problem_response
+from heirloom.apps.security.guard import Guard
 from heirloom.apps.shop import Shop
 from heirloom.apps.web.pages import Window
 from heirloom.apps.wire import MAX_BODY, ProblemOut
@@ -39,6 +40,7 @@ def application(
     max_body: int = MAX_BODY,
     impressions: Literal["client", "server", "none"] = "client",
     artist: Artist = draw,
+    guard: Guard | None = None,
 ) -> Starlette:
     """The application: JSON API, shop window, health and metrics.
 
@@ -49,7 +51,9 @@ def application(
         max_body: bytes of a request's body.
         impressions: who writes them. `server`: each page is written as it is answered.
         artist: makes the pictures of listings whose `image` is no URL.
+        guard: stands before every route; None: the door is open.
     """
+    guard = guard or Guard()
     metrics = Metrics(shop)
     desk = Desk(shop, metrics, impressions=impressions)
     api = a.Api(desk, max_body=max_body, minor_per_major=10 ** digits(currency))
@@ -76,8 +80,10 @@ def application(
         if not isinstance(error, ProblemError):
             raise error
         if window.wants_html(request):
-            return window.error_page(request, error.problem)
-        return problem_response(error.problem)
+            page = window.error_page(request, error.problem)
+            page.headers.update(error.headers)
+            return page
+        return problem_response(error.problem, error.headers)
 
     async def on_input_error(request: Request, error: Exception) -> Response:
         return await on_problem(request, ProblemError(422, str(error)))
@@ -101,10 +107,12 @@ def application(
         desk.close()
 
     app = Starlette(
-        routes=[
-            *(Route(point.path, handlers[point], methods=[point.method]) for point in a.ENDPOINTS),
-            *window.routes(),
-        ],
+        routes=guard.routes(
+            [Route(point.path, handlers[point], methods=[point.method]) for point in a.ENDPOINTS],
+            {point.path: point.scope for point in a.ENDPOINTS} | {window.STATIC: None},
+            pages=window.routes(),
+            count=metrics.refused,
+        ),
         exception_handlers={
             ProblemError: on_problem,
             InputError: on_input_error,

@@ -57,6 +57,12 @@ class Metrics:
             buckets=SECONDS,
             registry=self._registry,
         )
+        self._refusals = Counter(
+            "heirloom_refused",
+            "Requests that were not let in, by reason.",
+            ("reason",),
+            registry=self._registry,
+        )
         self._listings = Gauge(
             "heirloom_live_listings", "Listings on sale.", registry=self._registry
         )
@@ -68,6 +74,10 @@ class Metrics:
         """A request was answered."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def refused(self, reason: str) -> None:
+        """A request was not let in."""
+        self._refusals.labels(reason).inc()
 
     def ingested(self, report: Report) -> None:
         """Events came in."""

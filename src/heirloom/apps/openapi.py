@@ -37,7 +37,10 @@ def describe(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
             ),
         },
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
     }
 
 
@@ -59,6 +62,9 @@ def _operation(endpoint: Endpoint, schema_of: dict[str, Any]) -> dict[str, Any]:
             for status, given in endpoint.gives.items()
         },
     }
+    if endpoint.scope is not None:
+        # OpenAPI 3.1 takes role names here for any scheme; an open door asks for none.
+        operation["security"] = [{"key": [endpoint.scope]}]
     operation["responses"]["default"] = _response(500, ProblemOut, schema_of)
     slashes = "Percent-encoded; slashes may stand as they are."
     parameters = [(name, "path", slashes) for name in re.findall(r"{(\w+)", endpoint.path)]

@@ -1,6 +1,8 @@
 """Errors at the HTTP door: application/problem+json with what was wanted and what came."""
 
 import re
+import zlib
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
@@ -14,12 +16,15 @@ T = TypeVar("T")
 
 TITLES = {
     400: "The body is not JSON",
-    403: "This request came from another site",
+    401: "Who asks is not known",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     410: "The page token has expired",
     413: "The body is too large",
+    415: "The body is packed in a way that is not taken here",
     422: "The request does not say what it must",
+    429: "Too many requests",
     500: "An error of the server",
     503: "Not ready",
 }
@@ -38,7 +43,16 @@ _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 class ProblemError(InputError):
     """A request that cannot be answered; becomes a problem+json response."""
 
-    def __init__(self, status: int, detail: str, *, wanted: str = "", came: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        wanted: str = "",
+        came: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.headers = dict(headers or {})
         self.problem = ProblemOut(
             type=f"/problems/{status}",
             title=TITLES[status],
@@ -69,16 +83,57 @@ async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit, f"content-length: {declared}")
+    packing = request.headers.get("content-encoding", "identity").strip().lower()
+    if packing not in ("identity", "gzip"):
+        raise ProblemError(
+            415, "The body's encoding is not read here.", wanted="gzip, or none", came=packing
+        )
+    unpacked = _Unpacked(limit) if packing == "gzip" else None
     parts, size = [], 0
     try:
-        async for part in request.stream():
+        async for sent in request.stream():
+            part = sent if unpacked is None else unpacked.more(sent)
             size += len(part)
             if size > limit:
                 raise _too_large(limit, f"more than {limit} bytes")
             parts.append(part)
     except ClientDisconnect as error:
         raise ProblemError(400, "The client left before the body was complete.") from error
+    if unpacked is not None:
+        unpacked.check_end()
     return b"".join(parts)
+
+
+class _Unpacked:
+    """A gzip body, unpacked as it comes: never more than a byte beyond the limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit + 1
+        self._stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+
+    def more(self, sent: bytes) -> bytes:
+        """What these bytes hold."""
+        if self._stream.eof and sent:
+            raise _not_gzip("bytes behind its end")
+        try:
+            part = self._stream.decompress(sent, self._left) if self._left else b""
+        except zlib.error as error:
+            raise _not_gzip(str(error)) from error
+        if self._stream.unused_data:
+            raise _not_gzip("bytes behind its end")
+        self._left -= len(part)
+        return part
+
+    def check_end(self) -> None:
+        """Refuse a body that was cut off."""
+        if not self._stream.eof:
+            raise _not_gzip("it ends too early")
+
+
+def _not_gzip(why: str) -> ProblemError:
+    return ProblemError(
+        400, "The body cannot be unpacked.", wanted="one whole gzip stream", came=why
+    )
 
 
 def _too_large(limit: int, came: str) -> ProblemError:

@@ -7,7 +7,9 @@ import uvicorn
 
 from heirloom.apps.build import System
 from heirloom.apps.http import application
-from heirloom.core.errors import StoreError
+from heirloom.apps.security.head import BoundedHead
+from heirloom.apps.security.opening import guard_of
+from heirloom.core.errors import ConfigError, StoreError
 
 
 def run(
@@ -15,14 +17,30 @@ def run(
     *,
     host: str,
     port: int,
+    unguarded: bool = False,
     announce: Callable[[str], None] = lambda address: print(f"serving on {address}"),
 ) -> None:
     """Serve until a signal; requests under way are answered, then the system is closed.
 
+    Args:
+        system: what answers.
+        host: where it listens.
+        port: 0 picks a free one.
+        unguarded: ask for no key, wherever it listens.
+        announce: told the address.
+
     Raises:
         StoreError: if the port is taken.
+        ConfigError: others than this machine could ask, and no key is there to ask for.
     """
     settings = system.settings
+    try:
+        guard = guard_of(
+            settings.http.auth, folder=settings.system.folder, host=host, unguarded=unguarded
+        )
+    except ConfigError:
+        system.close()
+        raise
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as door:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -41,7 +59,9 @@ def run(
                     max_body=settings.http.max_body_bytes,
                     impressions=settings.system.impressions,
                     artist=system.photos.picture,
+                    guard=guard,
                 ),
+                http=BoundedHead,
                 log_level="warning",
                 server_header=False,
                 timeout_graceful_shutdown=5,

@@ -18,9 +18,11 @@ from pydantic import (
     model_validator,
 )
 
+from heirloom.apps.security.settings import AuthPart
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
 from heirloom.core.facts import MAX_DECLARED
+from heirloom.pipelines.clicks import ClickRules
 from heirloom.ranking.actions import matured
 from heirloom.slates.frequency import PAIRS, WAYS
 from heirloom.slates.rules import Rules, Shares
@@ -298,12 +300,34 @@ class SearchPart(_Part):
     """Who asks for the key is shown the values too, not the reverse: {"bag": ["tote"]}."""
 
 
+class EventsPart(_Part):
+    """Which events count; `pipelines.clicks` says how. 0: all of them."""
+
+    clicks_of_person: int = Field(default=0, ge=0)
+    """Within an hour."""
+    clicks_of_device: int = Field(default=0, ge=0)
+    clicks_of_person_on_listing: int = Field(default=0, ge=0)
+    sellers_are_users: bool = False
+    """Whether `user` and `seller` are the same names, so that a seller's own clicks are known."""
+
+    @property
+    def rules(self) -> ClickRules:
+        """As ingestion's rules."""
+        return ClickRules(
+            person=self.clicks_of_person,
+            device=self.clicks_of_device,
+            listing=self.clicks_of_person_on_listing,
+            sellers_are_users=self.sellers_are_users,
+        )
+
+
 class HttpPart(_Part):
     """The door."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
     max_body_bytes: PositiveInt = 1 << 20
+    auth: AuthPart = AuthPart()
 
 
 class Settings(_Part):
@@ -317,6 +341,7 @@ class Settings(_Part):
     features: FeaturesPart = FeaturesPart()
     index: IndexPart = IndexPart()
     search: SearchPart = SearchPart()
+    events: EventsPart = EventsPart()
     http: HttpPart = HttpPart()
     rates: dict[str, float] = {}
     """What one unit of another currency is worth in the system's: {"USD": 0.92}."""

@@ -32,6 +32,7 @@ from heirloom.core.event import (
 from heirloom.core.facts import LISTING_ROW, MAX_DECLARED
 from heirloom.core.log import Anteroom, Entry, EventLog, Rejected
 from heirloom.core.money import Currencies
+from heirloom.pipelines.clicks import ClickRules, Clicks, seller_ids, without_tokens
 from heirloom.pipelines.stamp import numbered, stamped
 
 MAX_RAW_BYTES = 64 << 10
@@ -102,6 +103,7 @@ class Ingest:
         apply: folds entries into live state, the catalogue excepted; called with consecutive
             parts of the log as soon as they are durable.
         batch: how many events share one durable write.
+        rules: which clicks count.
 
     Raises:
         ConfigError: too many declared attributes, or a rate that is none.
@@ -119,6 +121,7 @@ class Ingest:
         announce: Callable[[NDArray[np.int32], int], None] = lambda *_: None,
         apply: Callable[[Sequence[Entry]], None],
         batch: int = 4_096,
+        rules: ClickRules = ClickRules(),  # noqa: B008 - frozen
     ) -> None:
         if len(declared) > MAX_DECLARED:
             raise ConfigError("declared", [f"{len(declared)} attributes; at most {MAX_DECLARED}"])
@@ -130,6 +133,8 @@ class Ingest:
         self._announce = announce
         self._apply = apply
         self._batch = batch
+        self._rules = rules
+        self._clicks = Clicks(rules)
         self._failure: str | None = None
 
     @property
@@ -256,8 +261,13 @@ class Ingest:
         if stock and (why := self._catalogue.refusal(event)) is not None:
             part.reject(event, why)
             return
-        event = self._in_system_currency(event)
         ingested_at = event.t if part.now_ms is None else part.now_ms
+        why = self._clicks.refusal(event, own=self._is_own(event), ingested_at=ingested_at)
+        event = without_tokens(event)
+        if why is not None:
+            part.reject(event, why)
+            return
+        event = self._in_system_currency(event)
         event = _clamped(event, ingested_at)
         if stock:
             if self._changes_rows(event, ingested_at, part):
@@ -270,6 +280,16 @@ class Ingest:
         if event.kind == Kind.LISTED and event.listing is not None:
             for waiting in part.waiting_for(event.listing):
                 self._sequence(waiting, part)
+
+    def _is_own(self, event: Event) -> bool:
+        """Whether a person acts on a listing that they sell."""
+        names = seller_ids(event, self._rules) if event.kind in LISTING_KINDS else ()
+        if not names:
+            return False
+        slot = self._catalogue.slot_of(event.listing or "")
+        seller = int(self._catalogue.column("seller")[slot]) if slot >= 0 else 0
+        find = self._catalogue.vocabulary.find
+        return seller != 0 and any(find("seller", name) == seller for name in names)
 
     def _in_system_currency(self, event: Event) -> Event:
         """The event with its price in the system's currency, and beside it the price as it came."""

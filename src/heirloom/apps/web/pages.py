@@ -65,6 +65,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Window:
     """Renders the pages and takes their forms. Everything but `seen` works without script."""
 
+    STATIC = "/static/{file}"
+
     def __init__(self, desk: Desk, *, name: str, currency: str) -> None:
         self._desk = desk
         self._currency = currency
@@ -96,7 +98,7 @@ class Window:
             Route("/become", self.become, methods=["POST"]),
             Route("/act", self.act, methods=["POST"]),
             Route("/seen", self.seen, methods=["POST"]),
-            Route("/static/{file}", self.static),
+            Route(self.STATIC, self.static),
         ]
 
     async def home(self, request: Request) -> Response:

@@ -1,0 +1,193 @@
+"""Guard: lets a request in, or says why not. Around every route; one without a scope needs admin.
+
+`Authorization: Bearer` carries a key or a token. A person's browser may send a key as the password
+of `Basic`, to pages alone: a browser adds it by itself to what another site's page asks, and only
+pages look where a form comes from.
+"""
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from heirloom.apps.problems import ProblemError
+from heirloom.apps.security.caller import ANYONE, STRANGER, Allowance, Caller, Scope
+from heirloom.apps.security.keys import WatchedKeys, is_key
+from heirloom.apps.security.rate import Buckets
+from heirloom.apps.security.tokens import UNKNOWN_KEY, Tokens
+
+Handler = Callable[[Request], Awaitable[Response]]
+_SAID = {
+    "none": "This door asks for a key.",
+    "unknown": "This key or token is not known here.",
+    "expired": "This key or token has expired.",
+    "revoked": "This key was revoked.",
+    "audience": "This token is for another system.",
+    "issuer": "This token is of another issuer.",
+    "algorithm": "Tokens signed that way are not taken here.",
+    "too long": "This token is too long.",
+    UNKNOWN_KEY: "This token is signed with a key that its issuer does not name.",
+    "form": "The header Authorization has another form than is taken here.",
+}
+
+
+class Guard:
+    """What stands before the routes of one system.
+
+    Args:
+        keys: the system's; None: the door is open to anyone.
+        tokens: of its identity provider, if it has one.
+        buckets: where requests are counted; None: nobody is limited.
+        allowance: of those who have none of their own.
+        clock: ms since 1970 UTC.
+    """
+
+    def __init__(
+        self,
+        keys: WatchedKeys | None = None,
+        *,
+        tokens: Tokens | None = None,
+        buckets: Buckets | None = None,
+        allowance: Allowance = Allowance(),  # noqa: B008 - frozen
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._keys = keys
+        self._tokens = tokens
+        self._buckets = buckets
+        self._allowance = allowance
+        self._clock = clock
+        self._refused: Callable[[str], None] = lambda _: None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anyone may do anything."""
+        return self._keys is None
+
+    def can_be_passed(self) -> bool:
+        """Whether there is anything that opens the door."""
+        if self._keys is None or self._tokens is not None:
+            return True
+        return self._keys.table().active(self._clock()) > 0
+
+    def routes(
+        self,
+        routes: Sequence[Route],
+        scopes: Mapping[str, Scope | None],
+        *,
+        pages: Sequence[Route],
+        count: Callable[[str], None],
+    ) -> list[Route]:
+        """The routes with this guard before them.
+
+        Args:
+            routes: of programs.
+            scopes: by path, what a caller needs; None: nothing. A path that is not named needs
+                admin, so a route that was forgotten is closed.
+            pages: of persons; `scopes` holds for them too.
+            count: told the reason of each refusal.
+        """
+        self._refused = count
+        return [
+            Route(
+                route.path,
+                self._guarded(route.endpoint, scopes.get(route.path, "admin"), page=page),
+                methods=sorted(route.methods or ()),
+            )
+            for page, group in ((False, routes), (True, pages))
+            for route in group
+        ]
+
+    def _guarded(self, handler: Handler, scope: Scope | None, *, page: bool) -> Handler:
+        async def guarded(request: Request) -> Response:
+            request.scope["caller"] = await self._admit(request, scope, page=page)
+            return await handler(request)
+
+        return guarded
+
+    async def _admit(self, request: Request, scope: Scope | None, *, page: bool) -> Caller:
+        if self._keys is None:
+            return ANYONE
+        shown = shown_by(request.headers.get("authorization", ""), page=page)
+        found = self._find(shown)
+        if found == UNKNOWN_KEY and self._tokens is not None and self._tokens.may_refresh():
+            await asyncio.get_running_loop().run_in_executor(None, self._tokens.refresh)
+            found = self._find(shown)
+        if scope is None:
+            return STRANGER if isinstance(found, str) else found
+        if isinstance(found, str):
+            raise self._refusal(found, scope, page=page)
+        if scope not in found.scopes:
+            self._refused("scope")
+            raise ProblemError(
+                403,
+                "This key may not do that.",
+                wanted=f"a key with scope {scope}",
+                came=f"{found.name}: {', '.join(sorted(found.scopes)) or 'no scope'}",
+            )
+        self._count(found)
+        return found
+
+    def _find(self, shown: str | None) -> Caller | str:
+        if shown is None:
+            return "form"
+        if not shown:
+            return "none"
+        if is_key(shown) or self._tokens is None:
+            keys = self._keys.table() if self._keys is not None else None
+            return "unknown" if keys is None else keys.find(shown, self._clock())
+        return self._tokens.find(shown)
+
+    def _refusal(self, reason: str, scope: Scope, *, page: bool) -> ProblemError:
+        self._refused(reason)
+        challenge = 'Basic realm="heirloom", charset="UTF-8"' if page else 'Bearer realm="heirloom"'
+        if not page and reason not in ("none", "form"):
+            challenge += ', error="invalid_token"'
+        return ProblemError(
+            401,
+            _SAID[reason],
+            wanted=f"Authorization: Bearer KEY, of a key with scope {scope}",
+            came="no key" if reason == "none" else "",
+            headers={"www-authenticate": challenge},
+        )
+
+    def _count(self, caller: Caller) -> None:
+        if self._buckets is None:
+            return
+        wait = self._buckets.take(caller.bucket, caller.allowance or self._allowance)
+        if wait:
+            self._refused("rate")
+            seconds = -(-wait // 1_000_000_000)
+            raise ProblemError(
+                429,
+                "This key asks too often.",
+                wanted=f"the next request after {seconds} s",
+                came=caller.name,
+                headers={"retry-after": str(seconds)},
+            )
+
+
+def shown_by(header: str, *, page: bool) -> str | None:
+    """The key or token of an Authorization header: '' for none, None where it has another form.
+
+    >>> shown_by("Bearer hlm_1_x", page=False), shown_by("", page=False)
+    ('hlm_1_x', '')
+    >>> basic = "Basic " + base64.b64encode(b"anyone:hlm_1_x").decode()
+    >>> shown_by(basic, page=True), shown_by(basic, page=False) is None
+    ('hlm_1_x', True)
+    """
+    scheme, _, rest = header.partition(" ")
+    if not header:
+        return ""
+    if scheme.lower() == "bearer":
+        return rest.strip() or None
+    if page and scheme.lower() == "basic":
+        try:
+            return base64.b64decode(rest, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+    return None

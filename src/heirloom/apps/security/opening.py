@@ -1,0 +1,52 @@
+"""Opening: the guard that a system's settings ask for; a door that nobody guards is refused."""
+
+from pathlib import Path
+
+from heirloom.apps.security.guard import Guard
+from heirloom.apps.security.keys import KeysFile, WatchedKeys
+from heirloom.apps.security.rate import Buckets
+from heirloom.apps.security.settings import AuthPart, is_loopback
+from heirloom.apps.security.tokens import Tokens
+from heirloom.core.errors import ConfigError
+
+BUCKETS = "buckets"
+"""The file in the system's folder that all its workers count requests in."""
+
+
+def guard_of(auth: AuthPart, *, folder: Path, host: str, unguarded: bool = False) -> Guard:
+    """The guard of a door.
+
+    A door that this machine alone can reach is open unless the settings or a provider's tokens
+    close it; any other asks for a key.
+
+    Args:
+        auth: [http.auth].
+        folder: the system's.
+        host: where the door listens.
+        unguarded: leave it open whatever host and settings say, as a person asked for in so many
+            words.
+
+    Raises:
+        ConfigError: the door asks for a key and nothing would open it.
+    """
+    closed = auth.required
+    if closed is None:
+        closed = auth.tokens is not None or not is_loopback(host)
+    if unguarded or not closed:
+        return Guard()
+    guard = Guard(
+        WatchedKeys(KeysFile(folder)),
+        tokens=None if auth.tokens is None else Tokens(auth.tokens),
+        buckets=Buckets(folder / BUCKETS),
+        allowance=auth.allowance,
+    )
+    if not guard.can_be_passed():
+        raise ConfigError(
+            "http.auth",
+            [
+                f"{host} asks for a key, and there is none in {folder}. Make one: "
+                "`heirloom keys add NAME --scope read,events`; or listen on 127.0.0.1; or, where "
+                "something else guards this door, `heirloom serve --open`"
+            ],
+        )
+    return guard

@@ -11,12 +11,14 @@ from heirloom.core.query import Query
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.encoders.hashed import Hashed
 from heirloom.features.library import marketplace_view
+from heirloom.pipelines import live as live_module
 from heirloom.pipelines.ingest import Ingest
 from heirloom.pipelines.live import Live
 from heirloom.retrieval.content import ContentIndex
 from heirloom.testing.memory import MemoryAnteroom, MemoryLog
 
 T = 1_735_689_600_000
+HOUR = 3_600_000
 DAY = 86_400_000
 
 
@@ -126,3 +128,31 @@ def test_content_is_fitted_at_the_same_offsets_however_the_log_was_cut(
     served = live.content.diction.match(recent, slots)
     assert served.any()
     assert replayed.content.diction.match(recent, slots).tobytes() == served.tobytes()
+
+
+def test_appeal_is_fitted_as_the_log_grows_and_a_replay_finds_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of two brands shown side by side one is clicked each time; offsets alone say when to fit."""
+    monkeypatch.setattr(live_module, "REFIT_EVERY", 16)
+    live, log = a_live(), MemoryLog()
+    stock = [
+        Event(event_id=name, kind=Kind.LISTED, t=T, listing=name,
+              data=Listing(listing_id=name, seller="s", title="dress", brand=name, photos=3))
+        for name in ("loved", "plain")
+    ]  # fmt: skip
+    seen = []
+    for i in range(40):
+        said = {"t": T + HOUR + i, "user": f"u{i}", "surface": "home", "slate": f"s{i}"}
+        seen.append(
+            Event(event_id=f"i{i}", kind=Kind.IMPRESSION, listings=("loved", "plain"), **said)
+        )
+        seen.append(Event(event_id=f"c{i}", kind=Kind.CLICK, listing="loved", **said))
+    an_ingest(live, log).ingest([*stock, *seen], now_ms=None, source="test")
+    slots = np.array([live.catalogue.slot_of(name) for name in ("loved", "plain")], np.int32)
+    loved, plain = live.appeal.of(slots, live.prices)
+    assert loved > plain + 0.5
+    again = a_live()
+    for entry in log.read():
+        again.replay([entry])
+    assert again.appeal.of(slots, again.prices).tolist() == [loved, plain]

@@ -143,10 +143,9 @@ def test_appeal_is_fitted_as_the_log_grows_and_a_replay_finds_the_same(
     ]  # fmt: skip
     seen = []
     for i in range(40):
+        order = ("loved", "plain")[:: (-1) ** i]  # in turns, so that the place tells nothing
         said = {"t": T + HOUR + i, "user": f"u{i}", "surface": "home", "slate": f"s{i}"}
-        seen.append(
-            Event(event_id=f"i{i}", kind=Kind.IMPRESSION, listings=("loved", "plain"), **said)
-        )
+        seen.append(Event(event_id=f"i{i}", kind=Kind.IMPRESSION, listings=order, **said))
         seen.append(Event(event_id=f"c{i}", kind=Kind.CLICK, listing="loved", **said))
     an_ingest(live, log).ingest([*stock, *seen], now_ms=None, source="test")
     slots = np.array([live.catalogue.slot_of(name) for name in ("loved", "plain")], np.int32)

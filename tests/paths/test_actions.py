@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,16 +16,17 @@ from heirloom.apps.settings import load
 from heirloom.core.errors import ConfigError, InputError
 from heirloom.core.event import Event, Kind
 from heirloom.core.query import Query
+from heirloom.core.slate import FeatureBatch
 from heirloom.pipelines import correct
 from heirloom.pipelines.examination import examination_of_log
 from heirloom.pipelines.serve import recommend
-from heirloom.pipelines.train import examples_of_impressions, train
+from heirloom.pipelines.train import Trained, examples_of_impressions, train
 from heirloom.ranking.actions import HOUR_MS
 from heirloom.ranking.by_action import CatBoostActions
 from heirloom.ranking.catboost import CatBoostListwise
 from heirloom.ranking.expected import CatBoostExpected
 from heirloom.ranking.guard import Guard
-from heirloom.ranking.ranker import Correction
+from heirloom.ranking.ranker import Correction, Examples
 
 from .conftest import LAPTOP, Marketplace
 
@@ -158,6 +160,11 @@ def test_a_log_that_does_not_tell_where_people_look_is_refused(system: System) -
         train(system.log, live, CatBoostListwise, recipe)
 
 
+def test_a_state_that_knows_the_end_is_refused(system: System) -> None:
+    with pytest.raises(ValueError, match=r"folded up to \d+; wanted an empty one"):
+        train(system.log, system.live, CatBoostListwise, recipe_of(system.settings))
+
+
 def show_twice(system: System) -> None:
     """Three listings to each of sixty people, and at once again the other way round.
 
@@ -188,10 +195,41 @@ def test_training_tells_the_ranker_where_people_look(
     show_twice(system)
     lenient = partial(examination_of_log, depth=3, least_clicks=10.0)
     monkeypatch.setattr(correct, "examination_of_log", lenient)
-    recipe = replace(recipe_of(system.settings), bias=bias, weights={}, guard=None)
-    live = system.empty_live(retrievers=False)
-    made = train(system.log, live, CatBoostListwise, recipe)
+    recipe = replace(recipe_of(system.settings), weights={}, guard=None)
+    heard: list[Examples] = []
+
+    class Heard(CatBoostListwise):
+        """The ranker, which keeps what it was first fitted with."""
+
+        @classmethod
+        def fit(cls, train: Examples, validation: Examples, **settings: Any) -> CatBoostListwise:
+            heard.append(train)
+            return super().fit(train, validation, **settings)
+
+    def trained_with(bias: Correction | None) -> tuple[Trained, Examples]:
+        heard.clear()
+        live = system.empty_live(retrievers=False)
+        return train(system.log, live, Heard, replace(recipe, bias=bias)), heard[0]
+
+    made, corrected = trained_with(bias)
+    plain, as_shown = trained_with(None)
     (known,) = (name for name in made.slices if name.startswith("examination."))
     assert known == "examination.home.1"
-    assert made.slices[known]["chance_1"] == 1.0
-    assert made.metrics["ndcg@10"] > made.metrics["ndcg@10_random"]
+    chances = [made.slices[known][f"chance_{place}"] for place in (1, 2, 3)]
+    assert chances[0] == 1.0 > chances[2]
+
+    np.testing.assert_array_equal(corrected.values, as_shown.values)
+    taken = corrected.positions == 0  # a correction takes the places away where it knows them
+    third = taken & (as_shown.positions == 2) & (as_shown.gains > 0)
+    first = taken & (as_shown.positions == 0) & (as_shown.gains > 0)
+    assert third.any()
+    more = corrected.gains[third] / as_shown.gains[third]
+    if bias == "baseline":
+        assert (more == 1.0).all()
+        assert corrected.place_logits is not None
+        assert corrected.place_logits[third].min() == pytest.approx(np.log(chances[2]), rel=1e-4)
+    else:
+        of_first = corrected.gains[first] / as_shown.gains[first]
+        assert more.max() / of_first.min() == pytest.approx(1.0 / chances[2], rel=1e-4)
+    probe = FeatureBatch(as_shown.values[:500], as_shown.columns, n=0)
+    assert (made.ranker.score(probe) != plain.ranker.score(probe)).any()

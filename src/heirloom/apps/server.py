@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import uvicorn
 
@@ -10,6 +11,20 @@ from heirloom.apps.http import application
 from heirloom.apps.security.head import BoundedHead
 from heirloom.apps.security.opening import guard_of
 from heirloom.core.errors import ConfigError, StoreError
+
+
+class Announced(uvicorn.Server):
+    """A server that tells when it answers: not before it listens and knows its signals."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and tell so."""
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
 
 
 def run(
@@ -27,7 +42,7 @@ def run(
         host: where it listens.
         port: 0 picks a free one.
         unguarded: ask for no key, wherever it listens.
-        announce: told the address.
+        announce: told the address, once it answers.
 
     Raises:
         StoreError: if the port is taken.
@@ -50,7 +65,8 @@ def run(
                 f"serve: cannot listen on {host}:{port} ({error.strerror}); "
                 "choose another with --port, or 0 for a free one"
             ) from None
-        server = uvicorn.Server(
+        address = f"http://{host}:{door.getsockname()[1]}"
+        server = Announced(
             uvicorn.Config(
                 application(
                     system,
@@ -65,9 +81,9 @@ def run(
                 log_level="warning",
                 server_header=False,
                 timeout_graceful_shutdown=5,
-            )
+            ),
+            partial(announce, address),
         )
-        announce(f"http://{host}:{door.getsockname()[1]}")
         try:
             server.run(sockets=[door])
         except KeyboardInterrupt:

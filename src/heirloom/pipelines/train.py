@@ -132,6 +132,7 @@ def train(
 
     Raises:
         InputError: if the log holds too few slates with an action to learn from.
+        ValueError: if the state is not empty.
     """
     end = log.end()
     check_correction(ranker, recipe.bias)
@@ -235,6 +236,8 @@ def _examples(
     log: EventLog, live: Live, recipe: Recipe, retrieve: Retrieve | None, progress: Progress
 ) -> tuple[Examples, NDArray[np.int8], str]:
     """Examples, surface codes [rows], and in words where the negatives come from."""
+    if live.n:  # features would be as of its end, not as of the impression
+        raise ValueError(f"train: the state is folded up to {live.n}; wanted an empty one")
     if retrieve is None:
         shown = (
             "impressions: listings shown on the same slate and not acted on, and "

@@ -53,7 +53,7 @@ from heirloom.pipelines.searches import Searches, searched_match
 from heirloom.pipelines.shown import Shown
 from heirloom.pipelines.stored import StoredFeatures
 from heirloom.retrieval.content import ContentIndex
-from heirloom.retrieval.intent import NOTHING, Intent, intent_of
+from heirloom.retrieval.intent import NOTHING, Intent, intent_of, meant
 from heirloom.retrieval.lexical import NO_SYNONYMS, Synonyms
 from heirloom.retrieval.lexicon import FIELDS, Lexicon
 from heirloom.retrieval.retriever import Matcher, Retriever
@@ -122,6 +122,7 @@ class Live:
         self.minor_per_major = minor_per_major
         self.n = 0
         self._intent: tuple[str, int, Intent] = "", 0, NOTHING
+        self._meanings: tuple[int, dict[str, tuple[NDArray[np.int32], NDArray[np.float64]]]] = 0, {}
         self._stored: StoredFeatures | None = None
         self._follow: Callable[[int], None] = lambda _: None
 
@@ -403,8 +404,20 @@ class Live:
         return {
             **stated_match(request, slots, self.catalogue, self.declared, preference),
             **size_gaps(request, slots, self.catalogue, self.sizes, stated),
-            **searched_match(request, slots, self.catalogue, self.lexicon, self.searches),
+            **searched_match(
+                request, slots, self.catalogue, self.lexicon, self.searches, self._meant
+            ),
         }
+
+    def _meant(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Categories that a search means, as of `n`; a request asks more than once."""
+        n, known = self._meanings
+        if n != self.n:
+            self._meanings = self.n, (known := {})
+        if text not in known:
+            category = self.catalogue.column("category")
+            known[text] = meant(text, self.lexicon, self.content.words, category)
+        return known[text]
 
     def _stated(self, request: Request) -> dict[str, Scalar | list[str]]:
         """What the person stated by name; with the request what is said there."""

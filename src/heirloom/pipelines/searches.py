@@ -3,6 +3,7 @@
 Who searches says what is wanted in plain words, and goes on wanting it on every other surface.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import Facts
 from heirloom.core.query import Request
+from heirloom.retrieval.intent import EXACT
 from heirloom.retrieval.lexicon import Lexicon
 from heirloom.retrieval.top import fitted
 
@@ -24,6 +26,8 @@ HALF_LIFE_MS = 7 * DAY_MS
 HOUR_MS = 3_600_000
 _ASKS = [KIND_CODE[Kind.SEARCH], KIND_CODE[Kind.IMPRESSION]]
 _UNIT = 1 << 10
+Meant = Callable[[str], tuple[NDArray[np.int32], NDArray[np.float64]]]
+"""From a query's words to codes of categories and shares."""
 
 
 class Searches:
@@ -70,13 +74,22 @@ def searched_match(
     catalogue: Catalogue,
     lexicon: Lexicon,
     searches: Searches,
+    meant: Meant,
 ) -> dict[str, NDArray[np.float32]]:
     """How often and when the person searched for what candidates [candidates] are.
 
-    `searched_category`, `searched_brand`: searches whose words name the listing's, each halved
-    every seven days; NaN for who never searched. Weights are whole numbers, divided once: the
-    same on any machine. `searched_ago`: hours since the latest that names the category; NaN for
-    none.
+    `searched_category`, `searched_brand`: searches whose words mean the listing's, by how sure that
+    is, each halved every seven days; NaN for who never searched. Weights are whole numbers,
+    divided once: the same on any machine. `searched_ago`: hours since the latest that rather means
+    the category than another; NaN for none.
+
+    Args:
+        request: who asks, and when.
+        slots: of the candidates.
+        catalogue: what they are.
+        lexicon: which brands words name.
+        searches: that were remembered.
+        meant: categories that words mean, and how sure each is (`retrieval.intent.meant`).
     """
     names = ("searched_category", "searched_brand", "searched_ago")
     asked, times = searches.recent(request.person)
@@ -85,17 +98,23 @@ def searched_match(
     age = np.maximum(request.query.t - times, 0)
     weights = np.rint(np.exp2(-age / HALF_LIFE_MS) * _UNIT).astype(np.int64).tolist()
     texts = [catalogue.vocabulary.text("query", int(code)) for code in asked]
-    ago = np.full(max(catalogue.vocabulary.size("category"), 1), np.nan)
-    for text, hours in zip(texts[::-1], (age[::-1] / HOUR_MS).tolist(), strict=True):
-        ago[lexicon.codes("category", text)] = hours  # the newest comes last
-    columns = {"searched_ago": ago[catalogue.column("category")[slots]].astype(np.float32)}
-    for field in ("category", "brand"):
-        total = np.zeros(max(catalogue.vocabulary.size(field), 1), np.int64)
-        for text, weight in zip(texts, weights, strict=True):
-            total[lexicon.codes(field, text)] += weight
-        codes = catalogue.column(field)[slots]
-        columns[f"searched_{field}"] = (total[codes] / _UNIT).astype(np.float32)
-    return columns
+    category, brand = (
+        np.zeros(max(catalogue.vocabulary.size(field), 1), np.int64)
+        for field in ("category", "brand")
+    )
+    ago = np.full(len(category), np.nan)
+    hours = (age / HOUR_MS).tolist()
+    for text, weight, since in zip(texts[::-1], weights[::-1], hours[::-1], strict=True):
+        codes, shares = meant(text)
+        category[codes] += np.rint(weight * shares).astype(np.int64)
+        ago[codes[shares >= EXACT]] = since  # the newest comes last
+        brand[lexicon.codes("brand", text)] += weight
+    of = catalogue.column("category")[slots]
+    return {
+        "searched_category": (category[of] / _UNIT).astype(np.float32),
+        "searched_brand": (brand[catalogue.column("brand")[slots]] / _UNIT).astype(np.float32),
+        "searched_ago": ago[of].astype(np.float32),
+    }
 
 
 @njit(cache=True)

@@ -17,6 +17,8 @@ EXACT = 0.5
 """From so sure on, something is asked for by name."""
 WELL = 0.9
 """As well matched as that, of the best, a listing tells what the words mean."""
+LEAST = 0.1
+"""A category with less of the listings that have the words is not meant by them."""
 SAMPLE = 512
 """So many listings that have a word, evenly taken, tell what they are."""
 
@@ -115,6 +117,32 @@ def _having(phrase: Sequence[str], words: Words) -> NDArray[np.int32]:
             also, weights = words.having(word)
             slots = slots[np.isin(slots, also[weights > HASHTAG_WEIGHT])]
     return slots
+
+
+def meant(
+    text: str, lexicon: Lexicon, words: Words, category: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Categories that a query means, and how sure each is: codes ascending, shares 0 … 1.
+
+    Those it names are meant, each for sure. Where it names none, the listings that have its words
+    tell: «jumper» is what most that say so are, and no category need be called by it.
+
+    Args:
+        text: the query's.
+        lexicon: what may be named.
+        words: the listings' words.
+        category: [slots] codes of those listings.
+    """
+    reading = lexicon.read(text)
+    named = reading.codes("category")
+    if len(named):
+        return named, np.ones(len(named))
+    said = [word for word in reading.rest if words.alive(word)]
+    slots = _having(said, words) if said else np.zeros(0, np.int32)
+    codes, counts = np.unique(category[slots[slots < len(category)]], return_counts=True)
+    shares = counts / max(int(counts.sum()), 1)
+    told = shares >= LEAST
+    return codes[told], shares[told]
 
 
 def likely(matched: NDArray[np.float64], codes: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ Who searches says what is wanted in plain words, and goes on wanting it on every
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -14,15 +14,19 @@ from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import Facts
 from heirloom.core.query import Request
+from heirloom.core.vocabulary import Vocabulary
 from heirloom.retrieval.intent import EXACT
 from heirloom.retrieval.lexicon import Lexicon
 from heirloom.retrieval.top import fitted
 
 Array = NDArray[Any]
 
-REMEMBERED = 8
+REMEMBERED = 24
 """Searches of a person that are remembered."""
-HALF_LIFE_MS = 7 * DAY_MS
+NEEDED = 8
+"""Of so many, the latest, is asked which category was meant."""
+HALF_LIFE_MS = {"category": 4 * DAY_MS, "brand": 90 * DAY_MS}
+"""What is needed is bought some day; a brand that is liked stays liked."""
 HOUR_MS = 3_600_000
 _ASKS = [KIND_CODE[Kind.SEARCH], KIND_CODE[Kind.IMPRESSION]]
 _UNIT = 1 << 10
@@ -68,52 +72,71 @@ class Searches:
         return self._asked[row, newest_first], self._t[row, newest_first]
 
 
-def searched_match(
-    request: Request,
-    slots: NDArray[np.int32],
-    catalogue: Catalogue,
-    lexicon: Lexicon,
-    searches: Searches,
-    meant: Meant,
-) -> dict[str, NDArray[np.float32]]:
-    """How often and when the person searched for what candidates [candidates] are.
+class Wanted(NamedTuple):
+    """What a person's searches ask for.
 
-    `searched_category`, `searched_brand`: searches whose words mean the listing's, by how sure that
-    is, each halved every seven days; NaN for who never searched. Weights are whole numbers,
-    divided once: the same on any machine. `searched_ago`: hours since the latest that rather means
-    the category than another; NaN for none.
+    Attributes:
+        category: [category codes] float64, how sure the latest search that means it did, halved
+            every `HALF_LIFE_MS`.
+        ago: [category codes] hours since the latest that rather means it than another; NaN: none.
+        brand: [brand codes] float64, searches that name it, each halved every `HALF_LIFE_MS`.
+    """
+
+    category: NDArray[np.float64]
+    ago: NDArray[np.float64]
+    brand: NDArray[np.float64]
+
+
+def wanted(
+    request: Request, vocabulary: Vocabulary, lexicon: Lexicon, searches: Searches, meant: Meant
+) -> Wanted | None:
+    """What the request's words and the person's remembered searches ask for; None for nothing.
 
     Args:
-        request: who asks, and when.
-        slots: of the candidates.
-        catalogue: what they are.
+        request: who asks, and when; its own words are the newest search.
+        vocabulary: of the codes.
         lexicon: which brands words name.
         searches: that were remembered.
         meant: categories that words mean, and how sure each is (`retrieval.intent.meant`).
     """
-    names = ("searched_category", "searched_brand", "searched_ago")
-    asked, times = searches.recent(request.person)
-    if not len(asked):
-        return dict.fromkeys(names, np.full(len(slots), np.nan, np.float32))
+    codes, times = searches.recent(request.person)
+    texts = [vocabulary.text("query", int(code)) for code in codes]
     age = np.maximum(request.query.t - times, 0)
-    weights = np.rint(np.exp2(-age / HALF_LIFE_MS) * _UNIT).astype(np.int64).tolist()
-    texts = [catalogue.vocabulary.text("query", int(code)) for code in asked]
-    category, brand = (
-        np.zeros(max(catalogue.vocabulary.size(field), 1), np.int64)
-        for field in ("category", "brand")
-    )
+    if request.query.text:
+        texts, age = [request.query.text, *texts], np.concatenate([[0], age])
+    if not texts:
+        return None
+    # Whole numbers, divided once: the same on any machine.
+    fading = {
+        field: np.rint(np.exp2(-age / half_life) * _UNIT)
+        for field, half_life in HALF_LIFE_MS.items()
+    }
+    category, brand = (np.zeros(max(vocabulary.size(field), 1)) for field in ("category", "brand"))
     ago = np.full(len(category), np.nan)
-    hours = (age / HOUR_MS).tolist()
-    for text, weight, since in zip(texts[::-1], weights[::-1], hours[::-1], strict=True):
-        codes, shares = meant(text)
-        category[codes] += np.rint(weight * shares).astype(np.int64)
-        ago[codes[shares >= EXACT]] = since  # the newest comes last
-        brand[lexicon.codes("brand", text)] += weight
-    of = catalogue.column("category")[slots]
+    for i in range(len(texts))[:NEEDED][::-1]:  # the newest comes last
+        found, shares = meant(texts[i])
+        category[found] = np.maximum(category[found], np.rint(fading["category"][i] * shares))
+        ago[found[shares >= EXACT]] = age[i] / HOUR_MS
+    for text, weight in zip(texts, fading["brand"], strict=True):
+        brand[lexicon.read(text, ordered=False).codes("brand")] += weight
+    return Wanted(category / _UNIT, ago, brand / _UNIT)
+
+
+def searched_match(
+    wanted: Wanted | None, slots: NDArray[np.int32], catalogue: Catalogue
+) -> dict[str, NDArray[np.float32]]:
+    """How far the person searched for what candidates [candidates] are: `Wanted` of each.
+
+    `searched_category`, `searched_brand`: NaN for who never searched. `searched_ago`: in hours.
+    """
+    if wanted is None:
+        names = ("searched_category", "searched_brand", "searched_ago")
+        return dict.fromkeys(names, np.full(len(slots), np.nan, np.float32))
+    category, brand = (catalogue.column(field)[slots] for field in ("category", "brand"))
     return {
-        "searched_category": (category[of] / _UNIT).astype(np.float32),
-        "searched_brand": (brand[catalogue.column("brand")[slots]] / _UNIT).astype(np.float32),
-        "searched_ago": ago[of].astype(np.float32),
+        "searched_category": wanted.category[category].astype(np.float32),
+        "searched_brand": wanted.brand[brand].astype(np.float32),
+        "searched_ago": wanted.ago[category].astype(np.float32),
     }
 
 

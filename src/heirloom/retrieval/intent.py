@@ -120,27 +120,37 @@ def _having(phrase: Sequence[str], words: Words) -> NDArray[np.int32]:
 
 
 def meant(
-    text: str, lexicon: Lexicon, words: Words, category: NDArray[np.int32]
+    text: str,
+    lexicon: Lexicon,
+    words: Words,
+    category: NDArray[np.int32],
+    department: NDArray[np.int32],
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Categories that a query means, and how sure each is: codes ascending, shares 0 … 1.
 
-    Those it names are meant, each for sure. Where it names none, the listings that have its words
-    tell: «jumper» is what most that say so are, and no category need be called by it.
+    The listings that have its words tell, within each department, for a query seldom names that:
+    «jumper» is what most that say so are, «shoe» is so many things that it means none of them
+    much, «boot» is at times an ankle boot. Words of a brand, a colour, a size tell no category.
 
     Args:
         text: the query's.
         lexicon: what may be named.
         words: the listings' words.
         category: [slots] codes of those listings.
+        department: [category codes] a number of each one's department.
     """
-    reading = lexicon.read(text)
-    named = reading.codes("category")
-    if len(named):
-        return named, np.ones(len(named))
-    said = [word for word in reading.rest if words.alive(word)]
-    slots = _having(said, words) if said else np.zeros(0, np.int32)
+    reading = lexicon.read(text, ordered=False)
+    named = [word for each in reading.named if each.field == "category" for word in each.phrase]
+    rest = [word for word in reading.rest if words.alive(word)]
+    slots = np.zeros(0, np.int32)
+    for said in ([*named, *rest], named):
+        if said and not len(slots):
+            slots = _having(said, words)
     codes, counts = np.unique(category[slots[slots < len(category)]], return_counts=True)
-    shares = counts / max(int(counts.sum()), 1)
+    often = counts >= LEAST * counts.sum()
+    codes, counts = codes[often], counts[often]
+    of = department[codes]
+    shares = counts / np.bincount(of, counts)[of] if len(codes) else counts.astype(np.float64)
     told = shares >= LEAST
     return codes[told], shares[told]
 

@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 REMEMBERED = 24
 """Searches of a person that are remembered."""
-NEEDED = 8
+NEEDED = 4
 """Of so many, the latest, is asked which category was meant."""
 HALF_LIFE_MS = {"category": 4 * DAY_MS, "brand": 90 * DAY_MS}
 """What is needed is bought some day; a brand that is liked stays liked."""

@@ -166,23 +166,24 @@ def test_a_state_that_knows_the_end_is_refused(system: System) -> None:
 
 
 def show_twice(system: System) -> None:
-    """Three listings to each of sixty people, and at once again the other way round.
+    """Three listings to each of sixty people, and at once again, each in every place once.
 
-    The first is clicked both times, what stands last seldom.
+    What stands first is clicked each time, what stands later less and less.
     """
     t = int(system.log.facts().events["t"].max()) - 2 * HOUR_MS  # mature, as the log goes
     shown = (entry.event for entry in system.log.read())
-    ids = next(event.listings[:3] for event in shown if len(event.listings) > 3)
+    ids = tuple(next(event.listings[:3] for event in shown if len(event.listings) > 3))
     events = []
     for i in range(60):
-        for turn, order in enumerate((ids, ids[::-1])):
+        for turn in range(3):
+            order = ids[turn:] + ids[:turn]
             said = {"t": t + turn, "user": f"looker{i}", "surface": "home", "slate": f"s{i}-{turn}"}
             events.append(Event(event_id=f"shown-{i}-{turn}", kind=Kind.IMPRESSION,
-                                listings=tuple(order), **said))  # fmt: skip
-            clicked = [order[0], order[2]] if i % 5 == 0 else [order[0]]
+                                listings=order, **said))  # fmt: skip
             events += [
                 Event(event_id=f"click-{i}-{turn}-{each}", kind=Kind.CLICK, listing=each, **said)
-                for each in clicked
+                for each, every in zip(order, (1, 3, 5), strict=True)
+                if i % every == 0
             ]
     report = system.ingest(events)
     assert report.taken + report.duplicate == len(events), str(report)

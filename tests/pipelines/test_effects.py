@@ -114,7 +114,7 @@ def test_what_was_said_speaks_for_a_listing_and_is_not_counted_twice_when_it_is_
     shown = shown_to(1, T, [0, 1], opened=[0])
     searched = {"searched_brand": [1.0, 0, 1.0, 0, 0]}
     found, silent = effects_of(catalogue, shown, **searched), effects_of(catalogue, shown)
-    assert found["effect_said"] == [0.5, 0, 0.5, 0, 0]
+    assert found["effect_said"] == pytest.approx([0.6, 0, 0.6, 0, 0], abs=1e-3)
     assert 0 < found["effect_brand"][0] < silent["effect_brand"][0]
     assert found["effect"][2] > silent["effect"][2]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -58,12 +58,12 @@ def test_trust_is_told_from_examination() -> None:
 
 
 @given(st.integers(0, 1000), st.booleans())
+@example(81, True)  # the last place seems clicked less where it is relevant
 @settings(max_examples=12, deadline=None)
 def test_the_likelihood_does_not_fall(seed: int, trust: bool) -> None:
     x, at, clicks = logged(150, seed)
     steps = regression_em(x, at, clicks, depth=5, trust=trust, ridge=0.0, iterations=40)
-    # The regression's part is a Newton step on its own objective; at its size it hardly errs.
-    assert (np.diff(steps.likelihood) >= -1e-6).all()
+    assert (np.diff(steps.likelihood) >= -1e-12).all()
 
 
 def test_rows_in_any_order_and_beyond_the_last_place() -> None:

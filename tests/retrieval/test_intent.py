@@ -1,12 +1,14 @@
 """What a query asks for, and how sure that is, by a few listings."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from heirloom.core.listing import Listing
 from heirloom.core.vocabulary import Vocabulary
-from heirloom.retrieval.intent import Intent, intent_of, likely
+from heirloom.retrieval.intent import Intent, intent_of, likely, meant
 from heirloom.retrieval.lexicon import FIELDS, Lexicon
 from heirloom.retrieval.words import Words, weighted_words
 
@@ -22,10 +24,10 @@ STOCK = [
 class Shelf:
     """Listings by slot as an intent is read from them."""
 
-    def __init__(self) -> None:
+    def __init__(self, stock: Sequence[Mapping[str, object]] = STOCK) -> None:
         self.vocabulary, self.words = Vocabulary(), Words()
         codes: dict[str, list[int]] = {field: [] for field in FIELDS}
-        for slot, fields in enumerate(STOCK):
+        for slot, fields in enumerate(stock):
             listing = Listing(listing_id=str(slot), seller="s", **fields)  # type: ignore[arg-type]
             self.words.put(slot, weighted_words(listing))
             for field in FIELDS:
@@ -37,6 +39,31 @@ class Shelf:
 
     def intent(self, text: str) -> Intent:
         return intent_of(text, self.lexicon, self.words, self.columns)
+
+    def meant(self, text: str) -> dict[str, float]:
+        """Shares by category."""
+        texts = ("", *self.vocabulary.texts("category")[1:])
+        department = np.unique([text.split("/")[0] for text in texts], return_inverse=True)[1]
+        columns = self.columns["category"]
+        found = meant(text, self.lexicon, self.words, columns, department.astype(np.int32))
+        return {texts[code]: float(share) for code, share in zip(*found, strict=True)}
+
+
+SHOP = [
+    *({"title": "ankle boot", "category": "women/shoes/ankle-boots"},) * 3,
+    *({"title": "boot", "category": "women/shoes/boots"},) * 9,
+    *({"title": "boot", "category": "men/shoes/boots"},) * 4,
+    *({"title": "jumper", "brand": "Maison Martin", "category": "women/clothing/knitwear"},) * 5,
+    *({"title": "jumper", "category": "men/clothing/knitwear"},) * 3,
+    *({"title": f"shirt {i}", "category": f"women/clothing/kind-{i}"} for i in range(12)),
+    *({"title": "cotton shirt", "category": "men/clothing/shirts"},) * 6,
+    {"title": "jumper", "category": "men/accessories"},
+]
+
+
+@pytest.fixture(scope="module")
+def shop() -> Shelf:
+    return Shelf(SHOP)
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +117,29 @@ def test_a_word_means_the_category_of_what_has_it(shelf: Shelf) -> None:
     knitwear = shelf.vocabulary.code("category", "women/knitwear")
     assert shares[knitwear] == shares.sum() == 1
     assert likely(np.zeros(3), np.array([1, 2, 2], np.int32)).tolist() == [0, 0, 0]
+
+
+def test_listings_tell_what_is_meant_within_each_department(shop: Shelf) -> None:
+    boots = {"women/shoes/ankle-boots": 0.25, "women/shoes/boots": 0.75, "men/shoes/boots": 1.0}
+    assert shop.meant("boots") == pytest.approx(boots)
+    assert shop.meant("ankle boots") == {"women/shoes/ankle-boots": 1.0}
+    # No category is called so.
+    assert shop.meant("jumper") == pytest.approx(
+        {"women/clothing/knitwear": 1.0, "men/clothing/knitwear": 0.75, "men/accessories": 0.25}
+    )
+
+
+def test_what_is_many_things_means_none_of_them_much(shop: Shelf) -> None:
+    assert shop.meant("shirt") == {"men/clothing/shirts": 1.0}
+
+
+def test_a_brand_tells_no_category_and_a_key_is_read_as_its_text(shop: Shelf) -> None:
+    jumper = shop.meant("jumper")
+    for text in ("jumper maison martin", "martin jumper maison", "Maison Martin jumper"):
+        assert shop.meant(text) == jumper
+    assert shop.meant("maison martin") == {}
+
+
+@pytest.mark.parametrize("text", ["", "qwertz", "under 10", "qwertz qwertz"])
+def test_what_no_listing_has_means_nothing(shop: Shelf, text: str) -> None:
+    assert shop.meant(text) == {}

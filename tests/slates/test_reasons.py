@@ -55,7 +55,7 @@ def words(*given: Any, **asked: Any) -> tuple[str, ...]:
         ("price", {"price_drop": 0.25}, "price down by 25%"),
         ("price", {"price_to_kind_12w": np.log(0.5)}, "priced below others like it"),
         ("price", {"price_to_person_4w": 0.1}, "in your price range"),
-        ("need", {"searched_category": 1.0}, "dresses, which you searched for"),
+        ("need", {"searched_ago": 1.0}, "dresses, which you searched for"),
         ("need", {"category_interest": 1.0}, "dresses, which you look at lately"),
         ("taste", {"taste_match": 0.5}, "close to what you looked at lately"),
         ("again", {"revisit": 3.0}, "you came back to it"),

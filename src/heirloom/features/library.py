@@ -54,10 +54,11 @@ def marketplace_view() -> FeatureView:
         (*_listing(), *_supply(), *_person(), *_taste(), *_asked(), *_price(), *_context()),
         owner="ranking",
         groups=groups.MARKETPLACE,
-        revisions=dict.fromkeys(
-            ("asked_brand", "asked_category", "asked_colour", "asked_size", "effect",
-             *(f"effect_{part}" for part in EFFECTS)), 2,
-        ),
+        revisions={
+            **dict.fromkeys(("asked_brand", "asked_category", "asked_colour", "asked_size"), 2),
+            **dict.fromkeys(("searched_category", "searched_brand", "searched_ago"), 2),
+            **dict.fromkeys(("effect", *(f"effect_{part}" for part in EFFECTS)), 3),
+        },
     )  # fmt: skip
 
 
@@ -293,12 +294,16 @@ def _context() -> tuple[Definition, ...]:
         ),
         Given(
             "searched_category",
-            "The person's latest searches that name this category, halved every seven days.",
+            "How sure the latest search that means this category did, halved every four days; the "
+            "request's own words are one.",
+            "share",
+        ),
+        Given(
+            "searched_brand", "The person's searches that name the brand, halved every 90 days.",
             "count",
         ),
-        Given("searched_brand", "The same of the brand.", "count"),
         Given(
-            "searched_ago", "Since the latest search that names the category: still wanted?",
+            "searched_ago", "Since the latest search that means the category: still wanted?",
             "hours",
         ),
         Given("price_to_category", "Log price against the category's: dear or cheap.",

@@ -79,7 +79,7 @@ def foretold(said: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
     ([0.0], [-0.7])
     """
     mean, columns = Means(), {name: np.nan_to_num(said[name].astype(np.float64)) for name in SAID}
-    asked = mean.category * np.minimum(columns["searched_category"], 1)
+    asked = mean.need * columns["searched_category"]
     asked += mean.brand_asked * np.minimum(columns["searched_brand"], 1)
     stated = mean.brand_stated * columns["brand_stated"]
     stated += mean.size * np.minimum(columns["size_gap"], SIZES)

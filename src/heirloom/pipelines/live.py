@@ -49,11 +49,11 @@ from heirloom.pipelines.given import (
 )
 from heirloom.pipelines.preferences import Preferences
 from heirloom.pipelines.prices import PriceLevels, price_match
-from heirloom.pipelines.searches import Searches, searched_match
+from heirloom.pipelines.searches import Searches, Wanted, searched_match, wanted
 from heirloom.pipelines.shown import Shown
 from heirloom.pipelines.stored import StoredFeatures
 from heirloom.retrieval.content import ContentIndex
-from heirloom.retrieval.intent import NOTHING, Intent, intent_of
+from heirloom.retrieval.intent import NOTHING, Intent, intent_of, meant
 from heirloom.retrieval.lexical import NO_SYNONYMS, Synonyms
 from heirloom.retrieval.lexicon import FIELDS, Lexicon
 from heirloom.retrieval.retriever import Matcher, Retriever
@@ -122,6 +122,7 @@ class Live:
         self.minor_per_major = minor_per_major
         self.n = 0
         self._intent: tuple[str, int, Intent] = "", 0, NOTHING
+        self._asked: tuple[Request | None, int, Wanted | None] = None, 0, None
         self._stored: StoredFeatures | None = None
         self._follow: Callable[[int], None] = lambda _: None
 
@@ -372,8 +373,8 @@ class Live:
 
     def _given(self, request: Request, slots: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
         """The columns that the view wants handed over."""
-        wanted = self.view.given
-        if not wanted:
+        names = self.view.given
+        if not names:
             return {}
         said = self._said(request, slots)
         given = {
@@ -395,7 +396,7 @@ class Live:
             ),
             **anchor_match(request, slots, self.catalogue),
         }
-        return {name: given[name] for name in wanted}
+        return {name: given[name] for name in names}
 
     def _said(self, request: Request, slots: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
         """How listings [listings] are to what the person said and searched for."""
@@ -403,8 +404,22 @@ class Live:
         return {
             **stated_match(request, slots, self.catalogue, self.declared, preference),
             **size_gaps(request, slots, self.catalogue, self.sizes, stated),
-            **searched_match(request, slots, self.catalogue, self.lexicon, self.searches),
+            **searched_match(self._wanted(request), slots, self.catalogue),
         }
+
+    def _wanted(self, request: Request) -> Wanted | None:
+        """What the person searched for, as of `n`; a request asks more than once."""
+        asked, n, found = self._asked
+        if asked is not request or n != self.n:
+            words, category = self.content.words, self.catalogue.column("category")
+            department = self.catalogue.stem(1)
+
+            def of(text: str) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+                return meant(text, self.lexicon, words, category, department)
+
+            found = wanted(request, self.vocabulary, self.lexicon, self.searches, of)
+            self._asked = request, self.n, found
+        return found
 
     def _stated(self, request: Request) -> dict[str, Scalar | list[str]]:
         """What the person stated by name; with the request what is said there."""

@@ -3,7 +3,8 @@
 Who searches says what is wanted in plain words, and goes on wanting it on every other surface.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -13,17 +14,24 @@ from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import Facts
 from heirloom.core.query import Request
+from heirloom.core.vocabulary import Vocabulary
+from heirloom.retrieval.intent import EXACT
 from heirloom.retrieval.lexicon import Lexicon
 from heirloom.retrieval.top import fitted
 
 Array = NDArray[Any]
 
-REMEMBERED = 8
+REMEMBERED = 24
 """Searches of a person that are remembered."""
-HALF_LIFE_MS = 7 * DAY_MS
+NEEDED = 4
+"""Of so many, the latest, is asked which category was meant."""
+HALF_LIFE_MS = {"category": 4 * DAY_MS, "brand": 90 * DAY_MS}
+"""What is needed is bought some day; a brand that is liked stays liked."""
 HOUR_MS = 3_600_000
 _ASKS = [KIND_CODE[Kind.SEARCH], KIND_CODE[Kind.IMPRESSION]]
 _UNIT = 1 << 10
+Meant = Callable[[str], tuple[NDArray[np.int32], NDArray[np.float64]]]
+"""From a query's words to codes of categories and shares."""
 
 
 class Searches:
@@ -64,38 +72,72 @@ class Searches:
         return self._asked[row, newest_first], self._t[row, newest_first]
 
 
-def searched_match(
-    request: Request,
-    slots: NDArray[np.int32],
-    catalogue: Catalogue,
-    lexicon: Lexicon,
-    searches: Searches,
-) -> dict[str, NDArray[np.float32]]:
-    """How often and when the person searched for what candidates [candidates] are.
+class Wanted(NamedTuple):
+    """What a person's searches ask for.
 
-    `searched_category`, `searched_brand`: searches whose words name the listing's, each halved
-    every seven days; NaN for who never searched. Weights are whole numbers, divided once: the
-    same on any machine. `searched_ago`: hours since the latest that names the category; NaN for
-    none.
+    Attributes:
+        category: [category codes] float64, how sure the latest search that means it did, halved
+            every `HALF_LIFE_MS`.
+        ago: [category codes] hours since the latest that rather means it than another; NaN: none.
+        brand: [brand codes] float64, searches that name it, each halved every `HALF_LIFE_MS`.
     """
-    names = ("searched_category", "searched_brand", "searched_ago")
-    asked, times = searches.recent(request.person)
-    if not len(asked):
-        return dict.fromkeys(names, np.full(len(slots), np.nan, np.float32))
+
+    category: NDArray[np.float64]
+    ago: NDArray[np.float64]
+    brand: NDArray[np.float64]
+
+
+def wanted(
+    request: Request, vocabulary: Vocabulary, lexicon: Lexicon, searches: Searches, meant: Meant
+) -> Wanted | None:
+    """What the request's words and the person's remembered searches ask for; None for nothing.
+
+    Args:
+        request: who asks, and when; its own words are the newest search.
+        vocabulary: of the codes.
+        lexicon: which brands words name.
+        searches: that were remembered.
+        meant: categories that words mean, and how sure each is (`retrieval.intent.meant`).
+    """
+    codes, times = searches.recent(request.person)
+    texts = [vocabulary.text("query", int(code)) for code in codes]
     age = np.maximum(request.query.t - times, 0)
-    weights = np.rint(np.exp2(-age / HALF_LIFE_MS) * _UNIT).astype(np.int64).tolist()
-    texts = [catalogue.vocabulary.text("query", int(code)) for code in asked]
-    ago = np.full(max(catalogue.vocabulary.size("category"), 1), np.nan)
-    for text, hours in zip(texts[::-1], (age[::-1] / HOUR_MS).tolist(), strict=True):
-        ago[lexicon.codes("category", text)] = hours  # the newest comes last
-    columns = {"searched_ago": ago[catalogue.column("category")[slots]].astype(np.float32)}
-    for field in ("category", "brand"):
-        total = np.zeros(max(catalogue.vocabulary.size(field), 1), np.int64)
-        for text, weight in zip(texts, weights, strict=True):
-            total[lexicon.codes(field, text)] += weight
-        codes = catalogue.column(field)[slots]
-        columns[f"searched_{field}"] = (total[codes] / _UNIT).astype(np.float32)
-    return columns
+    if request.query.text:
+        texts, age = [request.query.text, *texts], np.concatenate([[0], age])
+    if not texts:
+        return None
+    # Whole numbers, divided once: the same on any machine.
+    fading = {
+        field: np.rint(np.exp2(-age / half_life) * _UNIT)
+        for field, half_life in HALF_LIFE_MS.items()
+    }
+    category, brand = (np.zeros(max(vocabulary.size(field), 1)) for field in ("category", "brand"))
+    ago = np.full(len(category), np.nan)
+    for i in range(len(texts))[:NEEDED][::-1]:  # the newest comes last
+        found, shares = meant(texts[i])
+        category[found] = np.maximum(category[found], np.rint(fading["category"][i] * shares))
+        ago[found[shares >= EXACT]] = age[i] / HOUR_MS
+    for text, weight in zip(texts, fading["brand"], strict=True):
+        brand[lexicon.read(text, ordered=False).codes("brand")] += weight
+    return Wanted(category / _UNIT, ago, brand / _UNIT)
+
+
+def searched_match(
+    wanted: Wanted | None, slots: NDArray[np.int32], catalogue: Catalogue
+) -> dict[str, NDArray[np.float32]]:
+    """How far the person searched for what candidates [candidates] are: `Wanted` of each.
+
+    `searched_category`, `searched_brand`: NaN for who never searched. `searched_ago`: in hours.
+    """
+    if wanted is None:
+        names = ("searched_category", "searched_brand", "searched_ago")
+        return dict.fromkeys(names, np.full(len(slots), np.nan, np.float32))
+    category, brand = (catalogue.column(field)[slots] for field in ("category", "brand"))
+    return {
+        "searched_category": wanted.category[category].astype(np.float32),
+        "searched_brand": wanted.brand[brand].astype(np.float32),
+        "searched_ago": wanted.ago[category].astype(np.float32),
+    }
 
 
 @njit(cache=True)

@@ -59,15 +59,15 @@ class Means(NamedTuple):
     """How people lean before anything was shown to them, in logits: the prior's mean.
 
     Attributes:
-        category: to what they searched for lately.
+        need: to what they searched for just now; forgotten as needs are.
         brand_asked: to brands that they searched for.
         brand_stated: to brands that they said they like.
         size: for each size away from theirs, but for `SIZES` at most.
         department: to departments other than theirs.
     """
 
-    category: float = 0.8
-    brand_asked: float = 0.5
+    need: float = 1.0
+    brand_asked: float = 0.6
     brand_stated: float = 0.4
     size: float = -0.35
     department: float = -2.5

@@ -89,6 +89,7 @@ def regression_em(
         )
     on_relevant = 1.0 / np.sqrt(np.arange(1.0, depth + 1))
     misled = 0.02 * on_relevant if trust else np.zeros(depth)
+    rate_of_place = _rate(place, np.ones(len(place)), clicked, depth)
     rate = np.clip(clicked.mean(), 1e-6, 0.5)
     weights = np.append(np.zeros(x.shape[1] - 1), np.log(rate / (1 - rate)))
     likely: list[float] = []
@@ -100,7 +101,11 @@ def regression_em(
         on_relevant = _rate(place, relevant, clicked, depth)
         on_relevant[0] = 1.0
         if trust:
-            misled = np.minimum(_rate(place, 1.0 - relevant, clicked, depth), on_relevant)
+            misled = _rate(place, 1.0 - relevant, clicked, depth)
+            # What is relevant is clicked no less. Where it would be, one rate is likeliest.
+            one = misled > on_relevant
+            misled = np.where(one, rate_of_place, misled)
+            on_relevant = np.where(one, rate_of_place, on_relevant)
         weights = _regressed(x, relevant, weights, ridge)
         if float(np.abs(on_relevant / before - 1).max()) < tolerance:
             break

@@ -17,6 +17,8 @@ EXACT = 0.5
 """From so sure on, something is asked for by name."""
 WELL = 0.9
 """As well matched as that, of the best, a listing tells what the words mean."""
+LEAST = 0.1
+"""A category with less of the listings that have the words is not meant by them."""
 SAMPLE = 512
 """So many listings that have a word, evenly taken, tell what they are."""
 
@@ -115,6 +117,42 @@ def _having(phrase: Sequence[str], words: Words) -> NDArray[np.int32]:
             also, weights = words.having(word)
             slots = slots[np.isin(slots, also[weights > HASHTAG_WEIGHT])]
     return slots
+
+
+def meant(
+    text: str,
+    lexicon: Lexicon,
+    words: Words,
+    category: NDArray[np.int32],
+    department: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Categories that a query means, and how sure each is: codes ascending, shares 0 … 1.
+
+    The listings that have its words tell, within each department, for a query seldom names that:
+    «jumper» is what most that say so are, «shoe» is so many things that it means none of them
+    much, «boot» is at times an ankle boot. Words of a brand, a colour, a size tell no category.
+
+    Args:
+        text: the query's.
+        lexicon: what may be named.
+        words: the listings' words.
+        category: [slots] codes of those listings.
+        department: [category codes] a number of each one's department.
+    """
+    reading = lexicon.read(text, ordered=False)
+    named = [word for each in reading.named if each.field == "category" for word in each.phrase]
+    rest = [word for word in reading.rest if words.alive(word)]
+    slots = np.zeros(0, np.int32)
+    for said in ([*named, *rest], named):
+        if said and not len(slots):
+            slots = _having(said, words)
+    codes, counts = np.unique(category[slots[slots < len(category)]], return_counts=True)
+    often = counts >= LEAST * counts.sum()
+    codes, counts = codes[often], counts[often]
+    of = department[codes]
+    shares = counts / np.bincount(of, counts)[of] if len(codes) else counts.astype(np.float64)
+    told = shares >= LEAST
+    return codes[told], shares[told]
 
 
 def likely(matched: NDArray[np.float64], codes: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,11 +97,20 @@ class Lexicon:
         self._read = dict.fromkeys(FIELDS, 1)  # codes read so far; 0 is none
         self._phrases: dict[str, dict[tuple[str, ...], list[int]]] = {f: {} for f in FIELDS}
         self._joined: dict[str, dict[str, list[int]]] = {f: {} for f in FIELDS}
+        self._sorted: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
         self._cut: dict[str, tuple[tuple[str, ...], tuple[int | None, int | None]]] = {}
-        self._kept: dict[tuple[str, ...], tuple[tuple[Named, ...], tuple[str, ...]]] = {}
+        self._kept: dict[
+            tuple[bool, tuple[str, ...]], tuple[tuple[Named, ...], tuple[str, ...]]
+        ] = {}
 
-    def read(self, text: str) -> Reading:
-        """What a text says; a longer phrase is preferred to a shorter one in it, of any field."""
+    def read(self, text: str, *, ordered: bool = True) -> Reading:
+        """What a text says; a longer phrase is preferred to a shorter one in it, of any field.
+
+        Args:
+            text: somebody's.
+            ordered: whether a phrase's words stand in it side by side. Not so in
+                `core.words.query_key`, which sorts them and has each but once.
+        """
         for field in FIELDS:
             self._catch_up(field)
         asked, price = self._words(text)
@@ -109,7 +119,7 @@ class Lexicon:
             if word not in self._spelling and (found := self._slip_of(word)):
                 spelt = tuple(found[0] if each == word else each for each in spelt)
                 sure[found[0]] = found[1]
-        named, rest = self._names(spelt)
+        named, rest = self._names(spelt) if ordered else self._names_of_key(spelt)
         if sure:
             named = tuple(
                 Named(each.field, each.phrase, each.codes,
@@ -142,28 +152,52 @@ class Lexicon:
         return near[counts.index(most)], (most + 1) / (sum(counts) + len(counts))
 
     def _names(self, asked: tuple[str, ...]) -> tuple[tuple[Named, ...], tuple[str, ...]]:
-        if asked in self._kept:
-            return self._kept[asked]
+        if (True, asked) in self._kept:
+            return self._kept[True, asked]
         named, rest, start = list[Named](), list[str](), 0
         while start < len(asked):
             for length in range(min(MAX_PHRASE, len(asked) - start), 0, -1):
                 phrase = asked[start : start + length]
-                found = [
-                    Named(field, phrase, tuple(codes))
-                    for field in FIELDS
-                    if (codes := self._codes_of(field, phrase))
-                ]
-                if found:
+                if found := self._all_of(phrase):
                     named += found
                     start += length
                     break
             else:
                 rest.append(asked[start])
                 start += 1
+        return self._keep(True, asked, named, rest)
+
+    def _names_of_key(self, asked: tuple[str, ...]) -> tuple[tuple[Named, ...], tuple[str, ...]]:
+        if (False, asked) in self._kept:
+            return self._kept[False, asked]
+        named, rest = list[Named](), list(asked)
+        for length in range(min(MAX_PHRASE, len(asked)), 0, -1):
+            for some in combinations(sorted(set(asked)), length):
+                found = [
+                    each
+                    for phrase in (self._sorted.get(some) or ([some] if length == 1 else []))
+                    if all(word in rest for word in some)
+                    for each in self._all_of(phrase)
+                ]
+                if found:
+                    named += found
+                    rest = [word for word in rest if word not in some]
+        return self._keep(False, asked, named, rest)
+
+    def _keep(
+        self, ordered: bool, asked: tuple[str, ...], named: list[Named], rest: list[str]
+    ) -> tuple[tuple[Named, ...], tuple[str, ...]]:
         if len(self._kept) >= MAX_KEPT:
             self._kept.clear()
-        self._kept[asked] = tuple(named), tuple(rest)
-        return self._kept[asked]
+        self._kept[ordered, asked] = tuple(named), tuple(rest)
+        return self._kept[ordered, asked]
+
+    def _all_of(self, phrase: tuple[str, ...]) -> list[Named]:
+        return [
+            Named(field, phrase, tuple(codes))
+            for field in FIELDS
+            if (codes := self._codes_of(field, phrase))
+        ]
 
     def _codes_of(self, field: str, phrase: tuple[str, ...]) -> list[int]:
         """Of the phrase, of what it may stand for, or of a name whose words it writes as one."""
@@ -187,6 +221,9 @@ class Lexicon:
                 if not phrase:
                     continue
                 self._phrases[field].setdefault(phrase, []).append(code)
+                same = self._sorted.setdefault(tuple(sorted(set(phrase))), [])
+                if phrase not in same:
+                    same.append(phrase)
                 self._spelling.add(phrase)
                 if len(phrase) > 1:
                     self._joined[field].setdefault("".join(phrase), []).append(code)

@@ -70,7 +70,7 @@ def _again(row: Row) -> str | None:
 
 def _need(row: Row) -> str | None:
     kind = row.kind
-    if kind and row.feature("searched_category") > 0:
+    if kind and row.feature("searched_ago") >= 0:
         return f"{kind}, which you searched for"
     interest = ("category_interest", "person_last_category", "person_category_acted_4w")
     if kind and any(row.feature(name) > 0 for name in interest):

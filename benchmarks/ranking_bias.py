@@ -293,7 +293,7 @@ def _recovery_rows(found: list[Recovered], grid: Recovered, sessions: int) -> li
             better="lower", target=0.05, peer="click rate by place",
             peer_value=round(worst_of("rate"), 4),
             note=f"worst of ranks 1-{JUDGED} in {logs}, simulator, examination 1/rank^exponent, "
-            f"AllPairs harvesting of three policies, smoothed by cross-validation; {by_curve}; "
+            f"AllPairs harvesting of three policies, smoothed by marginal likelihood; {by_curve}; "
             f"clicks {min(each.clicks for each in found):,} and more a log",
         ),
         Row(

@@ -102,6 +102,19 @@ def test_a_smooth_curve_gains_by_the_penalty_and_a_rough_one_is_left_alone() -> 
     assert cliff < cliff_bent / 3
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_few_clicks_far_away_bend_no_straight_curve(seed: int) -> None:
+    """Where cross-validation is a matter of luck: two thirds of the clicks at the first place."""
+    rng = np.random.default_rng(seed)
+    rank, n = np.arange(24), 300_000
+    a, b = rng.integers(0, 24, (2, n))
+    chance = (1.0 + rank) ** -2.0
+    clicks = (rng.random(n) < chance[a] * rng.beta(1, 3, n)).astype(float)
+    pairs = harvested(a, clicks, np.stack([a, b], axis=1), np.ones(2), depth=24)
+    found, straight = (examination_of_pairs(pairs, penalty=each) for each in (None, 1e5))
+    np.testing.assert_allclose(found.chance, straight.chance, rtol=0.05)
+
+
 @given(st.integers(0, 10_000))
 @settings(max_examples=20, deadline=None)
 def test_parts_of_a_log_add_up(seed: int) -> None:

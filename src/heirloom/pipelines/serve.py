@@ -33,7 +33,7 @@ from heirloom.pipelines.why import Score, told, why_of
 from heirloom.ranking.actions import combined, weights_of
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.fusion import fuse
-from heirloom.retrieval.retriever import Selective
+from heirloom.retrieval.retriever import Selective, Sifting
 from heirloom.retrieval.vectors.answer import OutOfTime
 from heirloom.slates.compose import compose
 from heirloom.slates.luck import key_of
@@ -247,6 +247,8 @@ def sources(
                     request, scope.where, quota, without=scope.without, out_of_time=out_of_time
                 )
             )
+        elif isinstance(retriever, Sifting):
+            found.append(retriever.sift(request, scope.passes, quota))
         else:
             found.append(retriever.retrieve(request, scope.mask, quota))
     return found

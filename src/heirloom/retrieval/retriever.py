@@ -1,6 +1,6 @@
 """Retriever: Request → Candidates, cheap over the whole catalogue."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -60,6 +60,18 @@ class Selective(Protocol):
             out_of_time: asked now and then; True: give the best found so far, and say so by
                 `Candidates.unfinished`.
         """
+
+
+Passes = Callable[[NDArray[np.integer]], NDArray[np.bool_]]
+"""From slots to whether each is on offer, passes the filters, and is for this person."""
+
+
+@runtime_checkable
+class Sifting(Protocol):
+    """A Retriever that looks at a small part of the stock, and asks of that part what passes."""
+
+    def sift(self, request: Request, passes: Passes, k: int) -> Candidates:
+        """As `retrieve`, with what is allowed told of the slots that it is asked for."""
 
 
 @runtime_checkable

@@ -29,8 +29,8 @@ from heirloom.features.published import Published, difference
 from heirloom.pipelines.floor import met_by, named
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.scope import Scope
-from heirloom.pipelines.why import Score, told, why_of
-from heirloom.ranking.actions import combined, weights_of
+from heirloom.pipelines.why import PolicyScore, Score, told, why_of
+from heirloom.ranking.actions import weights_of
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.fusion import fuse
 from heirloom.retrieval.retriever import Selective, Sifting
@@ -295,8 +295,7 @@ def scorer(policy: Policy, surface: str) -> Score | None:
     ranker = policy.ranker
     if ranker is None:
         return None
-    weights = policy.weights(surface)
-    return lambda batch: combined(ranker.score(batch), weights)
+    return PolicyScore(ranker, policy.weights(surface))
 
 
 def blended(

@@ -85,7 +85,7 @@ def contributions(
 
 
 def lost(scores: NDArray[np.float32], without: NDArray[np.float32]) -> NDArray[np.float32]:
-    """score - score without, of one shape; 0 where that is no finite number.
+    """What is lost, score - score without, of one shape; 0 where that is no finite number.
 
     >>> lost(np.array([2, np.inf], np.float32), np.array([3, np.inf], np.float32)).tolist()
     [-1.0, 0.0]

@@ -90,8 +90,8 @@ def running(command: Sequence[str], port: int, path: str = "/readyz") -> Iterato
 def ours(folder: Path, port: int, *more: str) -> list[str]:
     """The command that serves a stocked folder."""
     return [
-        sys.executable, "-c", "from heirloom.apps.main import main; main()", "serve", "--system", str(TOML),
-        "--folder", str(folder), "--port", str(port), *more,
+        sys.executable, "-c", "from heirloom.apps.main import main; main()", "serve",
+        "--system", str(TOML), "--folder", str(folder), "--port", str(port), *more,
     ]  # fmt: skip
 
 

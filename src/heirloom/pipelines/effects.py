@@ -48,17 +48,15 @@ def person_effects(
         appeal: of listings.
         said: columns on what the person said, of any slots (`SAID`).
     """
-    there = seen.slot < len(codes)
-    there[there] = catalogue.column("listed_at")[seen.slot[there]] <= seen.t[there]
+    seen = present(seen, catalogue, codes)
     parts = np.zeros((len(slots), len(PARTS)))
-    if there.any():
-        variances, at = Variances(), seen.slot[there]
+    if len(seen.slot):
+        variances, at = Variances(), seen.slot
         things = _things(at, catalogue, codes, prices)
-        t, slate = seen.t[there], seen.slate[there]
-        offset = seen.offset[there] + appeal.of(at, prices) + foretold(said(at))
-        left = residuals(things, t, slate, offset, seen.opened[there], variances)
+        offset = seen.offset + appeal.of(at, prices) + foretold(said(at))
+        left = residuals(things, seen.t, seen.slate, offset, seen.opened, variances)
         candidates = _things(slots, catalogue, codes, prices)
-        parts = effects(things, t, left, candidates, request.query.t, variances)
+        parts = effects(things, seen.t, left, candidates, request.query.t, variances)
     # Rounded far above the noise of the last digits, so that any machine tells the same.
     whole = np.rint(parts * _UNIT)
     columns = {f"effect_{part}": whole[:, i] for i, part in enumerate(PARTS)}
@@ -66,6 +64,15 @@ def person_effects(
     columns["appeal"] = np.rint(appeal.of(slots, prices) * _UNIT)
     columns["effect"] = sum(columns.values(), np.zeros(len(slots)))
     return {name: (column / _UNIT).astype(np.float32) for name, column in columns.items()}
+
+
+def present(seen: Seen, catalogue: Catalogue, codes: NDArray[np.int8]) -> Seen:
+    """What was seen and still has its slot; the same where that is all."""
+    there = seen.slot < len(codes)
+    there[there] = catalogue.column("listed_at")[seen.slot[there]] <= seen.t[there]
+    if there.all():
+        return seen
+    return Seen(*(column[there] for column in seen))
 
 
 def foretold(said: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:

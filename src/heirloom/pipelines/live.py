@@ -37,7 +37,7 @@ from heirloom.features.people import People
 from heirloom.features.state import FeatureState
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.appeal import Appeal, due
-from heirloom.pipelines.effects import PLACES, person_effects
+from heirloom.pipelines.effects import PLACES, person_effects, present
 from heirloom.pipelines.fit import SizeTable, size_gaps
 from heirloom.pipelines.given import (
     anchor_match,
@@ -56,7 +56,7 @@ from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.intent import NOTHING, Intent, intent_of
 from heirloom.retrieval.lexical import NO_SYNONYMS, Synonyms
 from heirloom.retrieval.lexicon import FIELDS, Lexicon
-from heirloom.retrieval.retriever import Matcher, Retriever
+from heirloom.retrieval.retriever import Matcher, Retriever, has
 from heirloom.retrieval.saved_search import SavedSearches
 from heirloom.slates.exposure import Exposure
 from heirloom.slates.frequency import Frequency
@@ -141,7 +141,7 @@ class Live:
     def matcher(self, names: Iterable[str]) -> Matcher:
         """What says which listings a search means: the first of these retrievers that can."""
         named = (self.retrievers[name] for name in names)
-        return next((each for each in named if isinstance(each, Matcher)), self.content)
+        return next((each for each in named if has(each, Matcher)), self.content)
 
     def _having(self, word: str) -> int:
         """How many listings have a word; of the content's present words, which may be changed."""
@@ -375,7 +375,11 @@ class Live:
         wanted = self.view.given
         if not wanted:
             return {}
-        said = self._said(request, slots)
+        seen = present(self.shown.of(request.person, PLACES), self.catalogue, self.content.codes)
+        # Of candidates and of what was seen at once: most of it is reading what the person said.
+        both = self._said(request, np.concatenate([slots, seen.slot]))
+        said = {name: column[: len(slots)] for name, column in both.items()}
+        said_of_seen = {name: column[len(slots) :] for name, column in both.items()}
         given = {
             **self.content.given(request, slots),
             **stock_columns(slots, self.catalogue),
@@ -387,11 +391,11 @@ class Live:
                 request,
                 slots,
                 self.catalogue,
-                self.shown.of(request.person, PLACES),
+                seen,
                 self.content.codes,
                 self.prices,
                 self.appeal,
-                lambda at: said if at is slots else self._said(request, at),
+                lambda at: said if at is slots else said_of_seen,
             ),
             **anchor_match(request, slots, self.catalogue),
         }

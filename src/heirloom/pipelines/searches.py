@@ -84,15 +84,15 @@ def searched_match(
         return dict.fromkeys(names, np.full(len(slots), np.nan, np.float32))
     age = np.maximum(request.query.t - times, 0)
     weights = np.rint(np.exp2(-age / HALF_LIFE_MS) * _UNIT).astype(np.int64).tolist()
-    texts = [catalogue.vocabulary.text("query", int(code)) for code in asked]
+    read = [lexicon.read(catalogue.vocabulary.text("query", int(code))) for code in asked]
     ago = np.full(max(catalogue.vocabulary.size("category"), 1), np.nan)
-    for text, hours in zip(texts[::-1], (age[::-1] / HOUR_MS).tolist(), strict=True):
-        ago[lexicon.codes("category", text)] = hours  # the newest comes last
+    for says, hours in zip(read[::-1], (age[::-1] / HOUR_MS).tolist(), strict=True):
+        ago[says.codes("category")] = hours  # the newest comes last
     columns = {"searched_ago": ago[catalogue.column("category")[slots]].astype(np.float32)}
     for field in ("category", "brand"):
         total = np.zeros(max(catalogue.vocabulary.size(field), 1), np.int64)
-        for text, weight in zip(texts, weights, strict=True):
-            total[lexicon.codes(field, text)] += weight
+        for says, weight in zip(read, weights, strict=True):
+            total[says.codes(field)] += weight
         codes = catalogue.column(field)[slots]
         columns[f"searched_{field}"] = (total[codes] / _UNIT).astype(np.float32)
     return columns

@@ -1,9 +1,9 @@
 """SymmetricTrees: CatBoost's ensembles compiled, for few rows at a time.
 
 In a symmetric tree all nodes of one depth ask the same, so a row's leaf is the number whose bits
-are the answers. CatBoost's own code takes rows by the ten thousand; a request has some hundreds, and
-asks besides what a score would be without each group of features. Of one row and group only the
-trees that ask of the group differ, so that takes a few percent of scoring a row for each group.
+are the answers. CatBoost's own code is made for rows by the ten thousand; a request has hundreds,
+and asks besides what a score would be without each group of features. Of one row and group only
+the trees that ask of the group differ, so that takes a part of scoring a row for each group.
 """
 
 import tempfile

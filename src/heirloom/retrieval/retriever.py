@@ -1,7 +1,8 @@
 """Retriever: Request → Candidates, cheap over the whole catalogue."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from functools import cache
+from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
 from heirloom.retrieval.vectors.answer import OutOfTime
 from heirloom.retrieval.vectors.where import Where
+
+T = TypeVar("T")
 
 
 class Retriever(Protocol):
@@ -60,6 +63,16 @@ class Selective(Protocol):
             out_of_time: asked now and then; True: give the best found so far, and say so by
                 `Candidates.unfinished`.
         """
+
+
+def has(retriever: object, protocol: type[T]) -> TypeGuard[T]:
+    """Whether a retriever is also of a protocol; told once for each class, for that takes long."""
+    return _has(type(retriever), protocol)
+
+
+@cache
+def _has(kind: type, protocol: type) -> bool:
+    return issubclass(kind, protocol)
 
 
 Passes = Callable[[NDArray[np.integer]], NDArray[np.bool_]]

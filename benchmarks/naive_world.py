@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks import record, serving_stock
 from heirloom.apps.build import System, recipe_of
@@ -61,7 +62,8 @@ def _write_world(live: Live, now: int, draft: Path) -> None:
     place = {slot: i for i, slot in enumerate(slots.tolist())}
     nobody = live.look_up(live.request(Query(t=now)), slots)
     columns = [name.partition(".")[2] for name in nobody.columns]
-    of_listing = ~np.isnan(nobody.values).all(axis=0)
+    missing: NDArray[np.bool_] = np.isnan(nobody.values).all(axis=0)
+    of_listing = ~missing
     listings = []
     for slot in slots.tolist():
         listing = live.catalogue.listing(slot)
@@ -83,13 +85,14 @@ def _write_world(live: Live, now: int, draft: Path) -> None:
 def _people(
     live: Live,
     now: int,
-    slots: np.ndarray[Any, Any],
+    slots: NDArray[Any],
     place: dict[int, int],
     columns: list[str],
-    of_listing: np.ndarray[Any, Any],
+    of_listing: NDArray[Any],
 ) -> tuple[dict[str, dict[str, Any]], set[str]]:
     """Each person's history and features; and the columns that are the same for all candidates."""
-    people, of_person = {}, set(columns)
+    people: dict[str, dict[str, Any]] = {}
+    of_person = set(columns)
     for code, name in enumerate(live.vocabulary.texts("person")):
         if not name or name.startswith("session:"):
             continue

@@ -75,10 +75,16 @@ def size_rows(listings: int) -> list[Row]:
     of = f"{listings // 1_000}k"
     note = f"one process, wrk with {CONNECTIONS} connections; {said(folder)}"
 
-    def row(name: str, value: float, unit: str, note: str, **more: object) -> Row:
+    def row(
+        name: str,
+        value: float,
+        unit: str,
+        note: str,
+        interval: tuple[float, float] | None = None,
+    ) -> Row:
         return Row(
             id=f"serving.{name}_{of}", value=round(value, 3), unit=unit, better="lower",
-            note=note, **more,
+            note=note, interval=interval,
         )  # fmt: skip
 
     return [
@@ -124,7 +130,7 @@ def workers(count: int) -> list[str]:
     """How `heirloom serve` is told to answer by several processes, if it can."""
     from typer.main import get_command
 
-    from heirloom.apps.main import app
+    from heirloom.apps.cli import app
 
     command = get_command(app).commands["serve"]  # type: ignore[attr-defined]
     known = {option for each in command.params for option in each.opts}
@@ -142,7 +148,8 @@ def naive_rows(listings: int) -> list[Row]:
         running(ours(folder, port), port) as served,
         running(naive_world.command(world, other), other, "/healthz") as naive,
     ):
-        mine, theirs = [], []
+        mine: list[float] = []
+        theirs: list[float] = []
         for each in (served, naive):
             serving_load.closed(each, bodies, connections=CONNECTIONS, seconds=3)
         for _ in range(REPEATS):

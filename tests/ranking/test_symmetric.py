@@ -27,7 +27,10 @@ def rows(count: int, seed: int) -> NDArray[np.float32]:
 def told(values: NDArray[np.float32]) -> NDArray[np.float32]:
     known = np.nan_to_num(values)
     chance = 1 / (1 + np.exp(-known[:, 0] - known[:, 1] * (known[:, 3] > 1)))
-    return (chance > np.random.default_rng(7).random(len(values))).astype(np.float32)
+    labels: NDArray[np.float32] = (chance > np.random.default_rng(7).random(len(values))).astype(
+        np.float32
+    )
+    return labels
 
 
 def model(depth: int, nan_mode: str) -> CatBoost:

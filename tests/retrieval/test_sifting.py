@@ -111,7 +111,8 @@ def test_a_front_that_holds_all_gives_what_comparing_all_gives(
 
     def passes(slots: NDArray[np.integer]) -> NDArray[np.bool_]:
         asked.append(len(slots))
-        return world.catalogue.live[slots]
+        live: NDArray[np.bool_] = world.catalogue.live[slots]
+        return live
 
     fast = popular.sift(world.request(person), passes, 130)
     slow = popular.retrieve(world.request(person), world.catalogue.live, 130)

@@ -85,7 +85,7 @@ def foretold(said: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
     >>> foretold(nothing).tolist(), foretold(nothing | {"size_gap": np.array([2.0])}).tolist()
     ([0.0], [-0.7])
     """
-    mean, columns = Means(), {name: np.nan_to_num(said[name].astype(np.float64)) for name in SAID}
+    mean, columns = Means(), {name: _or_zero(said[name].astype(np.float64)) for name in SAID}
     asked = mean.category * np.minimum(columns["searched_category"], 1)
     asked += mean.brand_asked * np.minimum(columns["searched_brand"], 1)
     stated = mean.brand_stated * columns["brand_stated"]
@@ -93,6 +93,10 @@ def foretold(said: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
     other: NDArray[np.bool_] = said["department_stated"] == 0
     total: NDArray[np.float64] = asked + stated + mean.department * other
     return total
+
+
+def _or_zero(column: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isnan(column), 0.0, column)
 
 
 def _things(
@@ -107,5 +111,5 @@ def _things(
         category,
         catalogue.column("brand")[slots],
         catalogue.column("size")[slots],
-        np.nan_to_num(price),
+        _or_zero(price),
     )

@@ -33,7 +33,7 @@ from heirloom.pipelines.why import PolicyScore, Score, told, why_of
 from heirloom.ranking.actions import weights_of
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.fusion import fuse
-from heirloom.retrieval.retriever import Selective, Sifting, has
+from heirloom.retrieval.retriever import is_selective, is_sifting
 from heirloom.retrieval.vectors.answer import OutOfTime
 from heirloom.slates.compose import compose
 from heirloom.slates.luck import key_of
@@ -241,13 +241,13 @@ def sources(
         retriever = live.retrievers[name]
         if out_of_time is not None and any(map(len, found)) and out_of_time():
             found.append(Candidates.none(name, complete=False))
-        elif has(retriever, Selective):
+        elif is_selective(retriever):
             found.append(
                 retriever.select(
                     request, scope.where, quota, without=scope.without, out_of_time=out_of_time
                 )
             )
-        elif has(retriever, Sifting):
+        elif is_sifting(retriever):
             found.append(retriever.sift(request, scope.passes, quota))
         else:
             found.append(retriever.retrieve(request, scope.mask, quota))

@@ -13,7 +13,6 @@ from heirloom.pipelines.live import Live
 from heirloom.ranking.actions import combined
 from heirloom.ranking.contributions import contributions, lost, telling, usual
 from heirloom.ranking.ranker import LeavesOut, Ranker
-from heirloom.retrieval.retriever import has
 from heirloom.slates.reasons import Ranked, reasons
 
 RETRIEVAL = "retrieval"
@@ -96,8 +95,8 @@ def contributed(
         return score(FeatureBatch(values, batch.columns, batch.n))
 
     groups = len(view.groups)
-    ranker = score.ranker if isinstance(score, PolicyScore) else None
-    if isinstance(score, PolicyScore) and has(ranker, LeavesOut):
+    ranker: object = score.ranker if isinstance(score, PolicyScore) else None
+    if isinstance(score, PolicyScore) and isinstance(ranker, LeavesOut):
         parts = ranker.without(batch, why.usual, view.group_of, groups)
         less = combined(parts.reshape(-1, parts.shape[2]), score.weights)
         added = lost(score(batch)[:, None], less.reshape(parts.shape[:2]))

@@ -114,7 +114,10 @@ class SymmetricTrees:
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
         """[rows] float64, as CatBoost's `predict` of [rows, columns]."""
         total = np.zeros(len(rows))
-        _sums(*self._arrays(), self._columns(rows), total)
+        _sums(
+            self.features, self.borders, self.splits, self.leaves, self.starts,
+            self._columns(rows), total,
+        )  # fmt: skip
         return total * self.scale + self.bias
 
     def lost(
@@ -134,11 +137,11 @@ class SymmetricTrees:
         """
         lost = np.zeros((len(rows), groups))
         other = self._columns(instead[None])[:, 0]
-        _losses(*self._arrays(), self._columns(rows), other, group_of, lost)
+        _losses(
+            self.features, self.borders, self.splits, self.leaves, self.starts,
+            self._columns(rows), other, group_of, lost,
+        )  # fmt: skip
         return lost * self.scale
-
-    def _arrays(self) -> tuple[NDArray[Any], ...]:
-        return self.features, self.borders, self.splits, self.leaves, self.starts
 
     def _columns(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[columns, rows], NaN that counts as greater made so."""

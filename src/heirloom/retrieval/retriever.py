@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,6 @@ from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
 from heirloom.retrieval.vectors.answer import OutOfTime
 from heirloom.retrieval.vectors.where import Where
-
-T = TypeVar("T")
 
 
 class Retriever(Protocol):
@@ -63,16 +61,6 @@ class Selective(Protocol):
             out_of_time: asked now and then; True: give the best found so far, and say so by
                 `Candidates.unfinished`.
         """
-
-
-def has(retriever: object, protocol: type[T]) -> TypeGuard[T]:
-    """Whether a retriever is also of a protocol; told once for each class, for that takes long."""
-    return _has(type(retriever), protocol)
-
-
-@cache
-def _has(kind: type, protocol: type) -> bool:
-    return issubclass(kind, protocol)
 
 
 Passes = Callable[[NDArray[np.integer]], NDArray[np.bool_]]
@@ -129,3 +117,26 @@ class Matcher(Protocol):
             allowed: [slots] bool.
             least: so many of the best that match at all are well enough matched.
         """
+
+
+def is_selective(retriever: object) -> TypeGuard[Selective]:
+    """Whether it is; asked once of each class, for to compare with a protocol takes long."""
+    kind: Any = type(retriever)
+    return _kinds(kind)[0]
+
+
+def is_sifting(retriever: object) -> TypeGuard[Sifting]:
+    """As `is_selective`."""
+    kind: Any = type(retriever)
+    return _kinds(kind)[1]
+
+
+def is_matcher(retriever: object) -> TypeGuard[Matcher]:
+    """As `is_selective`."""
+    kind: Any = type(retriever)
+    return _kinds(kind)[2]
+
+
+@cache
+def _kinds(kind: Any) -> tuple[bool, bool, bool]:
+    return issubclass(kind, Selective), issubclass(kind, Sifting), issubclass(kind, Matcher)

@@ -231,3 +231,18 @@ def test_more_than_there_are_and_nothing_at_all(market: Market) -> None:
     assert len(everything.shown) == market.live.catalogue.live.sum() - 1
     none = Query(surface=Surface.SIMILAR.value, t=market.now, anchor=anchor, k=0)
     assert recommend(none, policy, market.live).shown == ()
+
+
+def test_what_passes_is_what_the_mask_says(market: Market) -> None:
+    slots = np.arange(len(market.live.catalogue))
+    kept = 0
+    for person in range(60):
+        query = Query(t=market.now, user=f"user{person % 12}", filters=market.filters())
+        request = market.live.request(query)
+        masked = Scope(request, market.live).mask
+        kept += int(masked.sum())
+        assert Scope(request, market.live).passes(slots).tolist() == masked.tolist()
+        narrowed = Scope(request, market.live)
+        narrowed.narrow(masked & (slots % 2 == 0))
+        assert narrowed.passes(slots).tolist() == narrowed.mask.tolist()
+    assert 0 < kept < 60 * len(slots)

@@ -176,11 +176,16 @@ class Catalogue:
                 rows[i] = np.frombuffer(row, LISTING_ROW)[0]
         return rows
 
-    def mask(self, filters: Filters) -> NDArray[np.bool_]:
-        """[slots] bool: live and as the filters ask."""
-        keep = self.live
+    def mask(self, filters: Filters, slots: NDArray[np.integer] | None = None) -> NDArray[np.bool_]:
+        """[slots] bool: live and as the filters ask; of all slots, or of these."""
+
+        def column(name: str) -> NDArray[Any]:
+            whole = self.column(name)
+            return whole if slots is None else whole[slots]
+
+        keep: NDArray[np.bool_] = column("status") == Status.LIVE
         if filters.category:
-            keep = keep & self.under(filters.category)[self.column("category")]
+            keep = keep & self.under(filters.category)[column("category")]
         for field, wanted in (
             ("brand", filters.brands),
             ("size", filters.sizes),
@@ -193,13 +198,13 @@ class Catalogue:
                 allowed = np.zeros(self.vocabulary.size(field), np.bool_)
                 allowed[[self.vocabulary.find(field, text) for text in wanted]] = True
                 allowed[0] = False
-                keep = keep & allowed[self.column(field)]
+                keep = keep & allowed[column(field)]
         if filters.price_min_minor is not None:
-            keep = keep & (self.column("price_minor") >= filters.price_min_minor)
+            keep = keep & (column("price_minor") >= filters.price_min_minor)
         if filters.price_max_minor is not None:
-            keep = keep & (self.column("price_minor") <= filters.price_max_minor)
+            keep = keep & (column("price_minor") <= filters.price_max_minor)
         if filters.listed_since is not None:
-            keep = keep & (self.column("listed_at") >= filters.listed_since)
+            keep = keep & (column("listed_at") >= filters.listed_since)
         return keep
 
     def under(self, path: str) -> NDArray[np.bool_]:

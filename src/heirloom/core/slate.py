@@ -65,6 +65,15 @@ class Candidates:
             self.slots[rows], self.scores[rows], self.sources[rows], self.names, self.unfinished
         )
 
+    def named(self) -> list[tuple[str, ...]]:
+        """[candidates] names of the retrievers that proposed each, as `sources_of` gives them."""
+        bits = self.sources.tolist()
+        told = {
+            mine: tuple(name for i, name in enumerate(self.names) if mine >> i & 1)
+            for mine in set(bits)
+        }
+        return [told[mine] for mine in bits]
+
     def sources_of(self, row: int) -> tuple[str, ...]:
         """Names of the retrievers that proposed a row."""
         bits = int(self.sources[row])

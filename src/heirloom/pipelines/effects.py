@@ -48,17 +48,15 @@ def person_effects(
         appeal: of listings.
         said: columns on what the person said, of any slots (`SAID`).
     """
-    there = seen.slot < len(codes)
-    there[there] = catalogue.column("listed_at")[seen.slot[there]] <= seen.t[there]
+    seen = present(seen, catalogue, codes)
     parts = np.zeros((len(slots), len(PARTS)))
-    if there.any():
-        variances, at = Variances(), seen.slot[there]
+    if len(seen.slot):
+        variances, at = Variances(), seen.slot
         things = _things(at, catalogue, codes, prices)
-        t, slate = seen.t[there], seen.slate[there]
-        offset = seen.offset[there] + appeal.of(at, prices) + foretold(said(at))
-        left = residuals(things, t, slate, offset, seen.opened[there], variances)
+        offset = seen.offset + appeal.of(at, prices) + foretold(said(at))
+        left = residuals(things, seen.t, seen.slate, offset, seen.opened, variances)
         candidates = _things(slots, catalogue, codes, prices)
-        parts = effects(things, t, left, candidates, request.query.t, variances)
+        parts = effects(things, seen.t, left, candidates, request.query.t, variances)
     # Rounded far above the noise of the last digits, so that any machine tells the same.
     whole = np.rint(parts * _UNIT)
     columns = {f"effect_{part}": whole[:, i] for i, part in enumerate(PARTS)}
@@ -66,6 +64,15 @@ def person_effects(
     columns["appeal"] = np.rint(appeal.of(slots, prices) * _UNIT)
     columns["effect"] = sum(columns.values(), np.zeros(len(slots)))
     return {name: (column / _UNIT).astype(np.float32) for name, column in columns.items()}
+
+
+def present(seen: Seen, catalogue: Catalogue, codes: NDArray[np.int8]) -> Seen:
+    """What was seen and still has its slot; the same where that is all."""
+    there = seen.slot < len(codes)
+    there[there] = catalogue.column("listed_at")[seen.slot[there]] <= seen.t[there]
+    if there.all():
+        return seen
+    return Seen(*(column[there] for column in seen))
 
 
 def foretold(said: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
@@ -78,7 +85,7 @@ def foretold(said: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
     >>> foretold(nothing).tolist(), foretold(nothing | {"size_gap": np.array([2.0])}).tolist()
     ([0.0], [-0.7])
     """
-    mean, columns = Means(), {name: np.nan_to_num(said[name].astype(np.float64)) for name in SAID}
+    mean, columns = Means(), {name: _or_zero(said[name].astype(np.float64)) for name in SAID}
     asked = mean.need * columns["searched_category"]
     asked += mean.brand_asked * np.minimum(columns["searched_brand"], 1)
     stated = mean.brand_stated * columns["brand_stated"]
@@ -86,6 +93,10 @@ def foretold(said: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
     other: NDArray[np.bool_] = said["department_stated"] == 0
     total: NDArray[np.float64] = asked + stated + mean.department * other
     return total
+
+
+def _or_zero(column: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isnan(column), 0.0, column)
 
 
 def _things(
@@ -100,5 +111,5 @@ def _things(
         category,
         catalogue.column("brand")[slots],
         catalogue.column("size")[slots],
-        np.nan_to_num(price),
+        _or_zero(price),
     )

@@ -37,7 +37,7 @@ from heirloom.features.people import People
 from heirloom.features.state import FeatureState
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.appeal import Appeal, due
-from heirloom.pipelines.effects import PLACES, person_effects
+from heirloom.pipelines.effects import PLACES, person_effects, present
 from heirloom.pipelines.fit import SizeTable, size_gaps
 from heirloom.pipelines.given import (
     anchor_match,
@@ -56,7 +56,7 @@ from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.intent import NOTHING, Intent, intent_of, meant
 from heirloom.retrieval.lexical import NO_SYNONYMS, Synonyms
 from heirloom.retrieval.lexicon import FIELDS, Lexicon
-from heirloom.retrieval.retriever import Matcher, Retriever
+from heirloom.retrieval.retriever import Matcher, Retriever, is_matcher
 from heirloom.retrieval.saved_search import SavedSearches
 from heirloom.slates.exposure import Exposure
 from heirloom.slates.frequency import Frequency
@@ -69,6 +69,7 @@ WISHES = 10_000
 _TRIES = 20
 """Lookups in a store that moves on, before its n is that of all else."""
 
+_LIVE = int(Status.LIVE)  # asked for each listing of a page: an enum's member takes as long as all
 _STAMPED = tuple(name for name in ("person", "seller", "query") if name in (EVENT_ROW.names or ()))
 """Fields of EVENT_ROW that hold vocabulary codes of their own name."""
 
@@ -142,7 +143,7 @@ class Live:
     def matcher(self, names: Iterable[str]) -> Matcher:
         """What says which listings a search means: the first of these retrievers that can."""
         named = (self.retrievers[name] for name in names)
-        return next((each for each in named if isinstance(each, Matcher)), self.content)
+        return next((each for each in named if is_matcher(each)), self.content)
 
     def _having(self, word: str) -> int:
         """How many listings have a word; of the content's present words, which may be changed."""
@@ -313,14 +314,14 @@ class Live:
 
     def stands(self, slot: int) -> bool:
         """Whether the listing in a slot may be shown now: as of `n`, and as announced since."""
-        if self.catalogue.column("status")[slot] != Status.LIVE:
+        if self.catalogue.column("status")[slot] != _LIVE:
             return False
         generation = int(self.catalogue.column("generation")[slot])
         return self.availability is None or self.availability.stands(slot, generation)
 
     def standing(self, slots: NDArray[np.int32]) -> NDArray[np.bool_]:
         """[slots] bool: the same of many."""
-        standing: NDArray[np.bool_] = self.catalogue.column("status")[slots] == Status.LIVE
+        standing: NDArray[np.bool_] = self.catalogue.column("status")[slots] == _LIVE
         if self.availability is not None:
             generations = self.catalogue.column("generation")[slots]
             standing = standing & self.availability.standing(slots, generations)
@@ -333,7 +334,7 @@ class Live:
     def gone(self, slots: NDArray[np.int32], epoch: int) -> int:
         """How many of these listings were announced, up to an epoch, as not to be shown."""
         if self.availability is None:
-            return int((self.catalogue.column("status")[slots] != Status.LIVE).sum())
+            return int((self.catalogue.column("status")[slots] != _LIVE).sum())
         generations = self.catalogue.column("generation")[slots]
         return int(self.availability.gone(slots, generations, epoch).sum())
 
@@ -376,7 +377,11 @@ class Live:
         names = self.view.given
         if not names:
             return {}
-        said = self._said(request, slots)
+        seen = present(self.shown.of(request.person, PLACES), self.catalogue, self.content.codes)
+        # Of candidates and of what was seen at once: most of it is reading what the person said.
+        both = self._said(request, np.concatenate([slots, seen.slot]))
+        said = {name: column[: len(slots)] for name, column in both.items()}
+        said_of_seen = {name: column[len(slots) :] for name, column in both.items()}
         given = {
             **self.content.given(request, slots),
             **stock_columns(slots, self.catalogue),
@@ -388,11 +393,11 @@ class Live:
                 request,
                 slots,
                 self.catalogue,
-                self.shown.of(request.person, PLACES),
+                seen,
                 self.content.codes,
                 self.prices,
                 self.appeal,
-                lambda at: said if at is slots else self._said(request, at),
+                lambda at: said if at is slots else said_of_seen,
             ),
             **anchor_match(request, slots, self.catalogue),
         }

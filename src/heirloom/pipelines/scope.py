@@ -22,7 +22,7 @@ class Scope:
     """Live, as the filters ask, not own, hidden, blocked or shown before.
 
     `where` and `without` say the same as `mask`, which looks at every listing and is made when it
-    is asked for first.
+    is asked for first; and so does `passes`, of some listings.
     """
 
     def __init__(self, request: Request, live: Live) -> None:
@@ -55,13 +55,26 @@ class Scope:
         """[slots] bool."""
         catalogue = self._live.catalogue
         return permitted(
-            catalogue.mask(self._request.query.filters),
+            catalogue.mask(self._filters),
             catalogue.column("seller"),
             own=self._own,
             blocked=self._blocked,
             hidden=self._live.people.hidden(self._request.person),
             excluded=self._excluded,
         )
+
+    def passes(self, slots: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """[slots] bool, the mask's values of these slots, each in the catalogue."""
+        if "mask" in vars(self):
+            told: NDArray[np.bool_] = self.mask[slots]
+            return told
+        catalogue = self._live.catalogue
+        keep = catalogue.mask(self._filters, slots)
+        if refused := [code for code in (self._own, *self._blocked) if code > 0]:
+            keep &= ~np.isin(catalogue.column("seller")[slots], refused)
+        if len(self.without):
+            keep &= ~np.isin(slots, self.without)
+        return keep
 
     def narrow(self, having: NDArray[np.bool_]) -> None:
         """To those of the mask that have something too; not where none has it."""
@@ -70,6 +83,10 @@ class Scope:
             self.where, self.without = Where(allowed=having), NO_SLOTS
 
     @property
+    def _filters(self) -> Filters:
+        return self._request.query.filters
+
+    @cached_property
     def _own(self) -> int:
         return self._live.vocabulary.find("seller", self._request.query.user)
 

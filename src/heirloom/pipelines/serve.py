@@ -29,11 +29,11 @@ from heirloom.features.published import Published, difference
 from heirloom.pipelines.floor import met_by, named
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.scope import Scope
-from heirloom.pipelines.why import Score, told, why_of
-from heirloom.ranking.actions import combined, weights_of
+from heirloom.pipelines.why import PolicyScore, Score, told, why_of
+from heirloom.ranking.actions import weights_of
 from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.fusion import fuse
-from heirloom.retrieval.retriever import Selective
+from heirloom.retrieval.retriever import is_selective, is_sifting
 from heirloom.retrieval.vectors.answer import OutOfTime
 from heirloom.slates.compose import compose
 from heirloom.slates.luck import key_of
@@ -241,12 +241,14 @@ def sources(
         retriever = live.retrievers[name]
         if out_of_time is not None and any(map(len, found)) and out_of_time():
             found.append(Candidates.none(name, complete=False))
-        elif isinstance(retriever, Selective):
+        elif is_selective(retriever):
             found.append(
                 retriever.select(
                     request, scope.where, quota, without=scope.without, out_of_time=out_of_time
                 )
             )
+        elif is_sifting(retriever):
+            found.append(retriever.sift(request, scope.passes, quota))
         else:
             found.append(retriever.retrieve(request, scope.mask, quota))
     return found
@@ -293,8 +295,7 @@ def scorer(policy: Policy, surface: str) -> Score | None:
     ranker = policy.ranker
     if ranker is None:
         return None
-    weights = policy.weights(surface)
-    return lambda batch: combined(ranker.score(batch), weights)
+    return PolicyScore(ranker, policy.weights(surface))
 
 
 def blended(
@@ -431,19 +432,22 @@ def _shown(
     made: Composed,
     why: Why,
 ) -> tuple[Shown, ...]:
-    named = [chosen.sources_of(position) for position in range(len(chosen))]
+    named = chosen.named()
     words = told(request, chosen.slots[: why.told], named, batch, live, why, why.contributions)
+    words += [()] * (len(chosen) - len(words))
+    columns = zip(
+        chosen.slots.tolist(),
+        scores.tolist(),
+        named,
+        words,
+        made.propensities.tolist(),
+        made.moved,
+        strict=True,
+    )
+    listing = live.catalogue.listing
     return tuple(
-        Shown(
-            listing=live.catalogue.listing(int(slot)).listing_id,
-            position=position,
-            score=float(scores[position]),
-            sources=named[position],
-            reasons=words[position] if position < why.told else (),
-            propensity=float(made.propensities[position]),
-            moved=made.moved[position],
-        )
-        for position, slot in enumerate(chosen.slots)
+        Shown(listing(slot).listing_id, position, score, sources, reasons, propensity, moved)
+        for position, (slot, score, sources, reasons, propensity, moved) in enumerate(columns)
     )
 
 

@@ -1,7 +1,7 @@
 """Why: what each group of features does for the listings of a slate, and what is said of it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +10,32 @@ from heirloom.core.query import Request
 from heirloom.core.slate import FeatureBatch, Reason, Why
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.live import Live
-from heirloom.ranking.contributions import contributions, telling, usual
+from heirloom.ranking.actions import combined
+from heirloom.ranking.contributions import contributions, lost, telling, usual
+from heirloom.ranking.ranker import LeavesOut, Ranker
 from heirloom.slates.reasons import Ranked, reasons
 
 RETRIEVAL = "retrieval"
 """Name of what retrieval's own score adds, beside the groups of features."""
 Score = Callable[[FeatureBatch], NDArray[np.float32]]
 """FeatureBatch of any candidates -> [candidates] float32, the policy's score by features alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyScore:
+    """A ranker's actions combined by a surface's weights.
+
+    Attributes:
+        ranker: of the policy.
+        weights: [actions] float32.
+    """
+
+    ranker: Ranker
+    weights: NDArray[np.float32]
+
+    def __call__(self, batch: FeatureBatch) -> NDArray[np.float32]:
+        """[candidates] float32."""
+        return combined(self.ranker.score(batch), self.weights)
 
 
 def why_of(
@@ -66,7 +85,8 @@ def contributed(
         why: says what is usual; None comes out where it does not.
         beside: [listings] what retrieval's own score adds to each score; None for nothing.
         view: whose columns and groups these are.
-        score: one call of it is made.
+        score: one call of it is made, of a row for each listing and group, where its ranker
+            cannot tell for less.
     """
     if why.usual is None:
         return None
@@ -75,7 +95,13 @@ def contributed(
         return score(FeatureBatch(values, batch.columns, batch.n))
 
     groups = len(view.groups)
-    added = contributions(scored, batch.values, why.usual, view.group_of, groups)
+    ranker: object = score.ranker if isinstance(score, PolicyScore) else None
+    if isinstance(score, PolicyScore) and isinstance(ranker, LeavesOut):
+        parts = ranker.without(batch, why.usual, view.group_of, groups)
+        less = combined(parts.reshape(-1, parts.shape[2]), score.weights)
+        added = lost(score(batch)[:, None], less.reshape(parts.shape[:2]))
+    else:
+        added = contributions(scored, batch.values, why.usual, view.group_of, groups)
     if beside is None:
         return added
     return np.column_stack([added, (beside - why.beside_usual).astype(np.float32)])

@@ -80,10 +80,19 @@ def contributions(
         return found
     changed = np.where(members[of], instead, values[rows])
     scores = score(np.concatenate([values, changed]))
-    with np.errstate(invalid="ignore"):
-        lost = scores[rows] - scores[len(values) :]
-    found[rows, of] = np.where(np.isfinite(lost), lost, np.float32(0))
+    found[rows, of] = lost(scores[rows], scores[len(values) :])
     return found
+
+
+def lost(scores: NDArray[np.float32], without: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What is lost, score - score without, of one shape; 0 where that is no finite number.
+
+    >>> lost(np.array([2, np.inf], np.float32), np.array([3, np.inf], np.float32)).tolist()
+    [-1.0, 0.0]
+    """
+    with np.errstate(invalid="ignore"):
+        less = scores - without
+    return np.where(np.isfinite(less), less, np.float32(0))
 
 
 def telling(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,6 +15,7 @@ from heirloom.core.slate import FeatureBatch
 from heirloom.ranking.catboost import training_settings, with_position, without_time
 from heirloom.ranking.examples import checked, take, with_gain
 from heirloom.ranking.ranker import POSITION, Correction, Examples
+from heirloom.ranking.symmetric import SymmetricTrees
 
 FILES = ("gain.cbm", "chance.cbm", "worth.cbm")
 TWEEDIE = "Tweedie:variance_power=1.8"
@@ -105,14 +107,30 @@ class CatBoostExpected:
         values = checked(batch, self.columns, "CatBoostExpected.score")
         if not len(values):
             return np.zeros((0, 1), np.float32)
-        rows = Pool(with_position(values, None))  # read once for all three
-        gain, chance, *worth = (
-            np.asarray(model.predict(rows, thread_count=self._threads), np.float64)
-            for model in self._parts
-        )
-        logs = gain - np.logaddexp(0.0, -chance) + (worth[0] if worth else 0.0)
-        scores: NDArray[np.float32] = logs.astype(np.float32)
-        return scores.reshape(-1, 1)
+        rows = with_position(values, None)
+        return _logs([trees.predict(rows) for trees in self._compiled])[:, None]
+
+    def without(
+        self,
+        batch: FeatureBatch,
+        instead: NDArray[np.float32],
+        group_of: NDArray[np.int64],
+        groups: int,
+    ) -> NDArray[np.float32]:
+        """[candidates, groups, 1] float32, as LeavesOut says."""
+        values = checked(batch, self.columns, "CatBoostExpected.without")
+        rows, other = with_position(values, None), np.append(instead, np.float32(0))
+        of = np.append(group_of, -1)
+        return _logs(
+            [
+                trees.predict(rows)[:, None] - trees.lost(rows, other, of, groups)
+                for trees in self._compiled
+            ]
+        )[:, :, None]
+
+    @cached_property
+    def _compiled(self) -> tuple[SymmetricTrees, ...]:
+        return tuple(map(SymmetricTrees.of, self._parts))
 
     def save(self, folder: Path) -> None:
         """Write gain.cbm, chance.cbm and, if there is one, worth.cbm."""
@@ -182,6 +200,14 @@ class CatBoostExpected:
             models.append(_fitted(part, settings, examples))
         kept = [model for model in models if model is not None]
         return type(self)(kept, threads=self._threads, trees=self._trees)
+
+
+def _logs(raw: Sequence[NDArray[np.float64]]) -> NDArray[np.float32]:
+    """The score of what the parts foretell, all of one shape."""
+    gain, chance, *worth = raw
+    logs = gain - np.logaddexp(0.0, -chance) + (worth[0] if worth else 0.0)
+    scores: NDArray[np.float32] = logs.astype(np.float32)
+    return scores
 
 
 def _fitted(

@@ -80,6 +80,30 @@ class Ranker(Protocol):
 
 
 @runtime_checkable
+class LeavesOut(Protocol):
+    """A Ranker that tells for little what its scores would be without each group of features."""
+
+    def without(
+        self,
+        batch: FeatureBatch,
+        instead: NDArray[np.float32],
+        group_of: NDArray[np.int64],
+        groups: int,
+    ) -> NDArray[np.float32]:
+        """[candidates, groups, actions] float32: `score` with a group's columns as in `instead`.
+
+        But for the last digits: sums may be made in another order. Where that changes no answer
+        that a column gives, it is the score to the last digit.
+
+        Args:
+            batch: [candidates, features].
+            instead: [features] float32.
+            group_of: [features] int64, in 0..groups.
+            groups: how many.
+        """
+
+
+@runtime_checkable
 class Refits(Protocol):
     """A Ranker that can learn from all there is, once it is known how long to learn.
 

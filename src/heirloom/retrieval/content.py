@@ -100,6 +100,9 @@ class ContentIndex:
         self._codes = np.zeros((0, encoder.dim), np.int8)
         self._trained_from = trained_from
         self._train_at = 0  # when so many were listed, the index is trained anew
+        # Of the latest request: a retriever asks, and then the columns given.
+        self._interests: tuple[Request, tuple[NDArray[np.float32], NDArray[np.float32]]] | None
+        self._interests = None
         self._restored_to = 0  # vectors are of this offset until the log is folded up to it
 
     @property
@@ -130,6 +133,7 @@ class ContentIndex:
         Raises:
             ShapeError: the encoder's vectors are not [listings, dim]; nothing was folded.
         """
+        self._interests = None
         new = self._to_encode(facts, listings)
         vectors = self._encoded(new) if new else None
         touched = self.offers.apply(facts, listings)
@@ -364,6 +368,11 @@ class ContentIndex:
             Vectors [interests, dim] float32 of unit length, the heaviest first, and their
             shares of the whole weight [interests] float32. None for a newcomer.
         """
+        if self._interests is None or self._interests[0] is not request:
+            self._interests = request, self._interests_of(request)
+        return self._interests[1]
+
+    def _interests_of(self, request: Request) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         none = np.zeros((0, self.encoder.dim), np.float32), np.zeros(0, np.float32)
         known = (request.recent >= 0) & (request.recent < len(self.codes))
         slots = request.recent[known]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heirloom.retrieval.top import fitted
+from heirloom.retrieval.top import at_rows, fitted
 
 _LARGEST_EXPONENT = 400
 _LEAST = 2.0**-600
@@ -91,8 +91,7 @@ class Decayed:
         kept = self._sums.get(name)
         if kept is None or not len(rows):
             return np.zeros(len(rows))
-        top = int(rows.max()) + 1
-        sums: NDArray[np.float64] = fitted(kept, top)[rows] * self.decay.scale(t)
+        sums = at_rows(kept, rows) * self.decay.scale(t)
         sums[sums < _LEAST] = 0.0
         return sums
 

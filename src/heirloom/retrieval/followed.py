@@ -10,7 +10,9 @@ from heirloom.core.facts import Facts
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
+from heirloom.retrieval.in_order import InOrder
 from heirloom.retrieval.recent import newest
+from heirloom.retrieval.retriever import Passes
 from heirloom.retrieval.shelf import Shelf
 
 _FOLLOW = KIND_CODE[Kind.FOLLOW]
@@ -27,11 +29,13 @@ class Followed:
     def __init__(self, name: str = "followed") -> None:
         self.name = name
         self._shelf = Shelf()
+        self._by_seller = InOrder()
         self._sellers: dict[int, dict[int, None]] = {}
 
     def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:  # noqa: ARG002
         """Fold stock events, follows and purchases."""
-        self._shelf.apply(facts)
+        changed = self._shelf.apply(facts)
+        self._by_seller.put(changed, self._shelf.column("seller")[changed])
         kinds = facts.events["kind"]
         # What follows no seller follows a search: saved_search.py.
         named = ((kinds == _FOLLOW) | (kinds == _UNFOLLOW)) & (facts.events["seller"] > 0)
@@ -49,9 +53,15 @@ class Followed:
 
     def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
         """At most k listings of those sellers, newest first."""
+        size = min(self._shelf.size, len(allowed))
+        return self.sift(
+            request, lambda slots: (slots < size) & allowed[np.minimum(slots, size - 1)], k
+        )
+
+    def sift(self, request: Request, passes: Passes, k: int) -> Candidates:
+        """As `retrieve`; it looks at those sellers' listings alone."""
         sellers = self._sellers.get(request.person) if request.person else None
         if not sellers:
             return Candidates.none(self.name)
-        theirs = np.isin(self._shelf.column("seller"), list(sellers), kind="table")
-        size = min(len(theirs), len(allowed))
-        return newest(self.name, self._shelf, request, allowed[:size] & theirs[:size], k)
+        theirs = self._by_seller.of(sellers, self._shelf.column("seller"))
+        return newest(self.name, self._shelf, request, theirs[passes(theirs)], k)

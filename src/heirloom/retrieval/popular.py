@@ -1,6 +1,7 @@
 """Popular: what people engage with lately, in the context of the request."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
 from heirloom.retrieval.decayed import Decayed
+from heirloom.retrieval.front import Front
 from heirloom.retrieval.rate import DAY_MS, Rate
+from heirloom.retrieval.retriever import Passes
 from heirloom.retrieval.shelf import EDITED, LISTED, Shelf, mentions
 from heirloom.retrieval.top import best, fitted
 
@@ -27,6 +30,13 @@ ENGAGEMENT: Mapping[str, int] = {
 """How much each action counts towards popularity."""
 _ENDED = (KIND_CODE[Kind.SOLD], KIND_CODE[Kind.REMOVED])
 _RECENT_HALF_LIFE_MS = 30 * DAY_MS
+LARGE = 16_384
+"""From so many slots on, a request compares a part of the stock."""
+REVIEW_EVERY = 8_192
+"""Log entries between two moments at which the front may be laid anew."""
+CHANGED_SHARE = 128
+"""It is, when one in so many slots was listed, edited or engaged with since."""
+WIDE = 3
 _ALL = np.zeros(1, np.int64)
 
 
@@ -48,6 +58,11 @@ class Popular:
 
     The same state serves stock that sells once and stock that is rented for years. Sums by
     declared value and listing are dense: 8 bytes a value and slot.
+
+    From LARGE slots on not all are compared (`sift`): a front of the best of each category and
+    size is laid at log offsets fixed in advance, and a request compares the WIDE · k of it that the
+    lifts of category and size put first, and whatever changed since. Where a filter leaves less
+    than half of these, all are compared (docs/adr/0029).
     """
 
     def __init__(
@@ -79,22 +94,51 @@ class Popular:
         self._on_offer = np.zeros(0, np.bool_)
         self._departments: dict[str, int] = {"": 0}
         self._department = np.zeros(1, np.int64)
+        self._codes = (1, 1)  # how many of categories and of sizes were seen
+        self._front = Front()
+        self._changed = np.zeros(0, np.int32)  # [changes] slots, since the front was laid
+        self._changes = 0
+        self._is_changed = np.zeros(0, np.bool_)  # [slots]
 
     def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:
         """Fold stock events and engagement."""
         if not len(facts):
             return
-        self._shelf.apply(facts)
+        for part in _parts(facts):
+            self._fold(part)
+        self._learn_departments(listings)
+
+    def _fold(self, facts: Facts) -> None:
+        written = self._shelf.apply(facts)
+        if len(written):
+            codes = (self._shelf.column(name)[written].max() for name in ("category", "size"))
+            seen = (max(seen, int(code) + 1) for seen, code in zip(self._codes, codes, strict=True))
+            self._codes = next(seen), next(seen)
         latest = int(facts.events["t"].max())
         for counts in (*(rate.counts for rate in self._rates), self._context):
             counts.to(latest)
         opened = self._fold_stock(facts)
-        self._learn_departments(listings)
         self._fold_engagement(facts, opened)
+        self._look_over(facts, latest)
 
     def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
         """At most k, best first; the score is the log of the rate times lifts."""
-        slots = np.flatnonzero(allowed[: self._shelf.size])
+        return self._best(request, np.flatnonzero(allowed[: self._shelf.size]), k)
+
+    def sift(self, request: Request, passes: Passes, k: int) -> Candidates:
+        """As `retrieve`; of a large stock it compares the front alone."""
+        if len(self._front):
+            lifts = self._lifts(request)
+            near = self._front.best(self._declared_lifts(request) * lifts[0], lifts[1], WIDE * k)
+            near = np.union1d(near, self._changed[: self._changes])
+            passing = near[passes(near)]
+            if 2 * len(passing) >= len(near):
+                return self._best(request, passing, k)
+        slots = np.flatnonzero(self._on_offer[: self._shelf.size])
+        return self._best(request, slots[passes(slots)], k)
+
+    def _best(self, request: Request, slots: NDArray[Any], k: int) -> Candidates:
+        """The best k of these slots, ascending."""
         if not len(slots):
             return Candidates.none(self.name)
         value = self._rate(slots, request.query.t)
@@ -104,7 +148,8 @@ class Popular:
             if code and weight:
                 lift = self._declared_lift(field, code, slots, categories, request.query.t)
                 value *= lift**weight
-        value *= self._personal_lift(request, slots, categories)
+        by_category, by_size = self._lifts(request)
+        value *= by_category[categories] * by_size[self._shelf.column("size")[slots]]
         rows = best(value, k)
         scores = np.log(np.maximum(value[rows], 1e-300)).astype(np.float32)
         return Candidates.of(self.name, slots[rows].astype(np.int32), scores)
@@ -129,6 +174,33 @@ class Popular:
             rate.open(slots, facts.events["t"][opened[slots]])
         self._move(facts, events, rows)
         return opened
+
+    def _look_over(self, facts: Facts, t: int) -> None:
+        """Note what changed, and lay the front anew when much did: at fixed log offsets."""
+        if self._shelf.size < LARGE:
+            return
+        changes = self._worth[facts.events["kind"]] > 0
+        changes |= np.isin(facts.events["kind"], (LISTED, EDITED))
+        _, rows = mentions(facts, changes)
+        self._note(rows["slot"])
+        at_end = (int(facts.events["seq"][-1]) + 1) % REVIEW_EVERY == 0
+        enough = self._changes > self._shelf.size // CHANGED_SHARE
+        if at_end and (enough or not len(self._front)):
+            slots = np.flatnonzero(self._on_offer[: self._shelf.size])
+            category, size = (self._shelf.column(name)[slots] for name in ("category", "size"))
+            self._front.lay(slots, self._rate(slots, t), category, size)
+            self._is_changed[self._changed[: self._changes]] = False
+            self._changes = 0
+
+    def _note(self, slots: NDArray[np.int32]) -> None:
+        """These changed, each counted once until the front is laid."""
+        self._is_changed = fitted(self._is_changed, self._shelf.size, False)
+        slots = np.unique(slots[slots < self._shelf.size])
+        new = slots[~self._is_changed[slots]]
+        self._is_changed[new] = True
+        self._changed = fitted(self._changed, self._changes + len(new))
+        self._changed[self._changes : self._changes + len(new)] = new
+        self._changes += len(new)
 
     def _move(self, facts: Facts, events: NDArray[np.intp], rows: NDArray[np.void]) -> None:
         """Count listings in and out of their groups, in log order."""
@@ -204,11 +276,12 @@ class Popular:
         """[slots] float64, the geometric mean of the rates of all half-lives."""
         product = np.ones(len(slots))
         categories = int(self._pairs[:, 1].max(initial=0)) + 1
+        group = self._group[slots]
         for rate in self._rates:
             everything = rate.of_level("all", 1, t, 0.0)[0]
             by_category = rate.of_level("category", categories, t, everything)
-            by_group = rate.of_level("group", len(self._pairs), t, by_category[self._pairs[:, 1]])
-            product *= rate.of_slots(slots, t, by_group[self._group[slots]])
+            by_group = rate.of_rows("group", group, t, by_category[self._pairs[group, 1]])
+            product *= rate.of_slots(slots, t, by_group)
         root: NDArray[np.float64] = product ** (1 / len(self._rates))
         return root
 
@@ -221,48 +294,61 @@ class Popular:
         t: int,
     ) -> NDArray[np.float64]:
         """[slots] float64, P(value | listing) / P(value); 1 for a value never seen."""
-        read = self._context.read
-        every = float(read((field, 0, "all"), _ALL, t)[0])
-        share = float(read((field, code, "all"), _ALL, t)[0]) / max(every, 1e-300)
+        rows = np.arange(int(categories.max()) + 1)
+        by_category, share = self._declared_shares(field, code, rows, t)
         if share <= 0:
             return np.ones(len(slots))
-        prior = self.prior_events
-        rows = np.arange(int(categories.max()) + 1)
-        by_category = (read((field, code, "category"), rows, t) + prior * share) / (
-            read((field, 0, "category"), rows, t) + prior
-        )
+        read, prior = self._context.read, self.prior_events
         held = read((field, code, "slot"), slots, t) + prior * by_category[categories]
         lift: NDArray[np.float64] = held / (read((field, 0, "slot"), slots, t) + prior) / share
         return lift
 
-    def _personal_lift(
-        self, request: Request, slots: NDArray[np.intp], categories: NDArray[np.int32]
-    ) -> NDArray[np.float64]:
-        """[slots] float64, how much more the person goes for this category and size than all do."""
+    def _declared_shares(
+        self, field: int, code: int, rows: NDArray[np.intp], t: int
+    ) -> tuple[NDArray[np.float64], float]:
+        """P(value | category) for categories [rows], and P(value); 0 for a value never seen."""
+        read, prior = self._context.read, self.prior_events
+        every = float(read((field, 0, "all"), _ALL, t)[0])
+        share = float(read((field, code, "all"), _ALL, t)[0]) / max(every, 1e-300)
+        by_category = (read((field, code, "category"), rows, t) + prior * share) / (
+            read((field, 0, "category"), rows, t) + prior
+        )
+        return by_category, share
+
+    def _lifts(self, request: Request) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """How much more the person goes for each category and each size [codes] than all do."""
+        categories, sizes = self._codes
         known = (request.recent >= 0) & (request.recent < self._shelf.size)
         known &= self._worth[request.recent_kinds] > 0
         recent = request.recent[known]
         if not len(recent):
-            return np.ones(len(slots))
+            return np.ones(categories), np.ones(sizes)
         age = np.maximum(request.query.t - request.recent_t[known], 0)
         weights = np.exp2(-age / _RECENT_HALF_LIFE_MS)
         t = request.query.t
-        category = self._shelf.column("category")
-        top = int(category.max()) + 1
-        usual = self._shares("category", top, t)
-        department = fitted(self._department, top)[:top]
+        category, size = (self._shelf.column(name)[recent] for name in ("category", "size"))
+        usual = self._shares("category", categories, t)
+        department = fitted(self._department, categories)[:categories]
         usual_of = np.bincount(department, usual)
-        own_of = np.bincount(department[category[recent]], weights, minlength=len(usual_of))
+        own_of = np.bincount(department[category], weights, minlength=len(usual_of))
         department_lift = self._lift(own_of, usual_of)[department]
-        own = np.bincount(category[recent], weights, minlength=top)
-        lift: NDArray[np.float64] = self._lift(own, usual, department_lift)[categories]
-        size = self._shelf.column("size")
-        sizes = int(size.max()) + 1
-        own = np.bincount(size[recent], weights * (size[recent] > 0), minlength=sizes)
-        lift_of_size = self._lift(own, self._shares("size", sizes, t))
-        lift_of_size[0] = 1.0
-        lift *= lift_of_size[size[slots]]
-        return lift
+        own = np.bincount(category, weights, minlength=categories)
+        by_category = self._lift(own, usual, department_lift)
+        own = np.bincount(size, weights * (size > 0), minlength=sizes)
+        by_size = self._lift(own, self._shares("size", sizes, t))
+        by_size[0] = 1.0
+        return by_category, by_size
+
+    def _declared_lifts(self, request: Request) -> NDArray[np.float64]:
+        """[category codes] float64, what the declared attributes lift a category's listings by."""
+        rows = np.arange(self._codes[0])
+        lifts = np.ones(len(rows))
+        for field, code in enumerate(request.declared.tolist()):
+            weight = self._declared_weights[field]
+            if code and weight:
+                by_category, share = self._declared_shares(field, code, rows, request.query.t)
+                lifts *= (by_category / share) ** weight if share > 0 else 1.0
+        return lifts
 
     def _shares(self, name: str, size: int, t: int) -> NDArray[np.float64]:
         """[size] float64, the share of each code in all engagement; a unit count for each."""
@@ -277,3 +363,11 @@ class Popular:
         prior = self.prior_events
         lift: NDArray[np.float64] = (own + prior * usual * above) / (own.sum() + prior) / usual
         return lift
+
+
+def _parts(facts: Facts) -> Iterator[Facts]:
+    """Cut at the offsets at which the front may be laid."""
+    seq = facts.events["seq"]
+    cuts = np.flatnonzero((seq + 1) % REVIEW_EVERY == 0) + 1
+    edges = sorted({0, *cuts.tolist(), len(seq)})
+    return (facts[start:stop] for start, stop in pairwise(edges))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.retrieval.decayed import Decayed
-from heirloom.retrieval.top import fitted
+from heirloom.retrieval.top import at_rows, fitted
 
 DAY_MS = 86_400_000
 _LEAST = 1e-9
@@ -57,8 +57,13 @@ class Rate:
 
         `above` is the rate of the level above it, [size] or one for all.
         """
-        rows = np.arange(size)
-        number = fitted(self._on_offer.get(level, np.zeros(0, np.int64)), size)[:size]
+        return self.of_rows(level, np.arange(size), t, above)
+
+    def of_rows(
+        self, level: str, rows: Rows, t: int, above: NDArray[np.float64] | float
+    ) -> NDArray[np.float64]:
+        """[rows] float64, the same of some rows of a level; `above` is [rows] or one for all."""
+        number = at_rows(self._on_offer.get(level, np.zeros(0, np.int64)), rows)
         days = (number - self.counts.read(("moved", level), rows, t)) * self._life_days
         return self._shrunk(self.counts.read(("engaged", level), rows, t), days, above)
 

@@ -1,7 +1,8 @@
 """Retriever: Request → Candidates, cheap over the whole catalogue."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,18 @@ class Selective(Protocol):
         """
 
 
+Passes = Callable[[NDArray[np.integer]], NDArray[np.bool_]]
+"""From slots to whether each is on offer, passes the filters, and is for this person."""
+
+
+@runtime_checkable
+class Sifting(Protocol):
+    """A Retriever that looks at a small part of the stock, and asks of that part what passes."""
+
+    def sift(self, request: Request, passes: Passes, k: int) -> Candidates:
+        """As `retrieve`, with what is allowed told of the slots that it is asked for."""
+
+
 @runtime_checkable
 class Learning(Protocol):
     """A Retriever with weights: learned from a log, kept in a bundle, given to one that serves.
@@ -104,3 +117,26 @@ class Matcher(Protocol):
             allowed: [slots] bool.
             least: so many of the best that match at all are well enough matched.
         """
+
+
+def is_selective(retriever: object) -> TypeGuard[Selective]:
+    """Whether it is; asked once of each class, for to compare with a protocol takes long."""
+    kind: Any = type(retriever)
+    return _kinds(kind)[0]
+
+
+def is_sifting(retriever: object) -> TypeGuard[Sifting]:
+    """As `is_selective`."""
+    kind: Any = type(retriever)
+    return _kinds(kind)[1]
+
+
+def is_matcher(retriever: object) -> TypeGuard[Matcher]:
+    """As `is_selective`."""
+    kind: Any = type(retriever)
+    return _kinds(kind)[2]
+
+
+@cache
+def _kinds(kind: Any) -> tuple[bool, bool, bool]:
+    return issubclass(kind, Selective), issubclass(kind, Sifting), issubclass(kind, Matcher)

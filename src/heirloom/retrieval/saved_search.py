@@ -16,8 +16,9 @@ from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.core.words import words
+from heirloom.retrieval.in_order import InOrder
 from heirloom.retrieval.recent import newest
-from heirloom.retrieval.retriever import Matcher
+from heirloom.retrieval.retriever import Matcher, Passes
 from heirloom.retrieval.shelf import Shelf
 
 MOST = 20
@@ -94,10 +95,12 @@ class SavedSearch:
         self.name = name
         self._searches, self._catalogue, self._matcher = searches, catalogue, matcher
         self._shelf = Shelf()
+        self._order = InOrder()
 
     def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:  # noqa: ARG002
         """Fold stock events."""
-        self._shelf.apply(facts)
+        changed = self._shelf.apply(facts)
+        self._order.put(changed, self._shelf.column("listed_at")[changed])
 
     def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
         """At most k listings of those searches, newest first."""
@@ -113,4 +116,21 @@ class SavedSearch:
             found |= new
         if not found.any():
             return Candidates.none(self.name)
-        return newest(self.name, self._shelf, request, found, k)
+        return newest(self.name, self._shelf, request, np.flatnonzero(found), k)
+
+    def sift(self, request: Request, passes: Passes, k: int) -> Candidates:
+        """As `retrieve`; it looks at what came since. Words are matched with the whole stock's."""
+        listed_at = self._shelf.column("listed_at")
+        found = [np.zeros(0, np.int32)]
+        for search in self._searches.of(request.person):
+            new = self._order.since(search.since, listed_at)
+            new = new[self._catalogue.mask(search.filters, new)]
+            new = new[passes(new)]
+            if search.text and len(new):
+                mask = self._catalogue.mask(search.filters)
+                new = new[self._matcher().matching(search.text, mask, least=1)[new]]
+            found.append(new)
+        slots = np.unique(np.concatenate(found))
+        if not len(slots):
+            return Candidates.none(self.name)
+        return newest(self.name, self._shelf, request, slots, k)

@@ -28,17 +28,18 @@ class Shelf:
         """A view [slots] of listed_at, seller, brand, category or size."""
         return self._columns[name][: self.size]
 
-    def apply(self, facts: Facts) -> None:
-        """Fold listed and edited events; a reused slot is written anew."""
+    def apply(self, facts: Facts) -> NDArray[np.int32]:
+        """Fold listed and edited events; a reused slot is written anew. Gives the slots written."""
         kinds = facts.events["kind"]
         events, rows = mentions(facts, (kinds == LISTED) | (kinds == EDITED))
         if not len(rows):
-            return
+            return np.zeros(0, np.int32)
         self.reach(int(rows["slot"].max()) + 1)
         for name in _CODES:
             self._columns[name][rows["slot"]] = rows[name]
         opened = facts.events["kind"][events] == LISTED
         self._columns["listed_at"][rows["slot"][opened]] = facts.events["t"][events[opened]]
+        return np.unique(rows["slot"])
 
     def reach(self, size: int) -> None:
         """Have at least so many slots."""

@@ -26,6 +26,21 @@ def best(scores: NDArray[Any], k: int) -> NDArray[np.intp]:
     return rows[np.argsort(-scores[rows], kind="stable")]
 
 
+def at_rows(array: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+    """[rows] of an array [size]; 0 for rows past its end.
+
+    >>> at_rows(np.array([7, 8]), np.array([1, 5])).tolist()
+    [8, 0]
+    """
+    inside = rows < len(array)
+    if inside.all():
+        rowwise: NDArray[Any] = array[rows]
+        return rowwise
+    found = np.zeros(len(rows), array.dtype)
+    found[inside] = array[rows[inside]]
+    return found
+
+
 def fitted(array: NDArray[Any], size: int, fill: object = 0) -> NDArray[Any]:
     """The array itself if its first axis is long enough, else a longer copy filled with `fill`.
 

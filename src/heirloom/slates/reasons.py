@@ -7,6 +7,7 @@ a retriever alone knows (the seller is followed) is told unless the ranking spea
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ def reasons(
         catalogue: for the words of brand, category and the like.
         ranked: what the ranking says; None where retrieval alone made the order.
     """
-    place = {column.split(".", 1)[-1]: i for i, column in enumerate(batch.columns)}
+    place = _places(batch.columns)
     values = batch.values[: len(slots)].tolist()
     if ranked is None:
         rows = (Row(request, catalogue, slot, values[i], (), place) for i, slot in _numbered(slots))
@@ -71,6 +72,12 @@ def reasons(
         named.sort(key=lambda group: -gained[group])
         result.append(_ranked(row, sources[i], gained, named, about)[:MAX_REASONS])
     return result
+
+
+@lru_cache(8)
+def _places(columns: tuple[str, ...]) -> dict[str, int]:
+    """Where each feature stands, by its name in the view."""
+    return {column.split(".", 1)[-1]: i for i, column in enumerate(columns)}
 
 
 def _numbered(slots: NDArray[np.int32]) -> Iterator[tuple[int, int]]:

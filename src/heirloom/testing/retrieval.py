@@ -23,7 +23,7 @@ from heirloom.core.facts import EVENT_ROW, LISTING_ROW, MAX_DECLARED, Facts
 from heirloom.core.listing import Listing
 from heirloom.core.query import Query, Request
 from heirloom.core.vocabulary import Vocabulary
-from heirloom.retrieval.retriever import Retriever
+from heirloom.retrieval.retriever import Retriever, is_sifting
 
 T0 = 1_700_000_000_000
 HOUR_MS = 3_600_000
@@ -188,6 +188,20 @@ class RetrieverLaws:
             assert found.names == (retriever.name,)
             assert found.slots.dtype == np.int32
             assert found.scores.dtype == np.float32
+
+    @pytest.mark.parametrize("share", [1.0, 0.3, 0.0])
+    @pytest.mark.parametrize("k", [0, 7, 1_000])
+    def test_sifting_a_small_stock_finds_what_a_mask_finds(self, share: float, k: int) -> None:
+        world = checkerboard()
+        retriever = self.fed(world)
+        if not is_sifting(retriever):
+            pytest.skip("it takes a mask")
+        allowed = np.random.default_rng(2).random(len(world.catalogue)) < share
+        for request in requests(world):
+            expected = self.fed(world).retrieve(request, allowed, k)
+            found = retriever.sift(request, lambda slots: allowed[slots], k)
+            assert found.slots.tobytes() == expected.slots.tobytes()
+            assert found.scores.tobytes() == expected.scores.tobytes()
 
     def test_the_cuts_of_the_log_do_not_matter(self) -> None:
         world = checkerboard()

@@ -206,6 +206,7 @@ def test_impressions_are_written_by_whom_the_settings_name(
     door = open_door(impressions=who)
     first = door.post("/v1/recommend", {"user": "anna", "k": 4})
     door.post("/v1/recommend", {"next": first["next"], "k": 4})
+    door.client.get("/readyz")  # they are written after the answer, before the next
     written = [e.event for e in door.system.log.read() if e.event.kind == Kind.IMPRESSION]
     if who != "server":
         assert not written

@@ -3,6 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from heirloom.apps.intake import Intake
 from heirloom.apps.shop import Report, Shop
 from heirloom.core.slate import Slate
 
@@ -63,6 +64,16 @@ class Metrics:
             ("reason",),
             registry=self._registry,
         )
+        self._waiting = Gauge(
+            "heirloom_events_waiting",
+            "Events that wait to be written, or are being written.",
+            registry=self._registry,
+        )
+        self._impressions_lost = Counter(
+            "heirloom_impressions_lost",
+            "Pages whose impression this server was to write and could not.",
+            registry=self._registry,
+        )
         self._listings = Gauge(
             "heirloom_live_listings", "Listings on sale.", registry=self._registry
         )
@@ -95,6 +106,14 @@ class Metrics:
     def leaked(self, count: int) -> None:
         """A page was compared with what was announced before it was begun."""
         self._leaks.inc(count)
+
+    def watch(self, intake: Intake) -> None:
+        """Show from now on how many events wait there."""
+        self._waiting.set_function(lambda: intake.waiting[0])
+
+    def impression_lost(self) -> None:
+        """A page's impression could not be written."""
+        self._impressions_lost.inc()
 
     def exposition(self) -> bytes:
         """All of it, in Prometheus's text format."""

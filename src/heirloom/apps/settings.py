@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from heirloom.apps.intake import Limits
 from heirloom.apps.security.settings import AuthPart
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
@@ -301,7 +302,7 @@ class SearchPart(_Part):
 
 
 class EventsPart(_Part):
-    """Which events count; `pipelines.clicks` says how. 0: all of them."""
+    """Which events count, `pipelines.clicks` says how, 0: all of them; and how many may wait."""
 
     clicks_of_person: int = Field(default=0, ge=0)
     """Within an hour."""
@@ -309,6 +310,17 @@ class EventsPart(_Part):
     clicks_of_person_on_listing: int = Field(default=0, ge=0)
     sellers_are_users: bool = False
     """Whether `user` and `seller` are the same names, so that a seller's own clicks are known."""
+    queue: PositiveInt = 20_000
+    """Events that may wait to be written; beyond, requests are refused with 429."""
+    queue_bytes: PositiveInt = 32 << 20
+    """The same of request bodies."""
+    group: PositiveInt = 1_024
+    """Events that share one durable write; pages are answered between two."""
+
+    @property
+    def limits(self) -> Limits:
+        """As the intake's limits."""
+        return Limits(events=self.queue, bytes=self.queue_bytes, group=self.group)
 
     @property
     def rules(self) -> ClickRules:

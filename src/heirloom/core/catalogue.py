@@ -163,9 +163,15 @@ class Catalogue:
         """[slots] of LISTING_ROW, to stamp on an event; a slot of -1 gives codes of 0."""
         rows = np.zeros(len(slots), LISTING_ROW)
         rows["slot"] = slots
+        if not self._size:
+            return rows
         known = slots >= 0
         for name in ("seller", "brand", "category", "size", "colour", "condition", "price_minor"):
-            rows[name][known] = self._columns[name][slots[known]]
+            rows[name] = self._columns[name].take(slots, mode="clip")
+        if not known.all():
+            for name in ("seller", "brand", "category", "size", "colour", "condition"):
+                rows[name][~known] = 0
+            rows["price_minor"][~known] = 0
         return rows
 
     def rows_of(self, listing_ids: tuple[str, ...]) -> NDArray[Any]:

@@ -36,7 +36,9 @@ from heirloom.pipelines.clicks import ClickRules, Clicks, seller_ids, without_to
 from heirloom.pipelines.stamp import numbered, stamped
 
 MAX_RAW_BYTES = 64 << 10
+_NO_SLOTS = np.zeros(0, np.int32)
 _replace = msgspec.structs.replace
+_LISTED = Kind.LISTED  # an enumeration's member is slow to reach, and events are many
 _ROW_KINDS = (Kind.LISTED, Kind.EDITED, Kind.PRICE_CHANGED)
 """They change what is stamped of a listing; the other stock kinds change its status alone."""
 _WAITING_KINDS = (STOCK_KINDS | LISTING_KINDS | {Kind.IMPRESSION}) - {Kind.LISTED}
@@ -247,7 +249,7 @@ class Ingest:
         """
         first: dict[str, _Sent] = {}
         for event, of in valid:
-            if event.kind == Kind.LISTED or self._must_wait(event):
+            if event.kind == _LISTED or self._must_wait(event):
                 for listing in named(event):
                     first.setdefault(listing, of)
         if not first:
@@ -320,7 +322,7 @@ class Ingest:
             self._catalogue.vocabulary.code("seller", event.seller)
         part.unstamped.append((event, ingested_at))
         part.unstamped_listings.update(named(event))
-        if event.kind == Kind.LISTED and event.listing is not None:
+        if event.kind == _LISTED and event.listing is not None:
             of = part.sender[event.event_id]
             for waiting in part.waiting_for(event.listing):
                 if waiting.event_id in part.held_before:
@@ -455,6 +457,8 @@ class _Part:
 def _stock_slots(entries: Sequence[Entry]) -> NDArray[np.int32]:
     """[slots] int32, those that stock events name, each once."""
     named_rows = b"".join([e.listing_rows for e in entries if e.event.kind in STOCK_KINDS])
+    if not named_rows:
+        return _NO_SLOTS
     slots: NDArray[np.int32] = np.unique(np.frombuffer(named_rows, LISTING_ROW)["slot"])
     return slots[slots >= 0]
 

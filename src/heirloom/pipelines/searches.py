@@ -23,6 +23,7 @@ REMEMBERED = 8
 HALF_LIFE_MS = 7 * DAY_MS
 HOUR_MS = 3_600_000
 _ASKS = [KIND_CODE[Kind.SEARCH], KIND_CODE[Kind.IMPRESSION]]
+_ASKING = sum(1 << kind for kind in _ASKS)
 _UNIT = 1 << 10
 
 
@@ -42,6 +43,8 @@ class Searches:
     def apply(self, facts: Facts) -> None:
         """Fold the next part of the log."""
         events = facts.events
+        if not facts.kinds & _ASKING:
+            return
         asks = (events["query"] > 0) & (events["person"] > 0) & np.isin(events["kind"], _ASKS)
         if not asks.any():
             return

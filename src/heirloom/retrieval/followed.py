@@ -16,6 +16,7 @@ from heirloom.retrieval.shelf import Shelf
 _FOLLOW = KIND_CODE[Kind.FOLLOW]
 _UNFOLLOW = KIND_CODE[Kind.UNFOLLOW]
 _PURCHASE = KIND_CODE[Kind.PURCHASE]
+_TIES = 1 << _FOLLOW | 1 << _UNFOLLOW | 1 << _PURCHASE
 
 
 class Followed:
@@ -32,6 +33,8 @@ class Followed:
     def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:  # noqa: ARG002
         """Fold stock events, follows and purchases."""
         self._shelf.apply(facts)
+        if not facts.kinds & _TIES:
+            return
         kinds = facts.events["kind"]
         # What follows no seller follows a search: saved_search.py.
         named = ((kinds == _FOLLOW) | (kinds == _UNFOLLOW)) & (facts.events["seller"] > 0)

@@ -176,7 +176,7 @@ class System:
             apply=self.live.fold,
             rules=settings.events.rules,
         )
-        self.records = ParquetRecords(self.folder / "slates")
+        self.records = ParquetRecords(self.folder / "slates", **settings.records.model_dump())
         self._writing: threading.Thread | None = None
         self.write_behind = None if reader else self._write_behind()
 
@@ -542,6 +542,10 @@ class System:
     def _has_writer(self) -> bool:
         """Whether a process takes events in now; without one, readers answer as of the last."""
         return self.availability is not None and self.availability.written()
+
+    def records_lost(self) -> int:
+        """Slate records that were to be written and were not, since the start."""
+        return self.records.lost
 
     def people_examples(self, count: int = 6) -> list[tuple[str, str]]:
         """Some people of the log to look through the eyes of: (user, a sentence about them)."""

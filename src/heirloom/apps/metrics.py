@@ -74,6 +74,12 @@ class Metrics:
             "Pages whose impression this server was to write and could not.",
             registry=self._registry,
         )
+        self._records_lost = Counter(
+            "heirloom_slate_records_lost",
+            "Slate records that were to be written and were not.",
+            registry=self._registry,
+        )
+        self._lost_before = 0
         self._listings = Gauge(
             "heirloom_live_listings", "Listings on sale.", registry=self._registry
         )
@@ -119,4 +125,7 @@ class Metrics:
         """All of it, in Prometheus's text format."""
         self._listings.set(int(self._shop.live.catalogue.live.sum()))
         self._offset.set(self._shop.live.n)
+        lost = self._shop.records_lost()
+        self._records_lost.inc(lost - self._lost_before)
+        self._lost_before = lost
         return generate_latest(self._registry)

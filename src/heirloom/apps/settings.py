@@ -333,6 +333,19 @@ class EventsPart(_Part):
         )
 
 
+class RecordsPart(_Part):
+    """Of which slates a record is kept, and how they are written: after the response."""
+
+    share: float = Field(default=1.0, ge=0, le=1)
+    """Of the slates; which ones follows from the slate's id."""
+    seconds: PositiveFloat = 2.0
+    """A file at least so often, where there was anything: what a crash may lose."""
+    rows: PositiveInt = 5_000
+    """Of a file."""
+    queue_bytes: PositiveInt = 64 << 20
+    """What may wait for the disk; beyond, records are lost and counted."""
+
+
 class HttpPart(_Part):
     """The door."""
 
@@ -354,6 +367,7 @@ class Settings(_Part):
     index: IndexPart = IndexPart()
     search: SearchPart = SearchPart()
     events: EventsPart = EventsPart()
+    records: RecordsPart = RecordsPart()
     http: HttpPart = HttpPart()
     rates: dict[str, float] = {}
     """What one unit of another currency is worth in the system's: {"USD": 0.92}."""

@@ -104,5 +104,8 @@ class Shop(Protocol):
     def ready(self) -> Mapping[str, object]:
         """With what it serves: live `listings`, `n`, `policy`, `bundle`."""
 
+    def records_lost(self) -> int:
+        """Slate records that were to be written and were not, since the start."""
+
     def people_examples(self) -> list[tuple[str, str]]:
         """(user, a sentence about them) for a few people whom a visitor may become."""

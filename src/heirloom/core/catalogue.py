@@ -1,5 +1,6 @@
 """Catalogue: the listings by slot, their live state, and the columns that filters need."""
 
+import itertools
 from collections import deque
 from typing import Any
 
@@ -82,8 +83,8 @@ class Catalogue:
 
     def slots_of(self, listing_ids: tuple[str, ...] | list[str]) -> NDArray[np.int32]:
         """[ids] int32, -1 for those unknown."""
-        get = self._slots.get
-        return np.fromiter((get(i, -1) for i in listing_ids), np.int32, len(listing_ids))
+        found = map(self._slots.get, listing_ids, itertools.repeat(-1))
+        return np.fromiter(found, np.int32, len(listing_ids))
 
     def listing(self, slot: int) -> Listing:
         """The listing in a slot, with its present price."""

@@ -216,6 +216,14 @@ def test_impressions_are_written_by_whom_the_settings_name(
     assert {event.slate for event in written} == {first["slate_id"]}
 
 
+def test_slate_records_that_are_lost_are_told(door: Door) -> None:
+    (door.system.folder / "slates").write_text("no folder can stand here")
+    door.post("/v1/recommend", {"user": "anna", "k": 4})
+    door.system.records.close()
+    for _ in range(2):
+        assert "heirloom_slate_records_lost_total 1.0" in door.client.get("/metrics").text
+
+
 REFUSALS: list[tuple[str, Any, int, str, str]] = [
     ("/v1/recommend", b"{", 400, "JSON", "{"),
     ("/v1/recommend", b"", 400, "JSON", "an empty body"),

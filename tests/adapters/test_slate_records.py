@@ -1,10 +1,13 @@
 """Slate records: all are written, in files that polars reads as they lie."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import polars as pl
 
-from heirloom.adapters.slate_records import ParquetRecords
+from heirloom.adapters.slate_records import ParquetRecords, read
 from heirloom.core.slate import SlateRecord
 
 T = 1_735_689_600_000
@@ -41,7 +44,7 @@ def test_close_writes_what_is_queued(tmp_path: Path) -> None:
     assert sorted(written["slate_id"].to_list()) == sorted(f"s{number}" for number in range(100))
     assert written["listings"][0].to_list() == ["a/1", "b"]
     assert not list(tmp_path.rglob("*.tmp"))
-    assert records.dropped == 0
+    assert records.lost == 0
 
 
 def test_the_same_slate_twice_is_two_records_and_days_are_kept_apart(tmp_path: Path) -> None:
@@ -60,4 +63,60 @@ def test_what_the_disk_refuses_is_counted(tmp_path: Path) -> None:
     records = ParquetRecords(tmp_path / "file", seconds=60)
     records.write(a_record(1))
     records.close()
-    assert records.dropped == 1
+    assert records.lost == 1
+
+
+def test_what_no_file_takes_is_counted_and_what_follows_is_written(tmp_path: Path) -> None:
+    records = ParquetRecords(tmp_path, seconds=60, rows=1)
+    records.write(msgspec.structs.replace(a_record(1), text="half a pair: \ud83e"))
+    until(lambda: records.lost == 1)
+    records.write(a_record(2))
+    records.close()
+    written = pl.scan_parquet(tmp_path / "day=2025-01-01" / "*.parquet").collect()
+    assert (written["slate_id"].to_list(), records.lost) == (["s2"], 1)
+
+
+def test_what_finds_the_queue_full_is_counted_and_nothing_waits(tmp_path: Path) -> None:
+    records = ParquetRecords(tmp_path, seconds=60, queue_bytes=30_000)
+    for number in range(100):
+        records.write(a_record(number))
+    lost = records.lost
+    records.close()
+    written = pl.scan_parquet(tmp_path / "day=2025-01-01" / "*.parquet").collect()
+    assert 0 < len(written) < 100
+    assert len(written) + lost == 100
+    records.write(a_record(100))
+    assert records.lost == lost + 1, "after the end nothing is written, and it is said"
+
+
+def test_the_queue_has_room_again_once_it_is_written(tmp_path: Path) -> None:
+    records = ParquetRecords(tmp_path, seconds=0.01, queue_bytes=5_000)
+    for number in range(3):
+        records.write(a_record(number))
+        until(lambda wanted=number + 1: len(ids(tmp_path)) == wanted)
+    records.close()
+    assert (ids(tmp_path), records.lost) == ({"s0", "s1", "s2"}, 0)
+
+
+def test_a_share_of_the_slates_is_recorded_and_always_the_same(tmp_path: Path) -> None:
+    chosen = []
+    for name in ("first", "second"):
+        records = ParquetRecords(tmp_path / name, seconds=60, share=0.25)
+        for number in range(2_000):
+            records.write(a_record(number))
+        records.close()
+        chosen.append(ids(tmp_path / name))
+        assert records.lost == 0
+    assert chosen[0] == chosen[1]
+    assert 400 < len(chosen[0]) < 600
+
+
+def ids(folder: Path) -> set[str]:
+    return {record.slate_id for record in read(folder)} if folder.exists() else set()
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.005)

@@ -206,6 +206,7 @@ def test_impressions_are_written_by_whom_the_settings_name(
     door = open_door(impressions=who)
     first = door.post("/v1/recommend", {"user": "anna", "k": 4})
     door.post("/v1/recommend", {"next": first["next"], "k": 4})
+    door.client.get("/readyz")  # they are written after the answer, before the next
     written = [e.event for e in door.system.log.read() if e.event.kind == Kind.IMPRESSION]
     if who != "server":
         assert not written
@@ -213,6 +214,14 @@ def test_impressions_are_written_by_whom_the_settings_name(
     assert [event.positions for event in written] == [(0, 1, 2, 3), (4, 5, 6, 7)]
     assert list(written[0].listings) == ids(first)
     assert {event.slate for event in written} == {first["slate_id"]}
+
+
+def test_slate_records_that_are_lost_are_told(door: Door) -> None:
+    (door.system.folder / "slates").write_text("no folder can stand here")
+    door.post("/v1/recommend", {"user": "anna", "k": 4})
+    door.system.records.close()
+    for _ in range(2):
+        assert "heirloom_slate_records_lost_total 1.0" in door.client.get("/metrics").text
 
 
 REFUSALS: list[tuple[str, Any, int, str, str]] = [

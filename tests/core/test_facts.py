@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heirloom.core.event import Kind
 from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
 
 
@@ -62,3 +63,23 @@ def test_joining_nothing_gives_nothing():
 def test_a_step_is_refused():
     with pytest.raises(ValueError, match="step 1"):
         of([1, 1])[::2]
+
+
+@given(st.lists(st.integers(0, len(Kind) - 1), max_size=5))
+def test_kinds_are_those_of_the_events(codes):
+    rows = np.zeros(len(codes), EVENT_ROW)
+    rows["kind"] = codes
+    facts = Facts(rows, np.zeros(0, LISTING_ROW), np.zeros(len(codes) + 1, np.int64))
+    assert [code for code in range(len(Kind)) if facts.kinds >> code & 1] == sorted(set(codes))
+    assert facts[:1].kinds == sum(1 << code for code in codes[:1])
+
+
+@pytest.mark.parametrize("counts", [[], [1], [1, 0, 2]])
+def test_columns_for_compiled_loops_are_of_one_layout_however_many_rows(counts):
+    facts = of(counts)
+    read_only = Facts.unpack([e.tobytes() for e in facts.events], [b""] * len(facts))
+    for columns in (*read_only.of_events("kind", "t"), *facts.of_listings("slot", "position")):
+        assert columns.flags.c_contiguous
+        assert columns.flags.writeable
+        assert columns.flags.owndata
+    assert read_only.of_events("seq")[0].tolist() == facts.events["seq"].tolist()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -33,7 +34,7 @@ from heirloom.core.listing import Listing, Status
 from heirloom.core.log import Anteroom, Entry, EventLog, Rejected
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.core.words import query_key
-from heirloom.pipelines.ingest import Ingest, Report
+from heirloom.pipelines.ingest import Arrivals, Ingest, Report
 from heirloom.testing.memory import MemoryAnteroom, MemoryLog
 
 NOON = 1_700_000_000_000
@@ -74,6 +75,10 @@ class World:
 
     def take(self, *events: Event | Rejected, now_ms: int | None = NOON) -> Report:
         return self.ingest.ingest(events, now_ms=now_ms, source="test")
+
+    def take_group(self, *sent: Sequence[Event | Rejected]) -> list[Report]:
+        group = [Arrivals(events, f"sender {i}") for i, events in enumerate(sent)]
+        return self.ingest.ingest_group(group, now_ms=NOON)
 
     def ids(self) -> list[str]:
         return [entry.event.event_id for entry in self.log.read()]
@@ -418,6 +423,18 @@ def test_after_a_failed_append_nothing_more_is_taken_until_it_is_rebuilt() -> No
     assert World(world.log).take(about("a")).taken == 1
 
 
+def test_who_lets_in_what_was_held_hears_of_it_and_nobody_of_what_others_sent() -> None:
+    world = World()
+    world.take(about("a", event_id="early"))
+    click, first, again = about("b", event_id="mine"), listed("a"), about("a", event_id="mine")
+    reports = world.take_group([click], [first], [again, about("x", "nonsense")], [listed("b")])
+    counted = [(r.received, r.released, r.taken, r.duplicate, r.quarantined) for r in reports]
+    assert counted == [(1, 0, 1, 0, 0), (1, 1, 2, 0, 0), (2, 0, 0, 1, 1), (1, 0, 1, 0, 0)]
+    assert [one.source for one in world.anteroom.quarantined()] == ["sender 2"]
+    assert world.ids() == ["listed a", "early", "listed b", "mine"]
+    assert len(world.announced) == 1
+
+
 # ── laws ───────────────────────────────────────────────────────────────────────────────────────
 
 LISTINGS = ("a", "b", "c")
@@ -445,8 +462,7 @@ def arrivals(draw: st.DrawFn) -> list[Event]:
 
 
 def in_calls(world: World, events: list[Event], cuts: list[int]) -> list[Report]:
-    edges = [0, *sorted(cut % (len(events) + 1) for cut in cuts), len(events)]
-    return [world.take(*events[low:high]) for low, high in itertools.pairwise(edges)]
+    return [world.take(*part) for part in cut(events, cuts)]
 
 
 CUTS = st.lists(st.integers(0, 30), max_size=4)
@@ -492,6 +508,59 @@ def test_calls_and_batches_do_not_change_the_log(
     in_calls(other, events, cuts)
     assert list(one.log.read()) == list(other.log.read())
     assert other.folded == list(other.log.read())
+
+
+@settings(deadline=None)
+@given(arrivals(), CUTS, CUTS)
+def test_a_group_leaves_the_same_log_as_one_call_and_tells_each_sender_of_their_own(
+    events: list[Event], cuts: list[int], groups: list[int]
+) -> None:
+    one, grouped = World(), World()
+    one.take(*events)
+    sent = cut(events, cuts)
+    reports = grouped.take_group(*sent)
+    assert list(grouped.log.read()) == list(one.log.read()) == grouped.folded
+    assert grouped.anteroom.counts() == one.anteroom.counts()
+    assert len(grouped.announced) <= 1
+    assert [told(report) for report in reports] == fates(sent, grouped)
+    several = World()
+    for group in cut(sent, groups):
+        for report in several.take_group(*group):
+            came = report.received + report.released
+            assert came == report.taken + report.duplicate + report.held + report.quarantined
+    assert list(several.log.read()) == list(one.log.read())
+
+
+def cut(things: list[Any], cuts: list[int]) -> list[list[Any]]:
+    edges = [0, *sorted(each % (len(things) + 1) for each in cuts), len(things)]
+    return [things[low:high] for low, high in itertools.pairwise(edges)]
+
+
+def told(report: Report) -> tuple[int, ...]:
+    return report.received, report.taken, report.duplicate, report.held, report.quarantined
+
+
+def fates(sent: list[list[Event]], world: World) -> list[tuple[int, ...]]:
+    """What became of each sender's events, told from the log: the first to send an id has it."""
+    log = set(world.ids())
+    held = {event.event_id for event in world.anteroom.held_for(LISTINGS)}
+    known: set[str] = set()
+    counted = []
+    for events in sent:
+        fate = {"taken": 0, "duplicate": 0, "held": 0, "quarantined": 0}
+        for event in events:
+            if event.kind == "nonsense":  # it is refused each time, and is no event
+                fate["quarantined"] += 1
+            elif event.event_id in known:
+                fate["duplicate"] += 1
+            elif event.event_id in log:
+                fate["taken"] += 1
+            else:
+                fate["held" if event.event_id in held else "quarantined"] += 1
+            if event.kind != "nonsense":
+                known.add(event.event_id)
+        counted.append((len(events), *fate.values()))
+    return counted
 
 
 @settings(deadline=None)

@@ -179,8 +179,11 @@ class AvailabilityFile:
         Raises:
             StoreError: the disk is full or refuses; nothing was announced.
         """
-        if len(slots):
-            self._fit(int(slots.max()) + 1)
+        if not len(slots):
+            self._words[_EPOCH] += 1
+            self._words[_N] = n
+            return
+        self._fit(int(slots.max()) + 1)
         self._announce(slots.astype(np.int64), _states(generations, live), n)
 
     def _announce(self, slots: NDArray[np.int64], states: NDArray[np.int64], n: int) -> None:

@@ -1,7 +1,8 @@
 """Slate records to Parquet files by day, off the hot path: written after the response."""
 
+import hashlib
+import logging
 import os
-import queue
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ import pyarrow.parquet as pq
 from heirloom.core.errors import StoreError
 from heirloom.core.slate import SlateRecord
 
+log = logging.getLogger(__name__)
+
+_OVERHEAD = 4_096
+"""Bytes of a record besides its features and its request, about."""
 SCHEMA = pa.schema(
     [
         pa.field("slate_id", pa.string()),
@@ -41,51 +46,81 @@ SCHEMA = pa.schema(
 class ParquetRecords:
     """Writes records in the background, a file at least every `seconds` or `rows`.
 
-    What a full queue or a full disk loses is counted in `dropped`: the answer to a person goes
-    before the record of it. A crash loses at most what came within the last `seconds`.
+    What does not fit into the queue, or the disk refuses, is counted in `lost`: the answer to a
+    person goes before the record of it. A crash loses at most what came within the last `seconds`.
+
+    Args:
+        folder: a folder for each day is made in it.
+        seconds: after so long what is there is written.
+        rows: so many at the latest.
+        share: of the slates, those recorded; which ones follows from the slate's id alone.
+        queue_bytes: of records that wait to be written.
     """
 
-    def __init__(self, folder: Path, *, seconds: float = 2.0, rows: int = 5_000) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seconds: float = 2.0,
+        rows: int = 5_000,
+        share: float = 1.0,
+        queue_bytes: int = 64 << 20,
+    ) -> None:
         self.folder = folder
-        self.dropped = 0
-        self._seconds, self._rows = seconds, rows
-        self._queue: queue.Queue[SlateRecord | None] = queue.Queue(maxsize=20_000)
+        self.lost = 0
+        self._seconds, self._rows, self._most = seconds, rows, queue_bytes
+        self._chosen_below = round(share * 2**64)
+        self._waiting: list[SlateRecord] = []
+        self._bytes = 0
+        self._closing = False
+        self._turn = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="slate-records", daemon=True)
         self._thread.start()
 
     def write(self, record: SlateRecord) -> None:
-        """Hand over a record; never blocks."""
-        try:
-            self._queue.put_nowait(record)
-        except queue.Full:
-            self.dropped += 1
+        """Hand over a record; never waits for the disk."""
+        if not self._chosen(record.slate_id):
+            return
+        size = _OVERHEAD + len(record.features) + len(record.request)
+        with self._turn:
+            if self._bytes + size > self._most or self._closing:
+                self.lost += 1
+                return
+            self._waiting.append(record)
+            self._bytes += size
+            if len(self._waiting) == self._rows:
+                self._turn.notify()
 
     def close(self) -> None:
-        """Write what is queued and stop."""
-        self._queue.put(None)
+        """Write what waits and stop."""
+        with self._turn:
+            self._closing = True
+            self._turn.notify()
         self._thread.join()
 
+    def _chosen(self, slate_id: str) -> bool:
+        if self._chosen_below >= 2**64:
+            return True
+        digest = hashlib.blake2b(slate_id.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "little") < self._chosen_below
+
     def _run(self) -> None:
-        batch: list[SlateRecord] = []
-        deadline = time.monotonic() + self._seconds
-        while True:
-            wait = max(0.0, deadline - time.monotonic())
-            try:
-                record = self._queue.get(timeout=wait)
-                if record is None:
-                    self._flush(batch)
-                    return
-                batch.append(record)
-            except queue.Empty:
-                pass
-            if len(batch) >= self._rows or time.monotonic() >= deadline:
-                self._flush(batch)
-                batch = []
-                deadline = time.monotonic() + self._seconds
+        closing = False
+        while not closing:
+            deadline = time.monotonic() + self._seconds
+            with self._turn:
+                while not self._closing and len(self._waiting) < self._rows:
+                    left = deadline - time.monotonic()
+                    if left <= 0 or not self._turn.wait(left):
+                        break
+                batch, self._waiting = self._waiting, []
+                size, closing = self._bytes, self._closing
+            for start in range(0, len(batch), self._rows):
+                self._flush(batch[start : start + self._rows])
+            with self._turn:
+                self._bytes -= size
 
     def _flush(self, batch: list[SlateRecord]) -> None:
-        if not batch:
-            return
         by_day: dict[str, list[SlateRecord]] = {}
         for record in batch:
             day = time.strftime("%Y-%m-%d", time.gmtime(record.t / 1000))
@@ -93,8 +128,11 @@ class ParquetRecords:
         for day, records in by_day.items():
             try:
                 self._write(self.folder / f"day={day}", records)
-            except OSError:  # a full disk: go on answering, and count what is lost
-                self.dropped += len(records)
+            except (OSError, pa.ArrowException, UnicodeError) as error:
+                # A full disk, or text that no file takes: go on answering, and count what is lost.
+                with self._turn:
+                    self.lost += len(records)
+                log.warning("%d slate records were not written: %s", len(records), error)
 
     def _write(self, folder: Path, records: list[SlateRecord]) -> None:
         folder.mkdir(parents=True, exist_ok=True)

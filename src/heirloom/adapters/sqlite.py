@@ -48,8 +48,10 @@ _PAGE = 16_384
 _PAGE_STAMPS = 512
 _MERGE_STAMPS = 256
 """So many small rows of `stamps` in a run are made one: live traffic appends a few at a time."""
-_PROBE = 500
-"""Ids looked up in one statement."""
+_PROBES = (1, 8, 64, 500)
+"""Ids looked up in one statement: few lengths, so that few statements are prepared."""
+
+_PROBE = {n: f"SELECT id FROM ids WHERE id IN ({','.join('?' * n)})" for n in _PROBES}  # noqa: S608
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Event).decode
@@ -504,12 +506,12 @@ def _digest(event_id: str) -> bytes:
 
 
 def _known(db: sqlite3.Connection, digests: list[bytes]) -> set[bytes]:
-    query = f"SELECT id FROM ids WHERE id IN ({','.join('?' * _PROBE)})"  # noqa: S608
     known: set[bytes] = set()
-    for i in range(0, len(digests), _PROBE):
-        part = digests[i : i + _PROBE]
-        part += part[-1:] * (_PROBE - len(part))  # one length: one prepared statement
-        known.update(row[0] for row in db.execute(query, part))
+    for i in range(0, len(digests), _PROBES[-1]):
+        part = digests[i : i + _PROBES[-1]]
+        length = next(length for length in _PROBES if length >= len(part))
+        part += part[-1:] * (length - len(part))
+        known.update(row[0] for row in db.execute(_PROBE[length], part))
     return known
 
 

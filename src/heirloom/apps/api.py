@@ -86,7 +86,7 @@ EVENTS = Endpoint(
     "/v1/events",
     "Take events in. They are durable when this answers.",
     EventList | EventsIn,
-    {200: EventsOut, **_BODY_PROBLEMS},
+    {200: EventsOut, 429: ProblemOut, **_BODY_PROBLEMS},
     scope="events",
 )
 RECOMMEND = Endpoint(
@@ -167,7 +167,7 @@ class Api:
         events = sent.events if isinstance(sent, EventsIn) else sent
         now = self._desk.shop.now_ms()
         made = [event_of(event, _event_id(event, now), _time(event, now)) for event in events]
-        report = await self._desk.run(lambda: self._desk.ingest(made, "http"))
+        report = await self._desk.accept(made, size=len(body), source="http")
         return json_response(
             EventsOut(
                 received=report.received,

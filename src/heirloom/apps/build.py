@@ -58,7 +58,7 @@ from heirloom.pipelines import recovery
 from heirloom.pipelines.audit import Budget, auditor
 from heirloom.pipelines.explain import Explained, explain
 from heirloom.pipelines.explain import reasons as later_reasons
-from heirloom.pipelines.ingest import Ingest, Report
+from heirloom.pipelines.ingest import Arrivals, Ingest, Report
 from heirloom.pipelines.judge import evaluate
 from heirloom.pipelines.leakage import Limits
 from heirloom.pipelines.live import Live, fold_content
@@ -176,7 +176,7 @@ class System:
             apply=self.live.fold,
             rules=settings.events.rules,
         )
-        self.records = ParquetRecords(self.folder / "slates")
+        self.records = ParquetRecords(self.folder / "slates", **settings.records.model_dump())
         self._writing: threading.Thread | None = None
         self.write_behind = None if reader else self._write_behind()
 
@@ -285,6 +285,18 @@ class System:
             report = self._ingest.ingest(events, now_ms=self.now_ms(), source=source)
             self._snapshot_if_due()
         return report
+
+    def ingest_group(self, group: Sequence[Arrivals]) -> list[Report]:
+        """The same of what several senders sent, in one durable write: a report for each.
+
+        Raises:
+            InputError: this is a reader.
+        """
+        self._check_writer()
+        with self._lock:
+            reports = self._ingest.ingest_group(group, now_ms=self.now_ms())
+            self._snapshot_if_due()
+        return reports
 
     def ingest_history(self, events: Iterable[Event | Rejected], *, source: str) -> Report:
         """Take over events of the past, each as if it had come when it happened.
@@ -530,6 +542,10 @@ class System:
     def _has_writer(self) -> bool:
         """Whether a process takes events in now; without one, readers answer as of the last."""
         return self.availability is not None and self.availability.written()
+
+    def records_lost(self) -> int:
+        """Slate records that were to be written and were not, since the start."""
+        return self.records.lost
 
     def people_examples(self, count: int = 6) -> list[tuple[str, str]]:
         """Some people of the log to look through the eyes of: (user, a sentence about them)."""

@@ -7,24 +7,29 @@ reads the live state without tearing.
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal, TypeVar
 
 import msgspec
 import numpy as np
 
+from heirloom.apps.intake import FullError, Intake, Limits
 from heirloom.apps.metrics import Metrics
 from heirloom.apps.paging import DEPTH, Page, Pages
 from heirloom.apps.problems import ProblemError
 from heirloom.apps.shop import Report, Shop
 from heirloom.core.event import Event, Kind, Surface, derived_id, person_key
+from heirloom.core.log import Rejected
 from heirloom.core.query import Filters, Query
 from heirloom.core.slate import Reason, Shown
+from heirloom.pipelines.ingest import Arrivals
 from heirloom.retrieval.facets import Facets, facets
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 SEARCHES_KEPT = 20_000
 
@@ -33,7 +38,12 @@ class Desk:
     """The system behind its door: pages of slates, events, and reads of the live state."""
 
     def __init__(
-        self, shop: Shop, metrics: Metrics, *, impressions: Literal["client", "server", "none"]
+        self,
+        shop: Shop,
+        metrics: Metrics,
+        *,
+        impressions: Literal["client", "server", "none"],
+        limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self.shop = shop
         self.metrics = metrics
@@ -41,6 +51,8 @@ class Desk:
         self._pages = Pages()
         self._asked: OrderedDict[str, str] = OrderedDict()  # slate of a search: its words
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="system")
+        self._intake = Intake(self._take, self._thread.submit, limits)
+        metrics.watch(self._intake)
 
     async def run(self, step: Callable[[], T]) -> T:
         """A step on the system's thread."""
@@ -48,6 +60,7 @@ class Desk:
 
     def close(self) -> None:
         """Finish what is under way."""
+        self._intake.close()
         self._thread.shutdown()
 
     def page(self, query: Query, *, explain: bool = False) -> Page:
@@ -114,11 +127,39 @@ class Desk:
         What is done on the slate of a search says what was searched for: where the client did
         not, the words are those of the slate, if it is one of the latest answered here.
         """
-        report = self.shop.ingest([self._with_words(event) for event in events], source=source)
-        self.metrics.ingested(report)
-        return report
+        return self._take([Arrivals(events, source)])[0]
 
-    def _with_words(self, event: Event) -> Event:
+    async def accept(self, events: Sequence[Event], *, size: int, source: str) -> Report:
+        """The same of a request, in one write with those that wait beside it.
+
+        Raises:
+            ProblemError: 429, where too many wait.
+        """
+        try:
+            waiting = self._intake.offer(events, size=size, source=source)
+        except FullError as error:
+            self.metrics.refused("events queue full")
+            raise ProblemError(
+                429,
+                str(error),
+                wanted=f"the same request again in {error.retry_after} s",
+                headers={"retry-after": str(error.retry_after)},
+            ) from error
+        return await asyncio.wrap_future(waiting)
+
+    def _take(self, group: Sequence[Arrivals]) -> Sequence[Report]:
+        worded = [
+            Arrivals([self._with_words(event) for event in sent.events], sent.source)
+            for sent in group
+        ]
+        reports = self.shop.ingest_group(worded)
+        for report in reports:
+            self.metrics.ingested(report)
+        return reports
+
+    def _with_words(self, event: Event | Rejected) -> Event | Rejected:
+        if isinstance(event, Rejected):
+            return event
         asked = self._asked.get(event.slate or "")
         if asked is None or event.text or event.kind in (Kind.MESSAGE, Kind.OFFER):
             return event
@@ -147,7 +188,11 @@ class Desk:
         self.metrics.leaked(len(slots) - len(known) + self.shop.live.gone(known, epoch))
 
     def _impress(self, page: Page) -> None:
-        """Write a page's impression here, where the TOML says that the client writes none."""
+        """Write a page's impression here, where the TOML says that the client writes none.
+
+        One event for the page, after the page is answered and before this thread's next step of
+        the same person. What is not written is counted.
+        """
         if self.impressions != "server" or not page.shown:
             return
         query, slate_id = page.query, page.slate.slate_id
@@ -166,7 +211,16 @@ class Desk:
             positions=positions,
             attributes=query.attributes,
         )
-        self.ingest([event], "server")
+        try:
+            size = len(msgspec.json.encode(event))
+            self._intake.offer([event], size=size, source="server").add_done_callback(self._written)
+        except FullError:
+            self.metrics.impression_lost()
+
+    def _written(self, waiting: Future[Report]) -> None:
+        if (error := waiting.exception()) is not None:
+            log.error("an impression was not written: %s", error)
+            self.metrics.impression_lost()
 
 
 def _with(page: Page, reasons: Sequence[tuple[Reason, ...]]) -> Page:

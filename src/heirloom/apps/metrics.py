@@ -3,6 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from heirloom.apps.intake import Intake
 from heirloom.apps.shop import Report, Shop
 from heirloom.core.slate import Slate
 
@@ -63,6 +64,22 @@ class Metrics:
             ("reason",),
             registry=self._registry,
         )
+        self._waiting = Gauge(
+            "heirloom_events_waiting",
+            "Events that wait to be written, or are being written.",
+            registry=self._registry,
+        )
+        self._impressions_lost = Counter(
+            "heirloom_impressions_lost",
+            "Pages whose impression this server was to write and could not.",
+            registry=self._registry,
+        )
+        self._records_lost = Counter(
+            "heirloom_slate_records_lost",
+            "Slate records that were to be written and were not.",
+            registry=self._registry,
+        )
+        self._lost_before = 0
         self._listings = Gauge(
             "heirloom_live_listings", "Listings on sale.", registry=self._registry
         )
@@ -96,8 +113,19 @@ class Metrics:
         """A page was compared with what was announced before it was begun."""
         self._leaks.inc(count)
 
+    def watch(self, intake: Intake) -> None:
+        """Show from now on how many events wait there."""
+        self._waiting.set_function(lambda: intake.waiting[0])
+
+    def impression_lost(self) -> None:
+        """A page's impression could not be written."""
+        self._impressions_lost.inc()
+
     def exposition(self) -> bytes:
         """All of it, in Prometheus's text format."""
         self._listings.set(int(self._shop.live.catalogue.live.sum()))
         self._offset.set(self._shop.live.n)
+        lost = self._shop.records_lost()
+        self._records_lost.inc(lost - self._lost_before)
+        self._lost_before = lost
         return generate_latest(self._registry)

@@ -76,6 +76,7 @@ def run(
                     impressions=settings.system.impressions,
                     artist=system.photos.picture,
                     guard=guard,
+                    limits=settings.events.limits,
                 ),
                 http=BoundedHead,
                 log_level="warning",

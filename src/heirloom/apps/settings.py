@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from heirloom.apps.intake import Limits
 from heirloom.apps.security.settings import AuthPart
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
@@ -301,7 +302,7 @@ class SearchPart(_Part):
 
 
 class EventsPart(_Part):
-    """Which events count; `pipelines.clicks` says how. 0: all of them."""
+    """Which events count, `pipelines.clicks` says how, 0: all of them; and how many may wait."""
 
     clicks_of_person: int = Field(default=0, ge=0)
     """Within an hour."""
@@ -309,6 +310,17 @@ class EventsPart(_Part):
     clicks_of_person_on_listing: int = Field(default=0, ge=0)
     sellers_are_users: bool = False
     """Whether `user` and `seller` are the same names, so that a seller's own clicks are known."""
+    queue: PositiveInt = 20_000
+    """Events that may wait to be written; beyond, requests are refused with 429."""
+    queue_bytes: PositiveInt = 32 << 20
+    """The same of request bodies."""
+    group: PositiveInt = 1_024
+    """Events that share one durable write; pages are answered between two."""
+
+    @property
+    def limits(self) -> Limits:
+        """As the intake's limits."""
+        return Limits(events=self.queue, bytes=self.queue_bytes, group=self.group)
 
     @property
     def rules(self) -> ClickRules:
@@ -319,6 +331,19 @@ class EventsPart(_Part):
             listing=self.clicks_of_person_on_listing,
             sellers_are_users=self.sellers_are_users,
         )
+
+
+class RecordsPart(_Part):
+    """Of which slates a record is kept, and how they are written: after the response."""
+
+    share: float = Field(default=1.0, ge=0, le=1)
+    """Of the slates; which ones follows from the slate's id."""
+    seconds: PositiveFloat = 2.0
+    """A file at least so often, where there was anything: what a crash may lose."""
+    rows: PositiveInt = 5_000
+    """Of a file."""
+    queue_bytes: PositiveInt = 64 << 20
+    """What may wait for the disk; beyond, records are lost and counted."""
 
 
 class HttpPart(_Part):
@@ -342,6 +367,7 @@ class Settings(_Part):
     index: IndexPart = IndexPart()
     search: SearchPart = SearchPart()
     events: EventsPart = EventsPart()
+    records: RecordsPart = RecordsPart()
     http: HttpPart = HttpPart()
     rates: dict[str, float] = {}
     """What one unit of another currency is worth in the system's: {"USD": 0.92}."""

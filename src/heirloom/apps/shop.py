@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.catalogue import Catalogue
-from heirloom.core.event import Event
 from heirloom.core.query import Query
 from heirloom.core.slate import Reason, Shown, Slate
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.pipelines.explain import Explained
+from heirloom.pipelines.ingest import Arrivals
 
 
 class Report(Protocol):
-    """What became of the events of one call to `ingest`, as in `pipelines.ingest.Report`."""
+    """What became of the events of one sender, as in `pipelines.ingest.Report`."""
 
     received: int
     released: int
@@ -98,11 +98,14 @@ class Shop(Protocol):
     def matching(self, text: str) -> NDArray[np.bool_]:
         """[slots] bool: the live listings that a search means by these words; maybe none."""
 
-    def ingest(self, events: Sequence[Event], *, source: str) -> Report:
-        """Take events in; durable on return."""
+    def ingest_group(self, group: Sequence[Arrivals]) -> Sequence[Report]:
+        """Take in what several senders sent; durable on return. A report for each."""
 
     def ready(self) -> Mapping[str, object]:
         """With what it serves: live `listings`, `n`, `policy`, `bundle`."""
+
+    def records_lost(self) -> int:
+        """Slate records that were to be written and were not, since the start."""
 
     def people_examples(self) -> list[tuple[str, str]]:
         """(user, a sentence about them) for a few people whom a visitor may become."""

@@ -1,5 +1,6 @@
 """Catalogue: the listings by slot, their live state, and the columns that filters need."""
 
+import itertools
 from collections import deque
 from typing import Any
 
@@ -82,8 +83,8 @@ class Catalogue:
 
     def slots_of(self, listing_ids: tuple[str, ...] | list[str]) -> NDArray[np.int32]:
         """[ids] int32, -1 for those unknown."""
-        get = self._slots.get
-        return np.fromiter((get(i, -1) for i in listing_ids), np.int32, len(listing_ids))
+        found = map(self._slots.get, listing_ids, itertools.repeat(-1))
+        return np.fromiter(found, np.int32, len(listing_ids))
 
     def listing(self, slot: int) -> Listing:
         """The listing in a slot, with its present price."""
@@ -163,9 +164,15 @@ class Catalogue:
         """[slots] of LISTING_ROW, to stamp on an event; a slot of -1 gives codes of 0."""
         rows = np.zeros(len(slots), LISTING_ROW)
         rows["slot"] = slots
+        if not self._size:
+            return rows
         known = slots >= 0
         for name in ("seller", "brand", "category", "size", "colour", "condition", "price_minor"):
-            rows[name][known] = self._columns[name][slots[known]]
+            rows[name] = self._columns[name].take(slots, mode="clip")
+        if not known.all():
+            for name in ("seller", "brand", "category", "size", "colour", "condition"):
+                rows[name][~known] = 0
+            rows["price_minor"][~known] = 0
         return rows
 
     def rows_of(self, listing_ids: tuple[str, ...]) -> NDArray[Any]:

@@ -4,6 +4,7 @@ import enum
 import hashlib
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -73,6 +74,20 @@ LISTING_KINDS = frozenset(
     {Kind.CLICK, Kind.SAVE, Kind.UNSAVE, Kind.MESSAGE, Kind.OFFER, Kind.PURCHASE, Kind.HIDE}
 )
 """What a person does to one listing."""
+_OF_PEOPLE = frozenset(Kind) - STOCK_KINDS - {Kind.IMPRESSION}
+_OWN_PROBLEMS = frozenset(
+    {
+        Kind.LISTED,
+        Kind.EDITED,
+        Kind.PRICE_CHANGED,
+        Kind.IMPRESSION,
+        Kind.BLOCK,
+        Kind.FOLLOW,
+        Kind.UNFOLLOW,
+    }
+)
+"""Kinds that must say more than any other."""
+_IMPRESSION = Kind.IMPRESSION  # an enumeration's member is slow to reach, and events are many
 
 
 class Surface(enum.StrEnum):
@@ -128,7 +143,7 @@ def named(event: Event) -> tuple[str, ...]:
     Those of an impression are the listings shown; its `listing` is the anchor beside which they
     stood.
     """
-    if event.kind == Kind.IMPRESSION:
+    if event.kind == _IMPRESSION:
         return event.listings
     return (event.listing,) if event.listing is not None else ()
 
@@ -157,6 +172,7 @@ def declared_text(value: Scalar | list[str] | None) -> str:
     return str(value)
 
 
+@lru_cache(maxsize=4_096)  # what is done on a slate comes soon after it was shown
 def slate_hash(slate: str | None) -> int:
     """64-bit blake2b of a slate's id, as EVENT_ROW keeps it; 0 for none.
 
@@ -203,28 +219,21 @@ def problem(event: Event, now_ms: int) -> str | None:
 def _problem_of_fields(event: Event) -> str | None:
     if not event.event_id:
         return "event_id is empty"
-    for name, value in (
-        ("event_id", event.event_id),
-        ("user", event.user),
-        ("session", event.session),
-        ("slate", event.slate),
-        ("listing", event.listing),
-        ("seller", event.seller),
-    ):
-        if value is not None and (why := problem_of_id(value)):
-            return f"{name} {why}"
-    if len(event.listings) > MAX_LISTINGS:
-        return f"listings holds {len(event.listings)} ids; at most {MAX_LISTINGS}"
-    for value in event.listings:
-        if why := problem_of_id(value):
-            return f"listings: an id {why}"
+    for name in ("event_id", "user", "session", "slate", "listing", "seller"):
+        value = getattr(event, name)
+        if value is None or (0 < len(value) <= MAX_ID and "\x00" not in value):
+            continue
+        return f"{name} {problem_of_id(value)}"
+    if event.listings and (why := _problem_of_listings(event.listings)):
+        return why
     if event.text is not None and len(event.text) > MAX_TEXT:
         return f"text is {len(event.text)} characters long; at most {MAX_TEXT}"
     if event.price_minor is not None and not 0 <= event.price_minor <= MAX_PRICE_MINOR:
         return f"price_minor is {event.price_minor}; wanted 0 … 10^15"
     if event.position is not None and not 0 <= event.position <= MAX_POSITION:
         return f"position is {event.position}; wanted 0 … {MAX_POSITION}"
-    if any(not 0 <= position <= MAX_POSITION for position in event.positions):
+    positions = event.positions
+    if positions and not (min(positions) >= 0 and max(positions) <= MAX_POSITION):
         return f"positions must lie in 0 … {MAX_POSITION}"
     if event.attributes and (why := _problem_of_attributes(event.attributes)):
         return why
@@ -233,6 +242,15 @@ def _problem_of_fields(event: Event) -> str | None:
     if event.data is not None:
         return event.data.problem()
     return None
+
+
+def _problem_of_listings(listings: tuple[str, ...]) -> str | None:
+    if len(listings) > MAX_LISTINGS:
+        return f"listings holds {len(listings)} ids; at most {MAX_LISTINGS}"
+    lengths = list(map(len, listings))
+    if min(lengths) and max(lengths) <= MAX_ID and "\x00" not in "".join(listings):
+        return None
+    return f"listings: an id {next(filter(None, map(problem_of_id, listings)))}"
 
 
 def _problem_of_attributes(attributes: Mapping[str, Scalar | list[str]]) -> str | None:
@@ -276,9 +294,17 @@ def _problem_of_time(event: Event, now_ms: int) -> str | None:
 
 
 def _problem_of_kind(event: Event) -> str | None:
-    kind = Kind(event.kind)
-    if (kind in STOCK_KINDS or kind in LISTING_KINDS) and event.listing is None:
+    kind = event.kind
+    if event.listing is None and (kind in STOCK_KINDS or kind in LISTING_KINDS):
         return f"a {kind} event needs a listing"
+    if event.user is None and event.session is None and kind in _OF_PEOPLE:
+        return _problem_of_its_own(event) or f"a {kind} event needs a user or a session"
+    return _problem_of_its_own(event) if kind in _OWN_PROBLEMS else None
+
+
+def _problem_of_its_own(event: Event) -> str | None:
+    """What an event of its kind must say and does not."""
+    kind = Kind(event.kind)
     if kind in (Kind.LISTED, Kind.EDITED):
         if event.data is None:
             return f"a {kind} event needs the listing's data"
@@ -293,11 +319,8 @@ def _problem_of_kind(event: Event) -> str | None:
             return f"{len(event.listings)} listings but {len(event.positions)} positions"
     if kind is Kind.BLOCK and event.seller is None:
         return "a block event needs a seller"
-    if kind in (Kind.FOLLOW, Kind.UNFOLLOW) and (why := _problem_of_search(event)):
-        return why
-    person = kind not in STOCK_KINDS and kind is not Kind.IMPRESSION
-    if person and event.user is None and event.session is None:
-        return f"a {kind} event needs a user or a session"
+    if kind in (Kind.FOLLOW, Kind.UNFOLLOW):
+        return _problem_of_search(event)
     return None
 
 

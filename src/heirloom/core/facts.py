@@ -1,7 +1,7 @@
 """Facts: events as arrays, the form in which features fold them and training reads them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,22 @@ class Facts:
     events: NDArray[Any]
     listings: NDArray[Any]
     starts: NDArray[np.int64]
+    _kinds: list[int] = field(default_factory=list, init=False, compare=False, repr=False)
+
+    @property
+    def kinds(self) -> int:
+        """Bit k is set where some event is of the kind with code k; found when first asked for.
+
+        Who folds other kinds alone has nothing to do, and few events are folded at once by far
+        the most often.
+
+        >>> Facts.empty().kinds
+        0
+        """
+        if not self._kinds:
+            codes = np.bincount(self.events["kind"]).nonzero()[0].tolist()
+            self._kinds.append(sum(1 << code for code in codes))
+        return self._kinds[0]
 
     @classmethod
     def empty(cls) -> "Facts":
@@ -89,6 +105,18 @@ class Facts:
             np.concatenate([part.listings for part in parts]),
             np.concatenate([*starts, before[-1:]]).astype(np.int64),
         )
+
+    def of_events(self, *names: str) -> tuple[NDArray[Any], ...]:
+        """Columns [events] of EVENT_ROW as arrays of their own, for a compiled loop.
+
+        A column of one row lies together and one of more does not, and what the log gives cannot
+        be written to: each would be compiled for anew.
+        """
+        return tuple(self.events[name].copy() for name in names)
+
+    def of_listings(self, *names: str) -> tuple[NDArray[Any], ...]:
+        """Columns [mentions] of LISTING_ROW, in the same way."""
+        return tuple(self.listings[name].copy() for name in names)
 
     def __len__(self) -> int:
         return len(self.events)

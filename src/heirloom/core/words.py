@@ -20,6 +20,7 @@ def words(text: str) -> list[str]:
     return [_fold(word[:_MAX_WORD]) for word in _WORD.findall(_plain(text))]
 
 
+@lru_cache(maxsize=8_192)
 def query_key(text: str | None) -> str:
     """What makes two queries the same: their words, each once, in alphabetical order.
 

@@ -129,7 +129,7 @@ class People:
         if len(facts) == 0:
             return
         events = facts.events
-        first, t = int(events["seq"][0]), events["t"]
+        first, (t,) = int(events["seq"][0]), facts.of_events("t")
         if first < self.n:
             raise InputError(
                 f"People.apply: entry {first} came again, {self.n} are applied; "
@@ -140,10 +140,11 @@ class People:
                 f"People.apply: times from {t.min()} to {t.max()} ms; wanted 0 to 2^{_T_BITS}: "
                 "correct the log"
             )
-        slots = facts.listings["slot"]
+        (slots,) = facts.of_listings("slot")
         self._reach(int(slots.max(initial=-1)), int(events["person"].max()))
         self._state(events["person"], events["declared"])
-        columns = (facts.starts, events["kind"], events["person"], events["seller"], t, slots)
+        kinds, persons, sellers = facts.of_events("kind", "person", "seller")
+        columns = (facts.starts, kinds, persons, sellers, t, slots)
         done = 0
         while done < len(events):
             done = _fold(self._memory, self.k, done, *columns)

@@ -18,6 +18,7 @@ DEVICE = "device_token"
 """Attribute: a random token of the device, from the marketplace's client."""
 SELLS_AS = "sells_as"
 """Attribute: the seller id of the person who acts, where they sell too."""
+_CLICK = Kind.CLICK
 COUNTED = frozenset({Kind.CLICK, Kind.SAVE, Kind.MESSAGE, Kind.OFFER, Kind.PURCHASE})
 """What lifts a listing."""
 
@@ -53,6 +54,7 @@ class Clicks:
 
     def __init__(self, rules: ClickRules) -> None:
         self._rules = rules
+        self._counting = any((rules.person, rules.device, rules.listing))
         self._hour = -1
         self._counts: Counter[tuple[str, str, str]] = Counter()
 
@@ -76,7 +78,7 @@ class Clicks:
         if own:
             on = f"on their own listing '{event.listing}'"
             return f"a {event.kind} of the seller {on} does not count"
-        if event.kind != Kind.CLICK:
+        if event.kind != _CLICK or not self._counting:
             return None
         hour = ingested_at // HOUR_MS
         if hour != self._hour:

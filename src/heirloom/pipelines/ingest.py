@@ -36,7 +36,9 @@ from heirloom.pipelines.clicks import ClickRules, Clicks, seller_ids, without_to
 from heirloom.pipelines.stamp import numbered, stamped
 
 MAX_RAW_BYTES = 64 << 10
+_NO_SLOTS = np.zeros(0, np.int32)
 _replace = msgspec.structs.replace
+_LISTED = Kind.LISTED  # an enumeration's member is slow to reach, and events are many
 _ROW_KINDS = (Kind.LISTED, Kind.EDITED, Kind.PRICE_CHANGED)
 """They change what is stamped of a listing; the other stock kinds change its status alone."""
 _WAITING_KINDS = (STOCK_KINDS | LISTING_KINDS | {Kind.IMPRESSION}) - {Kind.LISTED}
@@ -83,6 +85,19 @@ class Report:
         if len(self.reasons) > 10:
             lines.append(f"{'':>17}and {len(self.reasons) - 10} reasons more")
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrivals:
+    """What one sender sent at once.
+
+    Attributes:
+        events: in order. A Rejected among them is what a reader could not read.
+        source: where they come from, for the quarantine.
+    """
+
+    events: Sequence[Event | Rejected]
+    source: str
 
 
 class Ingest:
@@ -160,19 +175,36 @@ class Ingest:
         report = Report()
         arrivals = iter(events)
         while part := list(itertools.islice(arrivals, self._batch)):
-            if self._failure is not None:
-                raise StoreError(
-                    f"ingest: stopped by an earlier failure ({self._failure}); its state may be "
-                    "ahead of the log. Start again from the log, then send the events again"
-                )
-            self._take(_Part(now_ms, source, report), part)
+            self._take(_Part(now_ms), [_Sent(part, source, report)])
         return report
 
-    def _take(self, part: "_Part", arrivals: list[Event | Rejected]) -> None:
-        part.report.received += len(arrivals)
-        valid = [event for came in arrivals if (event := self._validated(came, part))]
-        held = self._held_for(valid)
-        fresh = self._deduplicated(valid, held, part)
+    def ingest_group(self, group: Sequence[Arrivals], *, now_ms: int | None) -> list[Report]:
+        """Take over what several senders sent, in one durable write and one fold.
+
+        As `ingest` of all of it in this order, and each sender hears of their own events alone. An
+        event that was held before counts with the first whose listing lets it in. The whole is
+        one transaction, so whoever calls says how large it may be.
+
+        Raises:
+            StoreError: as `ingest`. Where `failure` is None still, nothing was taken.
+        """
+        sent = [_Sent(each.events, each.source, Report()) for each in group]
+        self._take(_Part(now_ms), sent)
+        return [each.report for each in sent]
+
+    def _take(self, part: "_Part", sent: "Sequence[_Sent]") -> None:
+        if self._failure is not None:
+            raise StoreError(
+                f"ingest: stopped by an earlier failure ({self._failure}); its state may be "
+                "ahead of the log. Start again from the log, then send the events again"
+            )
+        valid = [
+            (event, of)
+            for of in sent
+            for came in of.events
+            if (event := self._valid(came, of, part))
+        ]
+        fresh = self._deduplicated(valid, self._held_for(valid), part)
         try:
             for event in fresh:
                 self._sequence(event, part)
@@ -181,20 +213,23 @@ class Ingest:
         except BaseException as error:
             self._failure = f"{type(error).__name__}: {error}"
             raise
-        part.report.held += len(part.to_hold())
+        for of in sent:
+            of.report.received += len(of.events)
+        for event in part.to_hold():
+            part.sender[event.event_id].report.held += 1
         if part.released:
             self._anteroom.release(sorted(part.released))
 
     # ── before the order is fixed ──────────────────────────────────────────────────────────
 
-    def _validated(self, event: Event | Rejected, part: "_Part") -> Event | None:
+    def _valid(self, event: Event | Rejected, of: "_Sent", part: "_Part") -> Event | None:
         if isinstance(event, Rejected):
-            part.rejected.append(_replace(event, at=event.at or part.now_ms or 0))
+            part.rejected.append((_replace(event, at=event.at or part.now_ms or 0), of))
             return None
         why = problem(event, event.t if part.now_ms is None else part.now_ms)
         why = why or self._problem_of_currency(event)
         if why is not None:
-            part.reject(event, why)
+            part.reject(event, why, of)
             return None
         return event
 
@@ -207,37 +242,47 @@ class Ingest:
                 )
         return None
 
-    def _held_for(self, valid: list[Event]) -> list[Event]:
-        """What the anteroom holds about listings that come now, or are unknown still."""
-        knows = self._catalogue.knows
-        ids = {
-            listing
-            for event in valid
-            if event.kind == Kind.LISTED or event.kind in _WAITING_KINDS
-            for listing in named(event)
-            if event.kind == Kind.LISTED or not knows(listing)
-        }
-        return self._anteroom.held_for(sorted(ids)) if ids else []
+    def _held_for(self, valid: "list[tuple[Event, _Sent]]") -> "list[tuple[Event, _Sent]]":
+        """What the anteroom holds about listings that come now, or of which events must wait.
 
-    def _deduplicated(self, valid: list[Event], held: list[Event], part: "_Part") -> list[Event]:
+        With each who first sent something about its listing.
+        """
+        first: dict[str, _Sent] = {}
+        for event, of in valid:
+            if event.kind == _LISTED or self._must_wait(event):
+                for listing in named(event):
+                    first.setdefault(listing, of)
+        if not first:
+            return []
+        held = self._anteroom.held_for(sorted(first))
+        return [(event, next(first[i] for i in named(event) if i in first)) for event in held]
+
+    def _deduplicated(
+        self,
+        valid: "list[tuple[Event, _Sent]]",
+        held: "list[tuple[Event, _Sent]]",
+        part: "_Part",
+    ) -> list[Event]:
         """Events to be sequenced, in order; those held whose listing is unknown still wait."""
-        in_log = self._log.seen([event.event_id for event in itertools.chain(held, valid)])
+        in_log = self._log.seen([event.event_id for event, _ in itertools.chain(held, valid)])
         fresh = []
-        for event in held:
+        for event, of in held:
+            part.sender[event.event_id] = of
             part.held_before.add(event.event_id)
             if event.event_id in in_log:  # a crash came between append and release
                 part.leaves(event)
-                part.report.duplicate += 1
+                of.report.duplicate += 1
             elif self._must_wait(event):
                 part.wait(event)
             else:
                 fresh.append(event)
         known = in_log | part.held_before
-        for event in valid:
+        for event, of in valid:
             if event.event_id in known:
-                part.report.duplicate += 1
+                of.report.duplicate += 1
             else:
                 known.add(event.event_id)
+                part.sender[event.event_id] = of
                 fresh.append(event)
         return fresh
 
@@ -259,13 +304,13 @@ class Ingest:
         part.leaves(event)
         stock = event.kind in STOCK_KINDS
         if stock and (why := self._catalogue.refusal(event)) is not None:
-            part.reject(event, why)
+            part.reject(event, why, part.sender[event.event_id])
             return
         ingested_at = event.t if part.now_ms is None else part.now_ms
         why = self._clicks.refusal(event, own=self._is_own(event), ingested_at=ingested_at)
         event = without_tokens(event)
         if why is not None:
-            part.reject(event, why)
+            part.reject(event, why, part.sender[event.event_id])
             return
         event = self._in_system_currency(event)
         event = _clamped(event, ingested_at)
@@ -277,8 +322,11 @@ class Ingest:
             self._catalogue.vocabulary.code("seller", event.seller)
         part.unstamped.append((event, ingested_at))
         part.unstamped_listings.update(named(event))
-        if event.kind == Kind.LISTED and event.listing is not None:
+        if event.kind == _LISTED and event.listing is not None:
+            of = part.sender[event.event_id]
             for waiting in part.waiting_for(event.listing):
+                if waiting.event_id in part.held_before:
+                    part.sender[waiting.event_id] = of
                 self._sequence(waiting, part)
 
     def _is_own(self, event: Event) -> bool:
@@ -335,47 +383,55 @@ class Ingest:
     def _write(self, part: "_Part") -> None:
         """Anteroom, log, availability, live state: a crash between any two loses nothing."""
         if part.rejected:
-            self._anteroom.quarantine(part.rejected)
-            for rejected in part.rejected:
-                part.report.refuse(rejected)
+            self._anteroom.quarantine([rejected for rejected, _ in part.rejected])
+            for rejected, of in part.rejected:
+                of.report.refuse(rejected)
         if waiting := part.to_hold():
             self._anteroom.hold(waiting)
         if not part.entries:
             return
         offsets = self._log.append(part.entries, self._catalogue.vocabulary)
-        taken = [
-            numbered(entry, offset)
-            for entry, offset in zip(part.entries, offsets, strict=True)
-            if offset is not None
-        ]
-        part.report.taken += len(taken)
-        part.report.duplicate += len(offsets) - len(taken)
+        taken = []
+        for entry, offset in zip(part.entries, offsets, strict=True):
+            report = part.sender[entry.event.event_id].report
+            if offset is None:
+                report.duplicate += 1
+            else:
+                report.taken += 1
+                taken.append(numbered(entry, offset))
         if taken:
             self._announce(_stock_slots(taken), taken[-1].seq + 1)
         self._apply(taken)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sent:
+    """What one sender sent, and what they will hear of it."""
+
+    events: Sequence[Event | Rejected]
+    source: str
+    report: Report
+
+
 class _Part:
     """What becomes of the events of one durable write."""
 
-    def __init__(self, now_ms: int | None, source: str, report: Report) -> None:
+    def __init__(self, now_ms: int | None) -> None:
         self.now_ms = now_ms
-        self.source = source
-        self.report = report
+        self.sender: dict[str, _Sent] = {}  # by event id: who hears of it
         self.unstamped: list[tuple[Event, int]] = []
         self.unstamped_listings: set[str] = set()
         self.entries: list[Entry] = []
-        self.rejected: list[Rejected] = []
+        self.rejected: list[tuple[Rejected, _Sent]] = []
         self.held_before: set[str] = set()
         self.released: set[str] = set()
         self._waiting: dict[str, Event] = {}
         self._by_listing: dict[str, list[Event]] = {}
 
-    def reject(self, event: Event, reason: str) -> None:
+    def reject(self, event: Event, reason: str, of: _Sent) -> None:
         at = event.t if self.now_ms is None else self.now_ms
-        self.rejected.append(
-            Rejected(raw=_raw(event)[:MAX_RAW_BYTES], reason=reason, source=self.source, at=at)
-        )
+        raw = _raw(event)[:MAX_RAW_BYTES]
+        self.rejected.append((Rejected(raw=raw, reason=reason, source=of.source, at=at), of))
 
     def wait(self, event: Event) -> None:
         self._waiting[event.event_id] = event
@@ -392,7 +448,7 @@ class _Part:
         self._waiting.pop(event.event_id, None)
         if event.event_id in self.held_before:
             self.released.add(event.event_id)
-            self.report.released += 1
+            self.sender[event.event_id].report.released += 1
 
     def to_hold(self) -> list[Event]:
         return [e for e in self._waiting.values() if e.event_id not in self.held_before]
@@ -401,6 +457,8 @@ class _Part:
 def _stock_slots(entries: Sequence[Entry]) -> NDArray[np.int32]:
     """[slots] int32, those that stock events name, each once."""
     named_rows = b"".join([e.listing_rows for e in entries if e.event.kind in STOCK_KINDS])
+    if not named_rows:
+        return _NO_SLOTS
     slots: NDArray[np.int32] = np.unique(np.frombuffer(named_rows, LISTING_ROW)["slot"])
     return slots[slots >= 0]
 

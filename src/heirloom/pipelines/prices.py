@@ -25,6 +25,8 @@ class PriceLevels:
 
     def apply(self, facts: Facts) -> None:
         """Fold the next part of the log; what is free or priceless is left out."""
+        if not facts.kinds >> LISTED & 1:
+            return
         _, rows = mentions(facts, facts.events["kind"] == LISTED)
         rows = rows[rows["price_minor"] > 0]
         size = max(int(rows["category"].max(initial=0)) + 1, len(self._sums))

@@ -29,6 +29,7 @@ HALF_LIFE_MS = {"category": 4 * DAY_MS, "brand": 90 * DAY_MS}
 """What is needed is bought some day; a brand that is liked stays liked."""
 HOUR_MS = 3_600_000
 _ASKS = [KIND_CODE[Kind.SEARCH], KIND_CODE[Kind.IMPRESSION]]
+_ASKING = sum(1 << kind for kind in _ASKS)
 _UNIT = 1 << 10
 Meant = Callable[[str], tuple[NDArray[np.int32], NDArray[np.float64]]]
 """From a query's words to codes of categories and shares."""
@@ -50,6 +51,8 @@ class Searches:
     def apply(self, facts: Facts) -> None:
         """Fold the next part of the log."""
         events = facts.events
+        if not facts.kinds & _ASKING:
+            return
         asks = (events["query"] > 0) & (events["person"] > 0) & np.isin(events["kind"], _ASKS)
         if not asks.any():
             return

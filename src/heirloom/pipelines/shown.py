@@ -78,7 +78,7 @@ class Shown:
     def apply(self, facts: Facts) -> None:
         """Fold the next part of the log."""
         events = facts.events
-        if not len(events):
+        if not facts.kinds & (1 << _IMPRESSION | 1 << _LISTED | _OPENING):
             return
         self._latest = fitted(self._latest, int(events["person"].max(initial=0)) + 1)
         shown = events["kind"] == _IMPRESSION
@@ -87,8 +87,9 @@ class Shown:
         self._slot, self._place = fitted(self._slot, size), fitted(self._place, size)
         slates = min(int(self._used[_SLATES] + shown.sum()), self._slates_kept)
         self._slates = fitted(self._slates, slates)
-        rows = facts.listings
-        slots = int(rows["slot"].max(initial=-1)) + 1
+        kind, surface, person, t = facts.of_events("kind", "surface", "person", "t")
+        slot, position = facts.of_listings("slot", "position")
+        slots = int(slot.max(initial=-1)) + 1
         self._expected, self._opened = fitted(self._expected, slots), fitted(self._opened, slots)
         _fold(
             self._latest,
@@ -99,13 +100,13 @@ class Shown:
             self._tries,
             self._expected,
             self._opened,
-            events["kind"],
-            events["surface"],
-            events["person"],
-            events["t"],
+            kind,
+            surface,
+            person,
+            t,
             facts.starts,
-            rows["slot"],
-            rows["position"],
+            slot,
+            position,
             self.kept,
             self._slates_kept,
         )

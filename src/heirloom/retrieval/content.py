@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError, ShapeError
-from heirloom.core.event import KIND_CODE, Kind
+from heirloom.core.event import KIND_CODE, STOCK_KINDS, Kind
 from heirloom.core.facts import Facts
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
@@ -48,6 +48,7 @@ TRAINED_FROM = 50_000
 _EVERY_ROW = Settings(exact_rows=np.inf)
 NO_SLOTS = np.zeros(0, np.int32)
 _TOLD = np.isin(np.arange(len(Kind)), (LISTED, EDITED))
+_STOCK = sum(1 << KIND_CODE[kind] for kind in STOCK_KINDS)
 _WORDS_SHARE = 0.8
 _WEIGHT_UNIT = 1 << 20
 KIND_WEIGHT = np.zeros(len(Kind), np.int64)
@@ -134,6 +135,8 @@ class ContentIndex:
             ShapeError: the encoder's vectors are not [listings, dim]; nothing was folded.
         """
         self._interests = None
+        if not facts.kinds & _STOCK and not self._restored_to:
+            return
         new = self._to_encode(facts, listings)
         vectors = self._encoded(new) if new else None
         touched = self.offers.apply(facts, listings)

@@ -18,6 +18,7 @@ from heirloom.retrieval.shelf import Shelf
 _FOLLOW = KIND_CODE[Kind.FOLLOW]
 _UNFOLLOW = KIND_CODE[Kind.UNFOLLOW]
 _PURCHASE = KIND_CODE[Kind.PURCHASE]
+_TIES = 1 << _FOLLOW | 1 << _UNFOLLOW | 1 << _PURCHASE
 
 
 class Followed:
@@ -36,6 +37,8 @@ class Followed:
         """Fold stock events, follows and purchases."""
         changed = self._shelf.apply(facts)
         self._by_seller.put(changed, self._shelf.column("seller")[changed])
+        if not facts.kinds & _TIES:
+            return
         kinds = facts.events["kind"]
         # What follows no seller follows a search: saved_search.py.
         named = ((kinds == _FOLLOW) | (kinds == _UNFOLLOW)) & (facts.events["seller"] > 0)

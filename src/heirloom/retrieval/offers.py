@@ -28,6 +28,8 @@ _SHOWS = _kinds(Kind.LISTED, Kind.RELEASED)
 _TURNS = _SHOWS | _kinds(Kind.RESERVED, Kind.SOLD, Kind.REMOVED)
 _DESCRIBES = _kinds(Kind.LISTED, Kind.EDITED, Kind.PRICE_CHANGED)
 _STOCK = _TURNS | _DESCRIBES
+_STOCK_BITS = sum(1 << code for code in np.flatnonzero(_STOCK).tolist())
+_NO_SLOTS = np.zeros(0, np.int32)
 
 
 class Offers:
@@ -64,6 +66,8 @@ class Offers:
 
     def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> NDArray[np.int32]:
         """Fold stock events; gives the slots that they are about, ascending, each once."""
+        if not facts.kinds & _STOCK_BITS and not listings:
+            return _NO_SLOTS
         events, rows = mentions(facts, _STOCK[facts.events["kind"]])
         slots, kinds = rows["slot"], facts.events["kind"][events]
         self._reach(1 + max([int(slots.max(initial=-1)), *listings]))

@@ -1,7 +1,7 @@
 """Popular: what people engage with lately, in the context of the request."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ ENGAGEMENT: Mapping[str, int] = {
 }
 """How much each action counts towards popularity."""
 _ENDED = (KIND_CODE[Kind.SOLD], KIND_CODE[Kind.REMOVED])
+_STOCK = sum(1 << code for code in (LISTED, EDITED, *_ENDED))
 _RECENT_HALF_LIFE_MS = 30 * DAY_MS
 LARGE = 16_384
 """From so many slots on, a request compares a part of the stock."""
@@ -85,6 +86,7 @@ class Popular:
         self._worth = np.zeros(len(Kind))
         for kind, weight in engagement.items():
             self._worth[KIND_CODE[kind]] = weight
+        self._engages = sum(1 << code for code in np.flatnonzero(self._worth > 0).tolist())
         self._shelf = Shelf()
         self._rates = [Rate(half_life, prior_days) for half_life in half_lives_ms]
         self._context = Decayed(context_half_life_ms)
@@ -117,8 +119,9 @@ class Popular:
         latest = int(facts.events["t"].max())
         for counts in (*(rate.counts for rate in self._rates), self._context):
             counts.to(latest)
-        opened = self._fold_stock(facts)
-        self._fold_engagement(facts, opened)
+        opened = self._fold_stock(facts) if facts.kinds & _STOCK else {}
+        if facts.kinds & self._engages:
+            self._fold_engagement(facts, opened)
         self._look_over(facts, latest)
 
     def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
@@ -156,22 +159,23 @@ class Popular:
 
     # --- folding ---------------------------------------------------------------------------
 
-    def _fold_stock(self, facts: Facts) -> NDArray[np.int64]:
-        """Open and close listings; gives [slots] the event that last opened each slot, else -1."""
+    def _fold_stock(self, facts: Facts) -> dict[int, int]:
+        """Open and close listings; gives the event that last opened each slot that was opened."""
         self._group = fitted(self._group, self._shelf.size)
         self._on_offer = fitted(self._on_offer, self._shelf.size)
         kinds = facts.events["kind"]
         events, rows = mentions(facts, np.isin(kinds, (LISTED, EDITED, *_ENDED)))
         inside = rows["slot"] < self._shelf.size
         events, rows = events[inside], rows[inside]
-        opened = np.full(self._shelf.size, -1, np.int64)
         listed = kinds[events] == LISTED
-        opened[rows["slot"][listed]] = events[listed]
-        slots = np.flatnonzero(opened >= 0)
-        self._context.forget("slot", slots)
-        for rate in self._rates:
-            rate.counts.forget("slot", slots)
-            rate.open(slots, facts.events["t"][opened[slots]])
+        opened = dict(zip(rows["slot"][listed].tolist(), events[listed].tolist(), strict=True))
+        if opened:
+            slots = np.array(sorted(opened), np.int64)
+            times = facts.events["t"][[opened[slot] for slot in slots.tolist()]]
+            self._context.forget("slot", slots)
+            for rate in self._rates:
+                rate.counts.forget("slot", slots)
+                rate.open(slots, times)
         self._move(facts, events, rows)
         return opened
 
@@ -218,14 +222,14 @@ class Popular:
             self._on_offer[slot] = now
         if not moves:
             return
-        self._pairs = np.array(list(self._groups), np.int64)
+        self._know_pairs()
         group, t_moved, signs = np.array(moves, np.int64).T
         for rate in self._rates:
             rate.move("group", group, t_moved, signs)
             rate.move("category", self._pairs[group, 1], t_moved, signs)
             rate.move("all", 0 * group, t_moved, signs)
 
-    def _fold_engagement(self, facts: Facts, opened: NDArray[np.int64]) -> None:
+    def _fold_engagement(self, facts: Facts, opened: Mapping[int, int]) -> None:
         worth = self._worth[facts.events["kind"]]
         engaged = np.flatnonzero((worth > 0) & (np.diff(facts.starts) > 0))
         if not len(engaged):
@@ -235,21 +239,24 @@ class Popular:
         slot = rows["slot"].astype(np.int64)
         own = (slot >= 0) & (slot < self._shelf.size)
         # An event before the slot was opened anew belongs to the listing before.
-        own[own] = engaged[own] > opened[slot[own]]
+        if opened:
+            since = [opened.get(of, -1) for of in slot.tolist()]
+            own &= engaged > np.array(since, np.int64)
         pairs = zip(rows["brand"].tolist(), rows["category"].tolist(), strict=True)
         group = np.array([self._group_of(pair) for pair in pairs], np.int64)
-        self._pairs = np.array(list(self._groups), np.int64)
+        self._know_pairs()
         category = rows["category"].astype(np.int64)
         for rate in self._rates:
-            rate.engage("slot", slot[own], t[own], amounts[own])
-            rate.engage("group", group, t, amounts)
-            rate.engage("category", category, t, amounts)
-            rate.engage("all", 0 * category, t, amounts)
+            weighted = amounts * rate.counts.decay.weight(t)
+            rate.engage("slot", slot[own], weighted[own])
+            rate.engage("group", group, weighted)
+            rate.engage("category", category, weighted)
+            rate.engage("all", 0 * category, weighted)
         weight = self._context.decay.weight(t)
         self._context.add("category", category, weight)
         self._context.add("size", rows["size"], weight)
         declared = facts.events["declared"][engaged]
-        for field in range(MAX_DECLARED):
+        for field in np.flatnonzero(declared.any(axis=0)).tolist():
             # Under code 0: that any value was declared.
             for code in {0, *np.unique(declared[:, field]).tolist()}:
                 held = declared[:, field] == code if code else declared[:, field] > 0
@@ -260,6 +267,12 @@ class Popular:
 
     def _group_of(self, pair: tuple[int, int]) -> int:
         return self._groups.setdefault(pair, len(self._groups))
+
+    def _know_pairs(self) -> None:
+        """The groups as an array too."""
+        if len(self._groups) > len(self._pairs):
+            new = list(islice(self._groups, len(self._pairs), None))
+            self._pairs = np.concatenate([self._pairs, np.array(new, np.int64)])
 
     def _learn_departments(self, listings: Mapping[int, Listing]) -> None:
         categories = self._shelf.column("category")

@@ -46,9 +46,9 @@ class Rate:
         """New listings in slots, whatever they held forgotten before."""
         self.counts.add(("since", "slot"), slots, self.counts.decay.weight(t))
 
-    def engage(self, level: str, rows: Rows, t: Times, amounts: NDArray[np.float64]) -> None:
-        """Engagement worth `amounts` at t, by row of a level."""
-        self.counts.add(("engaged", level), rows, amounts * self.counts.decay.weight(t))
+    def engage(self, level: str, rows: Rows, weighted: NDArray[np.float64]) -> None:
+        """Engagement, already weighted by time (`counts.decay.weight`), by row of a level."""
+        self.counts.add(("engaged", level), rows, weighted)
 
     def of_level(
         self, level: str, size: int, t: int, above: NDArray[np.float64] | float

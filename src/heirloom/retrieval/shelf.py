@@ -11,6 +11,7 @@ from heirloom.retrieval.top import fitted
 
 LISTED = KIND_CODE[Kind.LISTED]
 EDITED = KIND_CODE[Kind.EDITED]
+_TOLD = 1 << LISTED | 1 << EDITED
 _CODES = ("seller", "brand", "category", "size")
 
 
@@ -30,6 +31,8 @@ class Shelf:
 
     def apply(self, facts: Facts) -> NDArray[np.int32]:
         """Fold listed and edited events; a reused slot is written anew. Gives the slots written."""
+        if not facts.kinds & _TOLD:
+            return np.zeros(0, np.int32)
         kinds = facts.events["kind"]
         events, rows = mentions(facts, (kinds == LISTED) | (kinds == EDITED))
         if not len(rows):

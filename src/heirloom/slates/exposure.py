@@ -149,8 +149,8 @@ class Exposure:
             sold=_grown(state.sold, sellers),
         )
         _fold(
-            state, self._asked, _UNITS, facts.starts, events["kind"], events["t"],
-            listings["slot"], listings["seller"], listings["position"],
+            state, self._asked, _UNITS, facts.starts, *facts.of_events("kind", "t"),
+            *facts.of_listings("slot", "seller", "position"),
         )  # fmt: skip
 
     def members(self, slots: NDArray[np.int32], t: int) -> NDArray[np.bool_]:

@@ -47,7 +47,7 @@ class Frequency:
 
     def apply(self, facts: Facts) -> None:
         """Fold the next part of the log."""
-        slots = facts.listings["slot"]
+        (slots,) = facts.of_listings("slot")
         if not len(slots):
             return
         most = int(slots.max())
@@ -55,8 +55,8 @@ class Frequency:
             grown = np.zeros(max(most + 1, len(self._opening) * 9 // 8), np.int32)
             grown[: len(self._opening)] = self._opening
             self._opening = grown
-        events = facts.events
-        _fold(self._sets, self._opening, facts.starts, events["kind"], events["person"], slots)
+        kinds, persons = facts.of_events("kind", "person")
+        _fold(self._sets, self._opening, facts.starts, kinds, persons, slots)
 
     def shown(self, person: int, slots: NDArray[np.int32]) -> NDArray[np.int32]:
         """[slots] int32: how often each was shown to a person since the person acted on it.

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from heirloom.apps.cli_batch import batch
 from heirloom.apps.cli_bias import bias
 from heirloom.apps.cli_explain import explain_app
 from heirloom.apps.cli_features import features
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.add_typer(features, name="features")
 app.add_typer(vectors)
 app.add_typer(explain_app)
+app.add_typer(batch)
 app.add_typer(bias)
 app.add_typer(tuning)
 app.add_typer(keys, name="keys")

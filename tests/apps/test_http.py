@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from starlette.routing import Route
 
-from heirloom.apps.api import ENDPOINTS
+from heirloom.apps.http import ENDPOINTS
 from heirloom.core.event import Event, Kind
 from heirloom.core.listing import Status
 

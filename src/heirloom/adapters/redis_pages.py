@@ -11,6 +11,7 @@ as old as its batch: who shows it asks availability of each listing first (`Live
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 import redis
@@ -90,11 +91,12 @@ class RedisPages:
             StoreError: it cannot be reached, or holds something else.
         """
         with self._reached("page"):
-            run = self._redis.get(f"{self._prefix}current")
+            run: Any = self._redis.get(f"{self._prefix}current")
             if run is None:
                 return None
             keys = [self._key(run.decode(), person or ""), self._key(run.decode(), "")]
-            found = next((each for each in self._redis.mget(keys) if each is not None), None)
+            read: Any = self._redis.mget(keys)
+            found = next((each for each in read if each is not None), None)
         try:
             return None if found is None else msgspec.msgpack.decode(found, type=BatchPage)
         except msgspec.MsgspecError as error:

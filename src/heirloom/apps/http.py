@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from heirloom.apps import api as a
+from heirloom.apps import inference as v2
 from heirloom.apps.desk import Desk
 from heirloom.apps.images import Artist, Images
 from heirloom.apps.metrics import Metrics
@@ -30,6 +31,9 @@ from heirloom.core.money import digits
 from heirloom.simulator.picture import draw
 
 log = logging.getLogger(__name__)
+
+ENDPOINTS = (*a.ENDPOINTS, *v2.ENDPOINTS)
+"""What programs may ask."""
 
 
 def application(
@@ -59,7 +63,7 @@ def application(
     api = a.Api(desk, max_body=max_body, minor_per_major=10 ** digits(currency))
     images = Images(desk, artist=artist)
     window = Window(desk, name=name, currency=currency)
-    description = msgspec.json.encode(describe(a.ENDPOINTS))
+    description = msgspec.json.encode(describe(ENDPOINTS))
 
     async def openapi(request: Request) -> Response:  # noqa: ARG001
         return Response(description, media_type="application/json")
@@ -74,11 +78,14 @@ def application(
         a.METRICS: api.metrics,
         a.OPENAPI: openapi,
         a.IMAGE: images.picture,
+        **v2.Inference(desk, max_body=max_body).handlers(),
     }
 
     async def on_problem(request: Request, error: Exception) -> Response:
         if not isinstance(error, ProblemError):
             raise error
+        if v2.speaks_of(request.url.path):
+            return v2.error_response(error.problem, error.headers)
         if window.wants_html(request):
             page = window.error_page(request, error.problem)
             page.headers.update(error.headers)
@@ -97,6 +104,8 @@ def application(
         if not isinstance(error, HTTPException):
             raise error
         problem = _problem_of_routing(request, error)
+        if v2.speaks_of(request.url.path):
+            return v2.error_response(problem, dict(error.headers or {}))
         if window.wants_html(request):
             return window.error_page(request, problem)
         return problem_response(problem, dict(error.headers or {}))
@@ -108,8 +117,8 @@ def application(
 
     app = Starlette(
         routes=guard.routes(
-            [Route(point.path, handlers[point], methods=[point.method]) for point in a.ENDPOINTS],
-            {point.path: point.scope for point in a.ENDPOINTS} | {window.STATIC: None},
+            [Route(point.path, handlers[point], methods=[point.method]) for point in ENDPOINTS],
+            {point.path: point.scope for point in ENDPOINTS} | {window.STATIC: None},
             pages=window.routes(),
             count=metrics.refused,
         ),

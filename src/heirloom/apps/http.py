@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from heirloom.apps import api as a
 from heirloom.apps import inference as v2
+from heirloom.apps import sagemaker_http as container
 from heirloom.apps.desk import Desk
 from heirloom.apps.images import Artist, Images
 from heirloom.apps.metrics import Metrics
@@ -45,6 +46,7 @@ def application(
     impressions: Literal["client", "server", "none"] = "client",
     artist: Artist = draw,
     guard: Guard | None = None,
+    sagemaker: bool = False,
 ) -> Starlette:
     """The application: JSON API, shop window, health and metrics.
 
@@ -56,6 +58,7 @@ def application(
         impressions: who writes them. `server`: each page is written as it is answered.
         artist: makes the pictures of listings whose `image` is no URL.
         guard: stands before every route; None: the door is open.
+        sagemaker: answer what SageMaker asks of a container, and nothing else.
     """
     guard = guard or Guard()
     metrics = Metrics(shop)
@@ -63,6 +66,8 @@ def application(
     api = a.Api(desk, max_body=max_body, minor_per_major=10 ** digits(currency))
     images = Images(desk, artist=artist)
     window = Window(desk, name=name, currency=currency)
+    inference = v2.Inference(desk, max_body=max_body)
+    points = container.ENDPOINTS if sagemaker else ENDPOINTS
     description = msgspec.json.encode(describe(ENDPOINTS))
 
     async def openapi(request: Request) -> Response:  # noqa: ARG001
@@ -78,7 +83,8 @@ def application(
         a.METRICS: api.metrics,
         a.OPENAPI: openapi,
         a.IMAGE: images.picture,
-        **v2.Inference(desk, max_body=max_body).handlers(),
+        **inference.handlers(),
+        **container.Container(desk, api, inference, max_body=max_body).handlers(),
     }
 
     async def on_problem(request: Request, error: Exception) -> Response:
@@ -117,9 +123,9 @@ def application(
 
     app = Starlette(
         routes=guard.routes(
-            [Route(point.path, handlers[point], methods=[point.method]) for point in ENDPOINTS],
-            {point.path: point.scope for point in ENDPOINTS} | {window.STATIC: None},
-            pages=window.routes(),
+            [Route(point.path, handlers[point], methods=[point.method]) for point in points],
+            {point.path: point.scope for point in points} | {window.STATIC: None},
+            pages=() if sagemaker else window.routes(),
             count=metrics.refused,
         ),
         exception_handlers={

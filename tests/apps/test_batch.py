@@ -129,7 +129,7 @@ def test_it_goes_on_where_it_stopped_as_of_where_it_began(
         whole = parts(tmp_path / "out")
         for name in ("part-00000001.parquet", "part-00000003.parquet"):
             (tmp_path / "out" / name).unlink()
-        (tmp_path / "out" / "report.json").unlink()
+        (tmp_path / "out" / "_report.json").unlink()
         (tmp_path / "out" / ".part-00000001.parquet.1.tmp").write_bytes(b"torn")
         other.ingest([
             Event(event_id=f"sold {i}", kind="sold", t=START_MS, listing=f"l{i:02d}")
@@ -181,7 +181,7 @@ def test_killed_at_any_moment_it_ends_whole(
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-    assert not (out / "report.json").exists()
+    assert not (out / "_report.json").exists()
     again = made(system, people, out, rows_per_part=2)
     assert 0 < again.scored <= len(EVERYBODY) - 8
     assert parts(out) == parts(tmp_path / "whole")
@@ -217,7 +217,7 @@ def test_another_published_bundle_is_refused_unless_the_old_is_named(
     system: System, people: Path, tmp_path: Path
 ) -> None:
     first = made(system, people, tmp_path / "out")
-    (tmp_path / "out" / "report.json").unlink()
+    (tmp_path / "out" / "_report.json").unlink()
     try:
         publish_linear(system, 2)
         with pytest.raises(InputError, match="bundle was"):
@@ -291,5 +291,5 @@ def test_a_full_disk_is_told_by_the_worker_that_met_it(
 
 def test_the_report_is_json(system: System, people: Path, tmp_path: Path) -> None:
     done = made(system, people, tmp_path / "out")
-    told = msgspec.json.decode((tmp_path / "out" / "report.json").read_bytes())
+    told = msgspec.json.decode((tmp_path / "out" / "_report.json").read_bytes())
     assert (told["batch"], told["persons"], told["empty"]) == (done.batch.run, len(EVERYBODY), 0)

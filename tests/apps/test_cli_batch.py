@@ -52,12 +52,8 @@ def test_a_batch_is_written_and_published(folder: Path, tmp_path: Path, server: 
     first = CliRunner().invoke(app, ask)
     assert first.exit_code == 0, first.output
     told = json.loads(first.stdout)
-    assert (told["persons"], told["strangers"], told["scored"], told["published"]) == (
-        13,
-        1,
-        13,
-        12,
-    )
+    counted = [told[name] for name in ("persons", "strangers", "scored", "published")]
+    assert counted == [13, 1, 13, 12]
     assert told["cpu_s"] > 0
     pages = RedisPages(server.url, "heirloom", "home")
     written = pq.read_table(tmp_path / "out").to_pylist()

@@ -1,11 +1,12 @@
 """A batch's folder: its manifest, and a Parquet file for each part.
 
-    OUT/batch.json                what decides it, core.batch.Batch; written first
+    OUT/_batch.json               what decides it, core.batch.Batch; written first
     OUT/part-00000000.parquet     pages of the first people; whole or not there
-    OUT/report.json               counts of all parts; written last
+    OUT/_report.json              counts of all parts; written last
 
 A part appears by a rename of a file that is on the disk whole, so what a killed process leaves is
-an unfinished file with a dot before its name, which the next one takes away.
+an unfinished file with a dot before its name, which the next one takes away. Readers of a folder
+of Parquet (Spark, Arrow) pass by names that begin with a dot or an underscore.
 """
 
 import fcntl
@@ -21,8 +22,8 @@ from heirloom.adapters.sqlite_database import sync_folder
 from heirloom.core.batch import Batch, BatchPage, PartDone
 from heirloom.core.errors import InputError, StoreError
 
-MANIFEST = "batch.json"
-REPORT = "report.json"
+MANIFEST = "_batch.json"
+REPORT = "_report.json"
 _RUN, _DONE = b"heirloom.batch", b"heirloom.part"
 _NAMED = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(

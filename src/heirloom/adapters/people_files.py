@@ -29,7 +29,7 @@ class PeopleFile:
         column: which one holds the ids; None: the first of NAMES.
         sha256: of its bytes.
         persons: how many different people stand in it.
-        repeated: [repeated] int64 ascending, which of its ids, counted from 0, stood there before.
+        repeated: int64, ascending: which of its ids, counted from 0, stood there before.
     """
 
     path: Path
@@ -76,7 +76,7 @@ def _hash(person: str) -> int:
 
 
 def _repeated(path: Path, column: str | None, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """[repeated] int64: rows whose id stood there before; found by hash, and then by id."""
+    """Int64, ascending: rows whose id stood there before; found by hash, and then by id."""
     order = np.argsort(hashes, kind="stable")
     same = hashes[order][1:] == hashes[order][:-1]
     suspects = set(hashes[order][1:][same].tolist())

@@ -36,6 +36,12 @@ def test_who_has_a_page_is_given_it_and_others_a_strangers(pages: RedisPages) ->
     assert pages.page("bert") == pages.page("dora") == pages.page(None) == ANYONE
 
 
+def test_a_stranger_whose_page_is_another_is_given_it(pages: RedisPages) -> None:
+    seller = page("seller", "l9", stranger=True)
+    assert pages.publish(BATCH, [seller], ANYONE, ttl_s=60) == 1
+    assert pages.page("seller") == seller
+
+
 def test_published_twice_it_is_the_same(pages: RedisPages, redis_server) -> None:
     with redis.Redis.from_url(redis_server.url) as client:
 

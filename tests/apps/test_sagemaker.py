@@ -20,6 +20,8 @@ from heirloom.adapters.package_files import write_archive
 from heirloom.apps.build import System
 from heirloom.apps.http import application
 from heirloom.apps.sagemaker import hyperparameters, port, train, unpacked, with_hyperparameters
+from heirloom.apps.security.guard import Guard
+from heirloom.apps.security.keys import KeysFile, WatchedKeys
 from heirloom.core.errors import ConfigError, InputError, StoreError
 from heirloom.core.query import Query
 from heirloom.core.slate import FeatureBatch
@@ -73,6 +75,19 @@ def test_it_answers_its_contract_and_nothing_else(system: System, client: Client
     for path in ("/", "/v1/events", "/v1/recommend", "/metrics", "/openapi.json", "/v2"):
         assert client.get(path).status_code == 404, path
         assert client.post(path, json={}).status_code == 404, path
+
+
+def test_behind_a_guard_it_asks_for_a_key(system: System, tmp_path: Path) -> None:
+    guard = Guard(WatchedKeys(KeysFile(tmp_path)))
+    client = Client(application(system, sagemaker=True, guard=guard))
+    _, key = KeysFile(tmp_path).add("mine", ["read"], now_ms=0)
+    try:
+        assert client.get("/ping").status_code == 200
+        assert client.post("/invocations", json={}).status_code == 401
+        shown = {"authorization": f"Bearer {key}"}
+        assert client.post("/invocations", json={}, headers=shown).status_code == 200
+    finally:
+        client.close()
 
 
 def test_an_invocation_is_a_recommendation_or_a_search(system: System, client: Client) -> None:

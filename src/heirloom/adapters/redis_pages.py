@@ -61,7 +61,7 @@ class RedisPages:
 
         Args:
             batch: whose they are.
-            pages: of people; those of strangers are left out, the lookup gives `anyone`'s.
+            pages: of people; those of strangers that are as `anyone`'s are left out.
             anyone: the page of whoever has none.
             ttl_s: seconds after which they are gone.
 
@@ -73,7 +73,7 @@ class RedisPages:
         with self._reached("publish"):
             waiting.set(self._key(batch.run, ""), msgspec.msgpack.encode(anyone), ex=ttl_s)
             for page in pages:
-                if page.stranger:
+                if page.stranger and page.listings == anyone.listings:
                     continue
                 key = self._key(batch.run, page.person)
                 waiting.set(key, msgspec.msgpack.encode(page), ex=ttl_s)

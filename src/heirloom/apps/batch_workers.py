@@ -139,7 +139,7 @@ def _work(
             os._exit(1)
         line.send(more)
 
-    with suppress(EOFError, OSError):  # the parent is gone, or wants no more
+    with suppress(EOFError, OSError, KeyboardInterrupt):  # the parent is gone, or ends it
         while True:
             number, people = line.recv()
             began = time.process_time()

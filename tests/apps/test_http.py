@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from starlette.routing import Route
 
-from heirloom.apps.api import ENDPOINTS
+from heirloom.apps.http import ENDPOINTS
 from heirloom.core.event import Event, Kind
 from heirloom.core.listing import Status
 
@@ -288,7 +288,7 @@ def test_a_body_without_a_length_is_refused_while_it_streams(door: Door) -> None
 
 
 def test_routing_errors_are_problems_too(door: Door) -> None:
-    missing, wrong = door.client.get("/v2/anything"), door.client.get("/v1/events")
+    missing, wrong = door.client.get("/v3/anything"), door.client.get("/v1/events")
     assert (missing.status_code, missing.headers["content-type"]) == (404, PROBLEM)
     assert (wrong.status_code, wrong.headers["content-type"]) == (405, PROBLEM)
     assert wrong.headers["allow"] == "POST"

@@ -12,10 +12,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from heirloom.apps.cli_batch import batch
 from heirloom.apps.cli_bias import bias
 from heirloom.apps.cli_explain import explain_app
 from heirloom.apps.cli_features import features
 from heirloom.apps.cli_keys import keys
+from heirloom.apps.cli_sagemaker import (
+    OPT_ML,
+    AsContainer,
+    OptMl,
+    packages,
+    serve_in_container,
+    train_in_container,
+)
 from heirloom.apps.cli_tune import tuning
 from heirloom.apps.cli_vectors import vectors
 from heirloom.apps.options import LAPTOP, AsReader, Folder, SystemFile
@@ -35,6 +44,8 @@ app = typer.Typer(
 app.add_typer(features, name="features")
 app.add_typer(vectors)
 app.add_typer(explain_app)
+app.add_typer(batch)
+app.add_typer(packages)
 app.add_typer(bias)
 app.add_typer(tuning)
 app.add_typer(keys, name="keys")
@@ -112,6 +123,8 @@ def train(
     ablate: Annotated[
         bool, typer.Option("--ablate", help="Also fit again without each group of features.")
     ] = False,
+    sagemaker: AsContainer = False,
+    opt_ml: OptMl = OPT_ML,
     system: SystemFile = LAPTOP,
     folder: Folder = None,
 ) -> None:
@@ -119,6 +132,8 @@ def train(
 
     What the features are worth, and what the checks of leakage found, `heirloom report` shows.
     """
+    if sagemaker:
+        train_in_container(opt_ml)
     from heirloom.apps.build import System
 
     built = System(_settings(system, folder), answering=False)
@@ -155,8 +170,13 @@ def serve(
     unguarded: Annotated[
         bool, typer.Option("--open", help="Ask for no key, wherever it listens.")
     ] = False,
+    sagemaker: AsContainer = False,
+    opt_ml: OptMl = OPT_ML,
 ) -> None:
     """Serve the API and the shop window until Ctrl-C."""
+    if sagemaker:
+        serve_in_container(opt_ml)
+        return
     from heirloom.apps.build import System
     from heirloom.apps.server import run
 

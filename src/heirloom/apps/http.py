@@ -16,6 +16,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from heirloom.apps import api as a
+from heirloom.apps import inference as v2
+from heirloom.apps import sagemaker_http as container
 from heirloom.apps.desk import Desk
 from heirloom.apps.images import Artist, Images
 from heirloom.apps.intake import Limits
@@ -32,6 +34,9 @@ from heirloom.simulator.picture import draw
 
 log = logging.getLogger(__name__)
 
+ENDPOINTS = (*a.ENDPOINTS, *v2.ENDPOINTS)
+"""What programs may ask."""
+
 
 def application(
     shop: Shop,
@@ -43,6 +48,7 @@ def application(
     artist: Artist = draw,
     guard: Guard | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
+    sagemaker: bool = False,
 ) -> Starlette:
     """The application: JSON API, shop window, health and metrics.
 
@@ -55,6 +61,7 @@ def application(
         artist: makes the pictures of listings whose `image` is no URL.
         guard: stands before every route; None: the door is open.
         limits: of the events that wait to be written.
+        sagemaker: answer what SageMaker asks of a container, and nothing else.
     """
     guard = guard or Guard()
     metrics = Metrics(shop)
@@ -62,7 +69,9 @@ def application(
     api = a.Api(desk, max_body=max_body, minor_per_major=10 ** digits(currency))
     images = Images(desk, artist=artist)
     window = Window(desk, name=name, currency=currency)
-    description = msgspec.json.encode(describe(a.ENDPOINTS))
+    inference = v2.Inference(desk, max_body=max_body)
+    points = container.ENDPOINTS if sagemaker else ENDPOINTS
+    description = msgspec.json.encode(describe(ENDPOINTS))
 
     async def openapi(request: Request) -> Response:  # noqa: ARG001
         return Response(description, media_type="application/json")
@@ -77,11 +86,15 @@ def application(
         a.METRICS: api.metrics,
         a.OPENAPI: openapi,
         a.IMAGE: images.picture,
+        **inference.handlers(),
+        **container.Container(desk, api, inference, max_body=max_body).handlers(),
     }
 
     async def on_problem(request: Request, error: Exception) -> Response:
         if not isinstance(error, ProblemError):
             raise error
+        if v2.speaks_of(request.url.path):
+            return v2.error_response(error.problem, error.headers)
         if window.wants_html(request):
             page = window.error_page(request, error.problem)
             page.headers.update(error.headers)
@@ -100,6 +113,8 @@ def application(
         if not isinstance(error, HTTPException):
             raise error
         problem = _problem_of_routing(request, error)
+        if v2.speaks_of(request.url.path):
+            return v2.error_response(problem, dict(error.headers or {}))
         if window.wants_html(request):
             return window.error_page(request, problem)
         return problem_response(problem, dict(error.headers or {}))
@@ -111,9 +126,9 @@ def application(
 
     app = Starlette(
         routes=guard.routes(
-            [Route(point.path, handlers[point], methods=[point.method]) for point in a.ENDPOINTS],
-            {point.path: point.scope for point in a.ENDPOINTS} | {window.STATIC: None},
-            pages=window.routes(),
+            [Route(point.path, handlers[point], methods=[point.method]) for point in points],
+            {point.path: point.scope for point in points} | {window.STATIC: None},
+            pages=() if sagemaker else window.routes(),
             count=metrics.refused,
         ),
         exception_handlers={

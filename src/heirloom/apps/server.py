@@ -33,6 +33,7 @@ def run(
     host: str,
     port: int,
     unguarded: bool = False,
+    sagemaker: bool = False,
     announce: Callable[[str], None] = lambda address: print(f"serving on {address}"),
 ) -> None:
     """Serve until a signal; requests under way are answered, then the system is closed.
@@ -42,6 +43,7 @@ def run(
         host: where it listens.
         port: 0 picks a free one.
         unguarded: ask for no key, wherever it listens.
+        sagemaker: answer what SageMaker asks of a container, and nothing else.
         announce: told the address, once it answers.
 
     Raises:
@@ -77,6 +79,7 @@ def run(
                     artist=system.photos.picture,
                     guard=guard,
                     limits=settings.events.limits,
+                    sagemaker=sagemaker,
                 ),
                 http=BoundedHead,
                 log_level="warning",

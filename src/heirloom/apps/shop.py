@@ -13,6 +13,7 @@ from heirloom.core.slate import Reason, Shown, Slate
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.pipelines.explain import Explained
 from heirloom.pipelines.ingest import Arrivals
+from heirloom.pipelines.serve import Policy
 
 
 class Report(Protocol):
@@ -80,6 +81,10 @@ class Shop(Protocol):
     @property
     def live(self) -> Live:
         """The state folded from the log."""
+
+    @property
+    def policy(self) -> Policy:
+        """What decides a slate now."""
 
     def now_ms(self) -> int:
         """The system's clock, ms since 1970 UTC."""

@@ -28,6 +28,8 @@ from heirloom.slates.frequency import PAIRS, WAYS
 from heirloom.slates.rules import Rules, Shares
 
 DRAWN = "drawn"
+MOST_MS = 60_000
+"""The longest time that a request may ask for."""
 OPEN_CLIP = "open_clip:"
 """What a model's name begins with that `adapters.open_clip` loads."""
 
@@ -330,6 +332,16 @@ class HttpPart(_Part):
     auth: AuthPart = AuthPart()
 
 
+class ServingPart(_Part):
+    """How long an answer may take, and how many may wait for one."""
+
+    deadline_ms: int = Field(default=10_000, ge=10, le=MOST_MS)
+    """The time of a request that names none by the header X-Request-Timeout-Ms. Long, so that a
+    machine that is busy with other things answers in full; a marketplace sets some hundreds."""
+    waiting: PositiveInt = 64
+    """So many requests may wait; the next is told to come again, by 503."""
+
+
 class Settings(_Part):
     """One system."""
 
@@ -343,6 +355,7 @@ class Settings(_Part):
     search: SearchPart = SearchPart()
     events: EventsPart = EventsPart()
     http: HttpPart = HttpPart()
+    serving: ServingPart = ServingPart()
     rates: dict[str, float] = {}
     """What one unit of another currency is worth in the system's: {"USD": 0.92}."""
 

@@ -61,8 +61,8 @@ from heirloom.pipelines.explain import Explained, explain
 from heirloom.pipelines.explain import reasons as later_reasons
 from heirloom.pipelines.ingest import Ingest, Report
 from heirloom.pipelines.judge import evaluate
-from heirloom.pipelines.leakage import Limits
 from heirloom.pipelines.ladder import FAILED, Ladder
+from heirloom.pipelines.leakage import Limits
 from heirloom.pipelines.live import Live, fold_content
 from heirloom.pipelines.negatives import Retrieve
 from heirloom.pipelines.policy import Policy

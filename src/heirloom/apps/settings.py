@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from heirloom.apps.deadline import MOST_MS, Limits
 from heirloom.apps.security.settings import AuthPart
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
@@ -28,8 +29,6 @@ from heirloom.slates.frequency import PAIRS, WAYS
 from heirloom.slates.rules import Rules, Shares
 
 DRAWN = "drawn"
-MOST_MS = 60_000
-"""The longest time that a request may ask for."""
 OPEN_CLIP = "open_clip:"
 """What a model's name begins with that `adapters.open_clip` loads."""
 
@@ -335,10 +334,10 @@ class HttpPart(_Part):
 class ServingPart(_Part):
     """How long an answer may take, and how many may wait for one."""
 
-    deadline_ms: int = Field(default=10_000, ge=10, le=MOST_MS)
+    deadline_ms: int = Field(default=Limits().deadline_ms, ge=10, le=MOST_MS)
     """The time of a request that names none by the header X-Request-Timeout-Ms. Long, so that a
     machine that is busy with other things answers in full; a marketplace sets some hundreds."""
-    waiting: PositiveInt = 64
+    waiting: PositiveInt = Limits().waiting
     """So many requests may wait; the next is told to come again, by 503."""
 
 

@@ -182,7 +182,7 @@ class Catalogue:
 
     def passing(self, filters: Filters, at: NDArray[np.int32] | slice) -> NDArray[np.bool_]:
         """The same of some slots alone: [at] bool."""
-        keep = self.live[at]
+        keep: NDArray[np.bool_] = self.column("status")[at] == Status.LIVE
         if filters.category:
             keep = keep & self.under(filters.category)[self.column("category")[at]]
         for field, wanted in (

@@ -32,9 +32,12 @@ RUNGS = (
     "popular",
     "empty",
 )
-"""What a slate may be, best first. `bare`: without reasons, explanations or facets. `no rules`: by score and the seller's cap alone. `behind`: as of
-an earlier state than was acknowledged. `spare ranker`: that of the bundle before. `popular`: the
-page that was kept of what is popular in this context."""
+"""What a slate may be, best first.
+
+`bare`: without reasons, explanations or facets. `no rules`: by score and the seller's cap alone.
+`behind`: as of an earlier state than was acknowledged. `spare ranker`: that of the bundle before.
+`popular`: the page that was kept of what is popular in this context.
+"""
 
 FAILED, LATE, RESTING, NO_NUMBER, ABSENT = "failed", "late", "resting", "no number", "absent"
 """Causes of a lower rung: the step raised; it had no time; its breaker is open; its scores are no
@@ -219,7 +222,7 @@ class Descent:
 def rung_of(degraded: Sequence[Degraded]) -> str:
     """The lowest rung that a slate stands on.
 
-    >>> rung_of([Degraded("compose", "", LATE, "newest"), Degraded("reasons", "", LATE, "no rules")])
+    >>> rung_of([Degraded("retrieve", "", LATE, "newest"), Degraded("reasons", "", LATE, "bare")])
     'newest'
     >>> rung_of([])
     'full'

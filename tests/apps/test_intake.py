@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.apps.conftest import Door
 
-from heirloom.apps.intake import FullError, Intake, Limits
+from heirloom.apps.intake import FullError, Intake, Room
 from heirloom.apps.shop import Report
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.errors import StoreError
@@ -38,11 +38,11 @@ class Log(MemoryLog):
 class Writer:
     """One log, its ingestion on a thread of its own, and the intake before it."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, room: Room) -> None:
         self.log = Log()
         self.groups: list[int] = []
         self.thread = ThreadPoolExecutor(1)
-        self.intake = Intake(self._take, self.thread.submit, limits)
+        self.intake = Intake(self._take, self.thread.submit, room)
         self._ingest = Ingest(
             log=self.log,
             anteroom=MemoryAnteroom(),
@@ -79,7 +79,7 @@ class Writer:
 
 @contextmanager
 def opened(**limits: int) -> Iterator[Writer]:
-    writer = Writer(Limits(**limits))
+    writer = Writer(Room(**limits))
     try:
         yield writer
     finally:
@@ -180,7 +180,7 @@ def test_closing_writes_what_waits() -> None:
 def test_at_the_door_the_full_queue_says_429_and_when_to_come_again(
     open_door: Callable[..., Door], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    door = open_door(limits=Limits(events=2))
+    door = open_door(room=Room(events=2))
     free, real = threading.Event(), door.system.ingest_group
 
     def slow(group: Sequence[Arrivals]) -> list[Any]:

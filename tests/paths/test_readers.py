@@ -1,5 +1,7 @@
 """One writer, a real Redis, and readers that fold no features: what they serve is replayed."""
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from heirloom.core.event import Event
 from heirloom.core.query import Query
 from heirloom.core.row_store import EMPTY
 from heirloom.core.slate import Slate
+from heirloom.pipelines.breaker import SECOND
 
 DAY_MS = 86_400_000
 
@@ -164,8 +167,10 @@ def test_a_wrong_value_served_through_redis_is_found(alone: tuple[Market, Server
 
 
 @pytest.mark.engine("redis")
-def test_redis_dies_and_comes_back_empty(alone: tuple[Market, Server]) -> None:
-    """Readers say so, the writer goes on; then it fills the store, and all is as before."""
+def test_redis_dies_and_comes_back_empty(
+    alone: tuple[Market, Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Readers do without features and say so; the writer fills the store, and all is as before."""
     market, server = alone
     market.trade(20)
     market.settle()
@@ -173,12 +178,17 @@ def test_redis_dies_and_comes_back_empty(alone: tuple[Market, Server]) -> None:
     query = market.asked()[0]
     reader.recommend(query)
     server.stop()
-    with pytest.raises(StoreError, match="nothing is lost, the log has it all"):
-        reader.recommend(query)
+    lower = reader.recommend(query)
+    assert [(each.step, each.cause) for each in lower.degraded[:2]] == [
+        ("follow", "failed"), ("features", "failed"),
+    ]  # fmt: skip
+    assert (len(lower.shown), lower.features) == (8, None)
+    assert "nothing is lost, the log has it all" in caplog.text
     client = Client(application(reader))
     answer = client.post("/v1/recommend", json={"user": "user1"})
     client.close()
-    assert (answer.status_code, "cannot be reached" in answer.text) == (503, True)
+    assert (answer.status_code, answer.json()["rung"]) == (200, "order of retrieval")
+    assert "127.0.0.1" not in answer.text
     with pytest.raises(StoreError):
         market.open(reader=True)
     market.trade(10)
@@ -187,10 +197,49 @@ def test_redis_dies_and_comes_back_empty(alone: tuple[Market, Server]) -> None:
     market.settle()
     assert market.writer.write_behind is not None
     assert market.writer.write_behind.filled == 2
+    recovered(reader, query)
     expect_same(reader.recommend(query), market.writer.recommend(query))
     market.close()
     market.opened.clear()
     assert check(market.settings).holds
+
+
+def recovered(reader: System, query: Query) -> None:
+    """Ask until nothing is left out: a breaker that opened lets a probe through when it rested."""
+    for _ in range(1_000):
+        left_out = {each.step for each in reader.recommend(query).degraded}
+        if not left_out & {"follow", "features"}:
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came back")
+
+
+@pytest.mark.engine("redis")
+def test_redis_hangs_and_goes_on(alone: tuple[Market, Server]) -> None:
+    """Each request is answered; after three nobody waits for Redis, until it goes on."""
+    market, server = alone
+    market.trade(20)
+    market.settle()
+    reader = market.open(reader=True)
+    query, now = market.asked()[0], [0]
+    reader.ladder.clock = lambda: now[0]  # it stands still, so what rests goes on resting
+    full = reader.recommend(query)
+    os.kill(server.process_id, signal.SIGSTOP)
+    try:
+        lower = [reader.recommend(query) for _ in range(4)]
+    finally:
+        os.kill(server.process_id, signal.SIGCONT)
+    assert [slate.degraded[0].cause for slate in lower] == ["failed"] * 3 + ["resting"]
+    for slate in lower:
+        assert [each.step for each in slate.degraded[:2]] == ["follow", "features"]
+        assert len(slate.shown) == 8
+    now[0] += 4 * SECOND
+    for _ in range(100):
+        if reader.recommend(query).degraded[0].step == "score":  # no ranker is trained here
+            break
+        now[0] += 4 * SECOND
+    recovered(reader, query)
+    expect_same(reader.recommend(query), full)
 
 
 @pytest.mark.engine("redis")

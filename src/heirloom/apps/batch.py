@@ -31,8 +31,8 @@ from heirloom.core.errors import InputError, NotFoundError
 from heirloom.pipelines.as_of import CutOff
 from heirloom.pipelines.batch import Scorer, cut, score_part
 from heirloom.pipelines.live import Live
+from heirloom.pipelines.policy import Policy
 from heirloom.pipelines.recovery import mark_of
-from heirloom.pipelines.serve import Policy
 
 Progress = Callable[[str, int, int], None]
 

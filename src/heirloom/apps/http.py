@@ -18,9 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from heirloom.apps import api as a
 from heirloom.apps import inference as v2
 from heirloom.apps import sagemaker_http as container
+from heirloom.apps.deadline import Limits
 from heirloom.apps.desk import Desk
 from heirloom.apps.images import Artist, Images
-from heirloom.apps.intake import Limits
+from heirloom.apps.intake import Room
 from heirloom.apps.metrics import Metrics
 from heirloom.apps.openapi import describe
 from heirloom.apps.problems import ProblemError, problem_response
@@ -48,6 +49,7 @@ def application(
     artist: Artist = draw,
     guard: Guard | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
+    room: Room = Room(),  # noqa: B008 - frozen
     sagemaker: bool = False,
 ) -> Starlette:
     """The application: JSON API, shop window, health and metrics.
@@ -60,12 +62,13 @@ def application(
         impressions: who writes them. `server`: each page is written as it is answered.
         artist: makes the pictures of listings whose `image` is no URL.
         guard: stands before every route; None: the door is open.
-        limits: of the events that wait to be written.
+        limits: how long an answer may take, and how many may wait.
+        room: for events that wait to be written.
         sagemaker: answer what SageMaker asks of a container, and nothing else.
     """
     guard = guard or Guard()
     metrics = Metrics(shop)
-    desk = Desk(shop, metrics, impressions=impressions, limits=limits)
+    desk = Desk(shop, metrics, impressions=impressions, limits=limits, room=room)
     api = a.Api(desk, max_body=max_body, minor_per_major=10 ** digits(currency))
     images = Images(desk, artist=artist)
     window = Window(desk, name=name, currency=currency)
@@ -188,7 +191,7 @@ class _Doorman:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = secrets.token_hex(8)
+        request_id = scope["request_id"] = secrets.token_hex(8)
         began, status = time.perf_counter(), 0
 
         async def answer(message: Message) -> None:

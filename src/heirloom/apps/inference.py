@@ -33,7 +33,7 @@ from heirloom.apps.tensors import (
 )
 from heirloom.apps.wire import ProblemOut
 from heirloom.core.slate import FeatureBatch
-from heirloom.pipelines.serve import Policy
+from heirloom.pipelines.policy import Policy
 from heirloom.ranking.ranker import Ranker
 
 MODEL = "ranker"

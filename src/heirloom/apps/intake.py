@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Room:
     """How much may wait, and how much shares one write.
 
     Attributes:
@@ -63,16 +63,16 @@ class Intake:
     Args:
         take: writes a group and folds it: a report for each of its senders, in order.
         submit: runs a step on the writer's thread, one after the other.
-        limits: of what waits.
+        room: for what waits.
     """
 
     def __init__(
         self,
         take: Callable[[Sequence[Arrivals]], Sequence[Report]],
         submit: Callable[[Callable[[], None]], object],
-        limits: Limits = Limits(),
+        room: Room = Room(),
     ) -> None:
-        self._take, self._submit, self._limits = take, submit, limits
+        self._take, self._submit, self._room = take, submit, room
         self._lock = threading.Lock()
         self._queue: deque[_Waiting] = deque()
         self._events = self._bytes = 0
@@ -97,11 +97,11 @@ class Intake:
         Raises:
             FullError: nothing was kept.
         """
-        limits, mine = self._limits, _Waiting(Arrivals(events, source), size)
+        room, mine = self._room, _Waiting(Arrivals(events, source), size)
         with self._lock:
             if self._queue or self._draining:
-                over_events = self._events + len(events) > limits.events
-                if over_events or self._bytes + size > limits.bytes:
+                over_events = self._events + len(events) > room.events
+                if over_events or self._bytes + size > room.bytes:
                     ahead = math.ceil(self._events * self._seconds_per_event)
                     raise FullError(self._events, self._bytes, max(ahead, 1))
             self._queue.append(mine)
@@ -140,7 +140,7 @@ class Intake:
         with self._lock:
             while self._queue:
                 events += len(self._queue[0].arrivals.events)
-                if group and events > self._limits.group:
+                if group and events > self._room.group:
                     break
                 group.append(self._queue.popleft())
         return group

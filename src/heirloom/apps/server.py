@@ -7,6 +7,7 @@ from functools import partial
 import uvicorn
 
 from heirloom.apps.build import System
+from heirloom.apps.deadline import Limits
 from heirloom.apps.http import application
 from heirloom.apps.security.head import BoundedHead
 from heirloom.apps.security.opening import guard_of
@@ -78,7 +79,8 @@ def run(
                     impressions=settings.system.impressions,
                     artist=system.photos.picture,
                     guard=guard,
-                    limits=settings.events.limits,
+                    limits=Limits(**settings.serving.model_dump()),
+                    room=settings.events.room,
                     sagemaker=sagemaker,
                 ),
                 http=BoundedHead,

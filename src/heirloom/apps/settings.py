@@ -18,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from heirloom.apps.intake import Limits
+from heirloom.apps.deadline import MOST_MS, Limits
+from heirloom.apps.intake import Room
 from heirloom.apps.security.settings import AuthPart
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
@@ -318,9 +319,9 @@ class EventsPart(_Part):
     """Events that share one durable write; pages are answered between two."""
 
     @property
-    def limits(self) -> Limits:
-        """As the intake's limits."""
-        return Limits(events=self.queue, bytes=self.queue_bytes, group=self.group)
+    def room(self) -> Room:
+        """As the intake takes it."""
+        return Room(events=self.queue, bytes=self.queue_bytes, group=self.group)
 
     @property
     def rules(self) -> ClickRules:
@@ -355,6 +356,16 @@ class HttpPart(_Part):
     auth: AuthPart = AuthPart()
 
 
+class ServingPart(_Part):
+    """How long an answer may take, and how many may wait for one."""
+
+    deadline_ms: int = Field(default=Limits().deadline_ms, ge=10, le=MOST_MS)
+    """The time of a request that names none by the header X-Request-Timeout-Ms. Long, so that a
+    machine that is busy with other things answers in full; a marketplace sets some hundreds."""
+    waiting: PositiveInt = Limits().waiting
+    """So many requests may wait; the next is told to come again, by 503."""
+
+
 class Settings(_Part):
     """One system."""
 
@@ -369,6 +380,7 @@ class Settings(_Part):
     events: EventsPart = EventsPart()
     records: RecordsPart = RecordsPart()
     http: HttpPart = HttpPart()
+    serving: ServingPart = ServingPart()
     rates: dict[str, float] = {}
     """What one unit of another currency is worth in the system's: {"USD": 0.92}."""
 

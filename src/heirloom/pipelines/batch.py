@@ -13,7 +13,8 @@ from heirloom.core.batch import Batch, BatchPage, PartDone
 from heirloom.core.event import derived_id, person_key
 from heirloom.core.query import Query
 from heirloom.pipelines.live import Live
-from heirloom.pipelines.serve import Policy, recommend
+from heirloom.pipelines.policy import Policy
+from heirloom.pipelines.serve import recommend
 
 Keep = Callable[[Batch, int, Sequence[BatchPage]], PartDone]
 """Writes the pages of a part, whole or not at all."""

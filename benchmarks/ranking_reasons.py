@@ -34,9 +34,11 @@ from heirloom.core.event import Event
 from heirloom.core.query import Query, Request
 from heirloom.core.slate import FeatureBatch, Slate
 from heirloom.features.view import FeatureView
+from heirloom.pipelines.candidates import retrieve
 from heirloom.pipelines.explain import explain
 from heirloom.pipelines.live import Live
-from heirloom.pipelines.serve import recommend, retrieve, scorer
+from heirloom.pipelines.scoring import scorer
+from heirloom.pipelines.serve import recommend
 from heirloom.pipelines.why import Score
 from heirloom.simulator import VERSION, by_query
 from heirloom.slates.words import NO_SIZES

@@ -35,7 +35,8 @@ from heirloom.core.catalogue import DAY_MS
 from heirloom.core.event import Event
 from heirloom.core.query import Query
 from heirloom.core.slate import Slate
-from heirloom.pipelines.serve import Policy, recommend
+from heirloom.pipelines.policy import Policy
+from heirloom.pipelines.serve import recommend
 from heirloom.simulator import VERSION, Mixed, Size, World, by_query
 from heirloom.slates.rules import GROUPS, Rules, Shares
 

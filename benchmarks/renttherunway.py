@@ -50,10 +50,12 @@ from heirloom.evaluation.intervals import bootstrap
 from heirloom.evaluation.metrics import hit_rate, ndcg_of_one
 from heirloom.evaluation.split import before_groups_end, moment
 from heirloom.features.library import rental_view
+from heirloom.pipelines.candidates import retrieve
 from heirloom.pipelines.ingest import Ingest
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.negatives import Rule, examples_of_actions, just_before, query_of_action
-from heirloom.pipelines.serve import Policy, blended, retrieve
+from heirloom.pipelines.policy import Policy
+from heirloom.pipelines.scoring import blended
 from heirloom.ranking.catboost import CatBoostListwise
 from heirloom.ranking.examples import starts_of, take
 from heirloom.ranking.linear import Linear

@@ -39,7 +39,9 @@ from heirloom.core.event import Event
 from heirloom.core.listing import Listing
 from heirloom.core.query import Filters
 from heirloom.core.vocabulary import Vocabulary
-from heirloom.pipelines.serve import Policy, recommend, retrieve
+from heirloom.pipelines.candidates import retrieve
+from heirloom.pipelines.policy import Policy
+from heirloom.pipelines.serve import recommend
 from heirloom.retrieval.facets import facets
 from heirloom.retrieval.lexical import LexicalIndex, fields_of, search
 from heirloom.retrieval.top import best

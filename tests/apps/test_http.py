@@ -303,10 +303,10 @@ def test_an_expired_or_foreign_page_token_asks_to_begin_anew(
 def test_an_accident_tells_an_id_and_no_secret(
     door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(query: object, **_: object) -> None:
+    def fail() -> int:
         raise ZeroDivisionError("the secret")
 
-    monkeypatch.setattr(door.system, "recommend", fail)
+    monkeypatch.setattr(door.system, "now_ms", fail)
     response = door.client.post("/v1/search", json={})
     assert (response.status_code, response.headers["content-type"]) == (500, PROBLEM)
     assert "secret" not in response.text

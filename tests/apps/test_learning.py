@@ -18,7 +18,7 @@ from heirloom.core.event import Event, Kind
 from heirloom.core.listing import Listing
 from heirloom.core.query import Query
 from heirloom.core.slate import Slate
-from heirloom.pipelines.serve import retrieve
+from heirloom.pipelines.candidates import retrieve
 from heirloom.retrieval.towers.fit import Recipe
 from heirloom.retrieval.towers.retriever import ByTakers
 

@@ -18,7 +18,8 @@ from heirloom.core.event import Event, Kind
 from heirloom.core.listing import Status
 from heirloom.core.query import Filters, Query
 from heirloom.core.slate import FeatureBatch, Slate
-from heirloom.pipelines.serve import recommend, record, retrieve
+from heirloom.pipelines.candidates import retrieve
+from heirloom.pipelines.serve import recommend, record
 from heirloom.pipelines.train import held_out, train
 from heirloom.ranking.expected import CatBoostExpected
 from heirloom.ranking.ranker import Examples

@@ -22,8 +22,9 @@ from heirloom.features.library import marketplace_view
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.ingest import Ingest
 from heirloom.pipelines.live import Live
+from heirloom.pipelines.policy import Policy
 from heirloom.pipelines.recovery import Snapshot, fitting
-from heirloom.pipelines.serve import Policy, recommend, record
+from heirloom.pipelines.serve import recommend, record
 from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.neighbours import Similar, Taste
 from heirloom.retrieval.recent import Recent

@@ -12,7 +12,8 @@ from heirloom.core.filters import Filters
 from heirloom.core.listing import Listing
 from heirloom.core.query import Query
 from heirloom.core.slate import FeatureBatch
-from heirloom.pipelines.serve import Policy, recommend
+from heirloom.pipelines.policy import Policy
+from heirloom.pipelines.serve import recommend
 from heirloom.ranking.expected import CatBoostExpected
 from heirloom.ranking.ranker import Examples
 from heirloom.slates.rules import Rules, Shares

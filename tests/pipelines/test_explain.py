@@ -12,8 +12,10 @@ from tests.pipelines.shop import QUOTAS, Shop
 from heirloom.core.query import Query
 from heirloom.core.slate import FeatureBatch, Slate
 from heirloom.features.library import marketplace_view
+from heirloom.pipelines.candidates import sources
 from heirloom.pipelines.explain import Explained, explain, reasons
-from heirloom.pipelines.serve import Policy, recommend, sources
+from heirloom.pipelines.policy import Policy
+from heirloom.pipelines.serve import recommend
 from heirloom.ranking.ranker import Examples
 from heirloom.slates.rules import Rules
 

@@ -12,7 +12,8 @@ from heirloom.core.event import Event, Kind
 from heirloom.core.listing import Listing
 from heirloom.core.query import Query
 from heirloom.core.slate import FeatureBatch, Slate
-from heirloom.pipelines.serve import Policy, recommend
+from heirloom.pipelines.policy import Policy
+from heirloom.pipelines.serve import recommend
 from heirloom.slates.rules import Rules, Shares
 
 SHELF = (

@@ -13,8 +13,9 @@ from heirloom.core.listing import Listing
 from heirloom.core.query import Filters, Query
 from heirloom.encoders.hashed import Hashed
 from heirloom.pipelines.live import Live
+from heirloom.pipelines.policy import Policy
 from heirloom.pipelines.scope import Scope, coded
-from heirloom.pipelines.serve import Policy, recommend
+from heirloom.pipelines.serve import recommend
 from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.offers import Offers, country_code
 from heirloom.retrieval.vectors.where import Where

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from heirloom.core.slate import Candidates
-from heirloom.pipelines.serve import blended
+from heirloom.pipelines.scoring import blended
 from heirloom.retrieval.fusion import fuse
 
 

@@ -13,7 +13,8 @@ from heirloom.core.event import Event, Kind
 from heirloom.core.filters import Filters
 from heirloom.core.query import Query
 from heirloom.core.slate import Slate
-from heirloom.pipelines.serve import Policy, recommend, record
+from heirloom.pipelines.policy import Policy
+from heirloom.pipelines.serve import recommend, record
 from heirloom.slates.rules import Rules, Shares
 
 SHARES = Shares(

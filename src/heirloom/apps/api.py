@@ -3,9 +3,11 @@
 `ENDPOINTS` is the one table from which both the routes and the OpenAPI description are made.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from functools import partial
+from typing import Any, Literal, NoReturn, cast
 from urllib.parse import quote
 
 import msgspec
@@ -13,6 +15,7 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+from heirloom.apps.answering import Turn
 from heirloom.apps.desk import Desk
 from heirloom.apps.paging import Page
 from heirloom.apps.problems import ProblemError, decode, read_body
@@ -48,8 +51,9 @@ from heirloom.apps.wire import (
 from heirloom.core.event import Scalar, Surface, derived_id
 from heirloom.core.listing import Listing
 from heirloom.core.query import Query
-from heirloom.core.slate import Shown
+from heirloom.core.slate import Degraded, Shown
 from heirloom.pipelines.explain import Explained
+from heirloom.pipelines.ladder import rung_of
 from heirloom.retrieval.facets import Facets
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -80,6 +84,8 @@ class Endpoint:
     scope: Scope | None = "admin"
 
 
+WAIT = "x-request-timeout-ms"
+"""The header by which a client says how long it can wait."""
 _BODY_PROBLEMS: dict[int, Any] = dict.fromkeys((400, 413, 415, 422), ProblemOut)
 EVENTS = Endpoint(
     "POST",
@@ -94,7 +100,7 @@ RECOMMEND = Endpoint(
     "/v1/recommend",
     "A page of the home feed, or of listings similar to one.",
     RecommendIn,
-    {200: SlateOut, 410: ProblemOut, **_BODY_PROBLEMS},
+    {200: SlateOut, 410: ProblemOut, 503: ProblemOut, **_BODY_PROBLEMS},
     scope="read",
 )
 SEARCH = Endpoint(
@@ -102,7 +108,7 @@ SEARCH = Endpoint(
     "/v1/search",
     "A page of search results.",
     SearchIn,
-    {200: SearchOut, 410: ProblemOut, **_BODY_PROBLEMS},
+    {200: SearchOut, 410: ProblemOut, 503: ProblemOut, **_BODY_PROBLEMS},
     scope="read",
 )
 LISTING = Endpoint(
@@ -110,7 +116,7 @@ LISTING = Endpoint(
     "/v1/listings/{listing_id:path}",
     "A listing as it stands now.",
     None,
-    {200: ListingOut, 404: ProblemOut},
+    {200: ListingOut, 404: ProblemOut, 503: ProblemOut},
     scope="read",
 )
 HEALTH = Endpoint("GET", "/healthz", "The process answers.", None, {200: HealthOut}, scope=None)
@@ -185,10 +191,11 @@ class Api:
 
     async def recommend(self, request: Request) -> Response:
         """POST /v1/recommend."""
+        turn = self.turn(request)
         body = await read_body(request, self._max_body)
         asked = decode(body, RecommendIn)
         if asked.next is not None:
-            return await self._later(asked.next, asked.k, asked)
+            return await self._later(asked.next, asked.k, asked, turn)
         if asked.surface == "similar" and asked.anchor is None:
             raise ProblemError(
                 422,
@@ -215,15 +222,17 @@ class Api:
                 exclude=asked.exclude,
                 k=asked.k,
             ),
+            turn,
             explain=asked.explain,
         )
 
     async def search(self, request: Request) -> Response:
         """POST /v1/search."""
+        turn = self.turn(request)
         body = await read_body(request, self._max_body)
         asked = decode(body, SearchIn)
         if asked.next is not None:
-            return await self._later(asked.next, asked.k, asked)
+            return await self._later(asked.next, asked.k, asked, turn)
         query = Query(
             surface=Surface.SEARCH.value,
             t=self._desk.shop.now_ms(),
@@ -236,22 +245,30 @@ class Api:
             k=asked.k,
         )
         if not asked.facets:
-            return await self._first(query, explain=asked.explain)
+            return await self._first(query, turn, explain=asked.explain)
 
-        def look() -> SearchOut:
-            page = self._desk.page(query, explain=asked.explain)
-            counted = self._desk.facets(
-                page, query.filters, minor_per_major=self._minor, most=MOST_CHOICES
+        def look() -> SlateOut:
+            page = self._desk.page(query, explain=asked.explain, turn=turn)
+            first = page
+            page, counted = self._desk.beside(
+                page,
+                "facets",
+                lambda: self._desk.facets(
+                    first, query.filters, minor_per_major=self._minor, most=MOST_CHOICES
+                ),
+                turn,
             )
             fields = msgspec.structs.asdict(slate_out(self._desk, page))
-            return SearchOut(**fields, facets=facets_out(counted, asked.facets, self._minor))
+            out = UNSET if counted is None else facets_out(counted, asked.facets, self._minor)
+            return SearchOut(**fields, facets=out)
 
-        return json_response(await self._desk.run(look))
+        return json_response(await self._desk.answers.answer(turn, look, self._standby(query)))
 
     async def listing(self, request: Request) -> Response:
         """GET /v1/listings/{listing_id}."""
         listing_id = request.path_params["listing_id"]
-        found = await self._desk.run(lambda: listing_out(self._desk, listing_id))
+        look = partial(listing_out, self._desk, listing_id)
+        found = await self._desk.answers.answer(self.turn(request), look, self._none)
         return json_response(found)
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002
@@ -261,6 +278,8 @@ class Api:
     async def ready(self, request: Request) -> Response:
         """GET /readyz."""
         caller: Caller = request.scope.get("caller", ANYONE)
+        if self._desk.answers.is_stuck():
+            return json_response(ReadyOut(False, {}), 503)
         details = await self._desk.run(self._desk.shop.ready)
         plain: dict[str, Scalar] = {
             name: value if isinstance(value, str | int | float | bool) else str(value)
@@ -272,16 +291,34 @@ class Api:
 
     async def metrics(self, request: Request) -> Response:  # noqa: ARG002
         """GET /metrics."""
-        text = await self._desk.run(self._desk.metrics.exposition)
+        text = await asyncio.to_thread(self._desk.exposition)
         return Response(text, headers={"content-type": self._desk.metrics.content_type})
 
-    async def _first(self, query: Query, *, explain: bool) -> Response:
+    def turn(self, request: Request) -> Turn:
+        """A place in the line, before the body is read.
+
+        Raises:
+            ProblemError: 503 where the line is full.
+        """
+        request_id = request.scope.get("request_id", "")
+        return self._desk.answers.turn(request.headers.get(WAIT), request_id)
+
+    def _standby(self, query: Query) -> Callable[[Degraded], SlateOut]:
+        """What answers where no slate can be made."""
+        return lambda why: slate_out(self._desk, self._desk.standby(query, why))
+
+    def _none(self, why: Degraded) -> NoReturn:
+        raise self._desk.answers.sent_away(why)
+
+    async def _first(self, query: Query, turn: Turn, *, explain: bool) -> Response:
         def look() -> SlateOut:
-            return slate_out(self._desk, self._desk.page(query, explain=explain))
+            return slate_out(self._desk, self._desk.page(query, explain=explain, turn=turn))
 
-        return json_response(await self._desk.run(look))
+        return json_response(await self._desk.answers.answer(turn, look, self._standby(query)))
 
-    async def _later(self, token: str, k: int, asked: RecommendIn | SearchIn) -> Response:
+    async def _later(
+        self, token: str, k: int, asked: RecommendIn | SearchIn, turn: Turn
+    ) -> Response:
         extra = msgspec.structs.replace(asked, next=None, k=24, explain=False) != type(asked)()
         if extra:
             raise ProblemError(
@@ -293,9 +330,10 @@ class Api:
             )
 
         def look() -> SlateOut:
-            return slate_out(self._desk, self._desk.later_page(token, k, explain=asked.explain))
+            page = self._desk.later_page(token, k, explain=asked.explain, turn=turn)
+            return slate_out(self._desk, page)
 
-        return json_response(await self._desk.run(look))
+        return json_response(await self._desk.answers.answer(turn, look, self._none))
 
 
 def slate_out(desk: Desk, page: Page) -> SlateOut:
@@ -329,6 +367,7 @@ def slate_out(desk: Desk, page: Page) -> SlateOut:
         policy=slate.policy,
         bundle=slate.bundle,
         degraded=[DegradedOut(step.step, step.reason) for step in slate.degraded],
+        rung=rung_of(slate.degraded),
         t=slate.t,
         n=slate.n,
         compared=ComparedOut(slate.why.candidates, slate.worth)

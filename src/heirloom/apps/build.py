@@ -44,7 +44,7 @@ from heirloom.apps.weighing import (
 )
 from heirloom.core.bundle import DataWindow, ModelBundle
 from heirloom.core.catalogue import DAY_MS, Catalogue
-from heirloom.core.errors import HeirloomError, InputError, NotFoundError, StoreError
+from heirloom.core.errors import HeirloomError, InputError, MismatchError, NotFoundError, StoreError
 from heirloom.core.event import Event, Surface
 from heirloom.core.listing import Status
 from heirloom.core.log import EventLog, Rejected
@@ -56,14 +56,17 @@ from heirloom.features.rows import Packing
 from heirloom.features.view import FeatureView
 from heirloom.pipelines import recovery
 from heirloom.pipelines.audit import Budget, auditor
+from heirloom.pipelines.candidates import popular, retrieve
 from heirloom.pipelines.explain import Explained, explain
 from heirloom.pipelines.explain import reasons as later_reasons
 from heirloom.pipelines.ingest import Ingest, Report
 from heirloom.pipelines.judge import evaluate
+from heirloom.pipelines.ladder import FAILED, Ladder
 from heirloom.pipelines.leakage import Limits
 from heirloom.pipelines.live import Live, fold_content
 from heirloom.pipelines.negatives import Retrieve
-from heirloom.pipelines.serve import Policy, recommend, record, retrieve
+from heirloom.pipelines.policy import Policy
+from heirloom.pipelines.serve import recommend, record
 from heirloom.pipelines.stored import StoredFeatures
 from heirloom.pipelines.train import Progress, Recipe, Trained, held_out, train
 from heirloom.pipelines.training_report import REPORT_FILE, Audit, TrainingReport
@@ -135,6 +138,7 @@ class System:
         self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
         self._kept = Kept(self.folder, self.log)
         self.photos = PhotoStore.of(settings)
+        self.ladder = Ladder(settings.serving.deadline_ms * 1_000_000)
         self.index: SharedIndex | None = None
         self.availability: AvailabilityFile | None = None
         self._lock = threading.RLock()
@@ -206,6 +210,10 @@ class System:
             live = self.live.catalogue.column("status")[slots] == Status.LIVE
             self.availability.announce(slots, generations, live, n)
 
+    def _caught_up(self) -> bool:
+        self._catch_up()
+        return True
+
     def _catch_up(self) -> None:
         """A reader's state to where the store of features stands; else to all that is announced."""
         if not self.reader:
@@ -217,7 +225,7 @@ class System:
         if mark.n > self.live.n:
             self._follow(mark.n)
             if self.live.n < mark.n or mark.log != recovery.mark_of(self.log, mark.n):
-                raise StoreError(
+                raise MismatchError(
                     f"{self.store}: it holds features of another log than {self.log.path}; see "
                     "which writer writes to it: one system has one name, one log and one writer"
                 )
@@ -226,7 +234,7 @@ class System:
         """Fold what was acknowledged since; one look at a mapped word where it is nothing."""
         n = self.live.n if self.availability is None else self.availability.n
         if n < self.live.n:
-            raise StoreError(
+            raise MismatchError(
                 f"{self.log.path}: it ends at offset {n}, and {self.live.n} entries of it were "
                 "read before; the log was replaced by another: start again"
             )
@@ -305,28 +313,42 @@ class System:
                 "that serves without --reader"
             )
 
-    def recommend(self, query: Query, *, reasons: int | None = None) -> Slate:
+    def recommend(
+        self, query: Query, *, reasons: int | None = None, deadline: int | None = None
+    ) -> Slate:
         """The slate for a query; its record is written in the background.
 
-        The first so many listings get their reasons; all where `reasons` is None.
+        The first so many listings get their reasons; all where `reasons` is None. A step that
+        fails, or for which there is no time until the deadline (ns of the monotonic clock), is left
+        out: the next rung of the ladder answers, and `degraded` says so.
 
         Raises:
-            StoreError: a reader cannot reach the store of features, or it is being filled.
+            MismatchError: a reader's log or store was replaced by another.
         """
         with self._lock:
-            self._catch_up()
+            steps = self.ladder.descent(deadline)
+            followed = steps.attempt("follow", self._caught_up, otherwise="behind")
+            if followed is None and self.store is not None:
+                steps.leave_out("features", "features are of another moment than all else")
             over = within(self.settings.policy.retrieve_ms)
-            slate = recommend(query, self.policy, self.live, out_of_time=over, reasons=reasons)
+            slate = recommend(
+                query, self.policy, self.live, out_of_time=over, reasons=reasons, steps=steps
+            )
             if self._ingest.failure is not None:
                 reason = f"ahead of the log, a write failed: {self._ingest.failure}; start again"
-                degraded = (*slate.degraded, Degraded(AHEAD_OF_LOG, reason))
+                degraded = (*slate.degraded, Degraded(AHEAD_OF_LOG, reason, FAILED))
                 slate = dataclasses.replace(slate, degraded=degraded)
             if self.index is not None and self.index.trouble:
                 reason = f"{self.index.trouble}; listings were compared in this process"
-                degraded = (*slate.degraded, Degraded("index", reason))
+                degraded = (*slate.degraded, Degraded("index", reason, FAILED))
                 slate = dataclasses.replace(slate, degraded=degraded)
         self.records.write(record(slate, query))
         return slate
+
+    def popular(self, category: str, k: int) -> tuple[str, ...]:
+        """Ids of at most k listings on sale below a category that many want, whoever asks."""
+        with self._lock:
+            return popular(self.live, self.now_ms(), category, k)
 
     def explain(self, query: Query, slate: Slate, shown: Sequence[Shown]) -> list[Explained]:
         """Why each of these listings of a slate stands where it does; each is still known here."""
@@ -490,7 +512,7 @@ class System:
         learned = learned_in(self._bundle_folder(bundle_id))
         other = encoders.model_id != self.encoders.model_id
         content = ContentIndex(encoders.listings)
-        before, index = self.index, self._shared_index(encoders) if self.index and other else None
+        old, index = self.index, self._shared_index(encoders) if self.index and other else None
         content.index = index or content.index
         if other:
             fold_content(content, self.log.read(0, n))
@@ -504,10 +526,14 @@ class System:
             teach(self.live.retrievers, learned)
             self.learned = learned
             self._point_to(bundle_id)
-            self.policy = policy
-        if index is not None and before is not None:
+            before = dataclasses.replace(self.policy, spare=None)
+            spares = not other and before.ranker is not None and before.bundle != bundle_id
+            spare = before if spares else None
+            self.policy = dataclasses.replace(policy, spare=spare)
+            self.ladder.forget("score")
+        if index is not None and old is not None:
             index.start()
-            before.close()
+            old.close()
 
     def _point_to(self, bundle_id: str) -> None:
         pointer = self.folder / "current.txt"

@@ -2,6 +2,18 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+
+MOST_MS = 60_000
+"""The longest time that a request may ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long an answer may take, and how many may wait for one; `settings.ServingPart`."""
+
+    deadline_ms: int = 10_000
+    waiting: int = 64
 
 
 def within(

@@ -1,31 +1,31 @@
-"""Desk: what the API and the shop window both ask of the system, on the system's one thread.
+"""Desk: what the API and the shop window both ask of the system, on the system's one thread."""
 
-A slate is CPU-bound and an event waits for the disk, so neither may run on the event loop:
-health, images and static files are answered meanwhile. Both run on one thread, not many: the
-system takes one lock for either, so a second thread would only wait, and on one thread a page
-reads the live state without tearing.
-"""
-
-import asyncio
+import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Literal, TypeVar
 
 import msgspec
 import numpy as np
 
+from heirloom.apps.answering import Answers, Turn
+from heirloom.apps.deadline import Limits
 from heirloom.apps.metrics import Metrics
 from heirloom.apps.paging import DEPTH, Page, Pages
 from heirloom.apps.problems import ProblemError
 from heirloom.apps.shop import Report, Shop
+from heirloom.apps.standby import KEPT, Standby, category_of, standby_slate
 from heirloom.core.event import Event, Kind, Surface, derived_id, person_key
 from heirloom.core.query import Filters, Query
-from heirloom.core.slate import Reason, Shown
+from heirloom.core.slate import Degraded, Reason, Shown
+from heirloom.pipelines.ladder import Ladder
 from heirloom.retrieval.facets import Facets, facets
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 SEARCHES_KEPT = 20_000
 
 
@@ -33,24 +33,57 @@ class Desk:
     """The system behind its door: pages of slates, events, and reads of the live state."""
 
     def __init__(
-        self, shop: Shop, metrics: Metrics, *, impressions: Literal["client", "server", "none"]
+        self,
+        shop: Shop,
+        metrics: Metrics,
+        *,
+        impressions: Literal["client", "server", "none"],
+        limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self.shop = shop
         self.metrics = metrics
         self.impressions = impressions
         self._pages = Pages()
         self._asked: OrderedDict[str, str] = OrderedDict()  # slate of a search: its words
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="system")
+        self._ladder = Ladder(limits.deadline_ms * 1_000_000)
+        self._standby = Standby()
+        self.answers = Answers(limits, metrics.shed)
+        self.answers.submit(partial(self._stand_by, ""))
 
     async def run(self, step: Callable[[], T]) -> T:
         """A step on the system's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, step)
+        return await self.answers.run(step)
 
     def close(self) -> None:
         """Finish what is under way."""
-        self._thread.shutdown()
+        self.answers.close()
 
-    def page(self, query: Query, *, explain: bool = False) -> Page:
+    def exposition(self) -> bytes:
+        """All that is counted; also while the system's thread is busy or stuck."""
+        breakers = {**self.shop.ladder.breakers, **self._ladder.breakers}
+        answers = {("answer", ""): self.answers.breaker}
+        self.metrics.standing(self.answers.waiting, {**breakers, **answers})
+        return self.metrics.exposition()
+
+    def standby(self, query: Query, why: Degraded) -> Page:
+        """A page of what is popular in the query's context, as it was kept; maybe an empty one."""
+        epoch = self.shop.live.epoch()
+        slate = standby_slate(query, self.shop.live, self._standby, self._fit(query), (why,))
+        self.metrics.slate(query.surface, slate)
+        page = Page(query, slate, slate.shown, None)
+        self._compare(page, epoch)
+        return page
+
+    def _stand_by(self, category: str) -> None:
+        """Keep what is popular in a context; on the system's thread."""
+        try:
+            found = self.shop.popular(category, KEPT)
+        except Exception:
+            log.exception("what is popular in %r cannot be asked; what was kept stays", category)
+            return
+        self._standby.keep(category, found, time.monotonic_ns())
+
+    def page(self, query: Query, *, explain: bool = False, turn: Turn | None = None) -> Page:
         """The first page of a new slate; explained where that is asked for."""
         if query.anchor is not None and self.shop.live.catalogue.slot_of(query.anchor) < 0:
             raise ProblemError(
@@ -64,7 +97,8 @@ class Desk:
             query = msgspec.structs.replace(query, surface=Surface.HOME.value)
         epoch = self.shop.live.epoch()
         deep = msgspec.structs.replace(query, k=max(DEPTH, query.k))
-        slate = self.shop.recommend(deep, reasons=query.k)
+        until = turn.until if turn else None
+        slate = self.shop.recommend(deep, reasons=query.k, deadline=until)
         self.metrics.slate(query.surface, slate)
         if query.text:
             self._asked[slate.slate_id] = query.text
@@ -72,22 +106,50 @@ class Desk:
                 self._asked.popitem(last=False)
         page = self._pages.first(query, slate, query.k, self._fit(query))
         if explain:
-            page = self._explained(page)
+            page = self._with_explanations(page, turn)
         self._compare(page, epoch)
-        self._impress(page)
+        if turn is None or not turn.late:
+            self._impress(page)
+        category = category_of(query, self.shop.live)
+        if self._standby.due(category, time.monotonic_ns()):
+            self.answers.submit(partial(self._stand_by, category))
         return page
 
-    def later_page(self, token: str, k: int, *, explain: bool = False) -> Page:
+    def later_page(
+        self, token: str, k: int, *, explain: bool = False, turn: Turn | None = None
+    ) -> Page:
         """A later page, by token; its reasons are as of now."""
         epoch = self.shop.live.epoch()
         page = self._pages.later(token, k, self.shop.now_ms(), self._fit)
         if explain:
-            page = self._explained(page)
+            page = self._with_explanations(page, turn)
         else:
-            page = _with(page, self.shop.reasons(page.query, page.slate, page.shown))
+            given = page
+            page, words = self.beside(
+                page, "reasons", lambda: self.shop.reasons(given.query, given.slate, given.shown),
+                turn,
+            )  # fmt: skip
+            page = page if words is None else _with(page, words)
         self._compare(page, epoch)
-        self._impress(page)
+        if turn is None or not turn.late:
+            self._impress(page)
         return page
+
+    def beside(
+        self, page: Page, step: str, work: Callable[[], T], turn: Turn | None
+    ) -> tuple[Page, T | None]:
+        """What a page is answered with besides; where that fails, None, and the page says so."""
+        steps = self._ladder.descent(turn.until if turn else None)
+        made = steps.attempt(step, work, otherwise="bare")
+        if steps.degraded:
+            self.metrics.degraded(steps.degraded)
+            degraded = (*page.slate.degraded, *steps.degraded)
+            page = replace(page, slate=replace(page.slate, degraded=degraded))
+        return page, made
+
+    def _with_explanations(self, page: Page, turn: Turn | None) -> Page:
+        said, explained = self.beside(page, "explain", lambda: self._explained(page), turn)
+        return said if explained is None else explained
 
     def _explained(self, page: Page) -> Page:
         found = self.shop.explain(page.query, page.slate, page.shown)

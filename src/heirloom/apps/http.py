@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from heirloom.apps import api as a
+from heirloom.apps.deadline import Limits
 from heirloom.apps.desk import Desk
 from heirloom.apps.images import Artist, Images
 from heirloom.apps.metrics import Metrics
@@ -41,6 +42,7 @@ def application(
     impressions: Literal["client", "server", "none"] = "client",
     artist: Artist = draw,
     guard: Guard | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> Starlette:
     """The application: JSON API, shop window, health and metrics.
 
@@ -52,10 +54,11 @@ def application(
         impressions: who writes them. `server`: each page is written as it is answered.
         artist: makes the pictures of listings whose `image` is no URL.
         guard: stands before every route; None: the door is open.
+        limits: how long an answer may take, and how many may wait.
     """
     guard = guard or Guard()
     metrics = Metrics(shop)
-    desk = Desk(shop, metrics, impressions=impressions)
+    desk = Desk(shop, metrics, impressions=impressions, limits=limits)
     api = a.Api(desk, max_body=max_body, minor_per_major=10 ** digits(currency))
     images = Images(desk, artist=artist)
     window = Window(desk, name=name, currency=currency)
@@ -170,7 +173,7 @@ class _Doorman:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = secrets.token_hex(8)
+        request_id = scope["request_id"] = secrets.token_hex(8)
         began, status = time.perf_counter(), 0
 
         async def answer(message: Message) -> None:

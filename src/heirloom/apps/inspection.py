@@ -17,8 +17,8 @@ from heirloom.core.errors import InputError, NotFoundError
 from heirloom.core.event import Surface
 from heirloom.core.log import EventLog
 from heirloom.core.query import Query
+from heirloom.pipelines.candidates import sources
 from heirloom.pipelines.live import Live
-from heirloom.pipelines.serve import sources
 from heirloom.retrieval.fusion import fuse
 from heirloom.retrieval.top import best
 

@@ -1,10 +1,14 @@
 """What the HTTP door counts, for Prometheus. One registry per application, one port per worker."""
 
+from collections.abc import Mapping, Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from heirloom.apps.shop import Report, Shop
-from heirloom.core.slate import Slate
+from heirloom.core.slate import Degraded, Slate
+from heirloom.pipelines.breaker import STATES, Breaker
+from heirloom.pipelines.ladder import RUNGS, rung_of
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -41,9 +45,32 @@ class Metrics:
         )
         self._degraded = Counter(
             "heirloom_degraded",
-            "Steps that answered with less than was asked of them.",
-            ("step",),
+            "Steps that answered with less than was asked of them, by cause.",
+            ("step", "cause"),
             registry=self._registry,
+        )
+        self._rungs = Counter(
+            "heirloom_rung",
+            "Slates by the lowest rung of the ladder that had to answer.",
+            ("rung",),
+            registry=self._registry,
+        )
+        for rung in RUNGS:
+            self._rungs.labels(rung)
+        self._shed = Counter(
+            "heirloom_shed",
+            "Requests told to come again: the line was full, or slower than they can wait.",
+            ("reason",),
+            registry=self._registry,
+        )
+        self._breakers = Gauge(
+            "heirloom_breaker_state",
+            "Of a step of a request: 0 closed, 1 half-open, 2 open.",
+            ("step", "part"),
+            registry=self._registry,
+        )
+        self._waiting = Gauge(
+            "heirloom_waiting", "Requests that wait for their turn.", registry=self._registry
         )
         self._leaks = Counter(
             "heirloom_sold_leak",
@@ -87,10 +114,25 @@ class Metrics:
     def slate(self, surface: str, slate: Slate) -> None:
         """A slate was made."""
         self._slates.labels(surface).inc()
-        for degraded in slate.degraded:
-            self._degraded.labels(degraded.step).inc()
+        self.degraded(slate.degraded)
+        self._rungs.labels(rung_of(slate.degraded)).inc()
         for stage, micros in slate.timings_us.items():
             self._stages.labels(stage).observe(micros / 1e6)
+
+    def degraded(self, steps: Sequence[Degraded]) -> None:
+        """Steps were left out."""
+        for each in steps:
+            self._degraded.labels(each.step, each.cause or "said").inc()
+
+    def shed(self, reason: str) -> None:
+        """A request was told to come again."""
+        self._shed.labels(reason).inc()
+
+    def standing(self, waiting: int, breakers: Mapping[tuple[str, str], Breaker]) -> None:
+        """How many wait, and the breakers of the steps as they stand."""
+        self._waiting.set(waiting)
+        for (step, part), breaker in list(breakers.items()):
+            self._breakers.labels(step, part).set(STATES.index(breaker.state))
 
     def leaked(self, count: int) -> None:
         """A page was compared with what was announced before it was begun."""

@@ -7,6 +7,7 @@ from functools import partial
 import uvicorn
 
 from heirloom.apps.build import System
+from heirloom.apps.deadline import Limits
 from heirloom.apps.http import application
 from heirloom.apps.security.head import BoundedHead
 from heirloom.apps.security.opening import guard_of
@@ -76,6 +77,7 @@ def run(
                     impressions=settings.system.impressions,
                     artist=system.photos.picture,
                     guard=guard,
+                    limits=Limits(**settings.serving.model_dump()),
                 ),
                 http=BoundedHead,
                 log_level="warning",

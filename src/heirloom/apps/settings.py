@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from heirloom.apps.deadline import MOST_MS, Limits
 from heirloom.apps.security.settings import AuthPart
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
@@ -330,6 +331,16 @@ class HttpPart(_Part):
     auth: AuthPart = AuthPart()
 
 
+class ServingPart(_Part):
+    """How long an answer may take, and how many may wait for one."""
+
+    deadline_ms: int = Field(default=Limits().deadline_ms, ge=10, le=MOST_MS)
+    """The time of a request that names none by the header X-Request-Timeout-Ms. Long, so that a
+    machine that is busy with other things answers in full; a marketplace sets some hundreds."""
+    waiting: PositiveInt = Limits().waiting
+    """So many requests may wait; the next is told to come again, by 503."""
+
+
 class Settings(_Part):
     """One system."""
 
@@ -343,6 +354,7 @@ class Settings(_Part):
     search: SearchPart = SearchPart()
     events: EventsPart = EventsPart()
     http: HttpPart = HttpPart()
+    serving: ServingPart = ServingPart()
     rates: dict[str, float] = {}
     """What one unit of another currency is worth in the system's: {"USD": 0.92}."""
 

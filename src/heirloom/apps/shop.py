@@ -13,6 +13,7 @@ from heirloom.core.query import Query
 from heirloom.core.slate import Reason, Shown, Slate
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.pipelines.explain import Explained
+from heirloom.pipelines.ladder import Ladder
 
 
 class Report(Protocol):
@@ -84,8 +85,20 @@ class Shop(Protocol):
     def now_ms(self) -> int:
         """The system's clock, ms since 1970 UTC."""
 
-    def recommend(self, query: Query, *, reasons: int | None = None) -> Slate:
-        """The slate for a query, and its SlateRecord written; reasons of the first so many."""
+    @property
+    def ladder(self) -> Ladder:
+        """The breakers of a slate's steps."""
+
+    def recommend(
+        self, query: Query, *, reasons: int | None = None, deadline: int | None = None
+    ) -> Slate:
+        """The slate for a query, and its SlateRecord written; reasons of the first so many.
+
+        By the deadline, ns of the monotonic clock, with what there was time for.
+        """
+
+    def popular(self, category: str, k: int) -> tuple[str, ...]:
+        """Ids of at most k listings on sale below a category that many want, whoever asks."""
 
     def explain(self, query: Query, slate: Slate, shown: Sequence[Shown]) -> Sequence[Explained]:
         """Why each of these listings of a slate stands where it does."""

@@ -13,7 +13,8 @@ from heirloom.core.query import Query
 from heirloom.core.slate import Moved, Slate
 from heirloom.pipelines.explain import Contribution, Proposal, by_group, explain
 from heirloom.pipelines.scope import Scope
-from heirloom.pipelines.serve import recommend, scorer
+from heirloom.pipelines.scoring import scorer
+from heirloom.pipelines.serve import recommend
 from heirloom.pipelines.why import contributed
 
 

@@ -25,11 +25,11 @@ from heirloom.core.log import EventLog
 from heirloom.encoders.pair import HASHED
 from heirloom.pipelines import recovery
 from heirloom.pipelines.as_of import CutOff
+from heirloom.pipelines.candidates import retrieve
 from heirloom.pipelines.correct import correct, examined
 from heirloom.pipelines.judge import orders
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.negatives import Retrieve
-from heirloom.pipelines.serve import retrieve
 from heirloom.pipelines.train import Progress, Recipe, examples_of_log
 from heirloom.pipelines.tune import Budget, Gain, Task, best_of, gain_over_defaults, tune
 from heirloom.ranking.examples import starts_of

@@ -239,6 +239,9 @@ class SlateOut(msgspec.Struct, frozen=True, kw_only=True):
     policy: str
     bundle: str
     degraded: list[DegradedOut]
+    """What was left out to answer at all, or in time; empty where nothing was."""
+    rung: str = "full"
+    """What made this page: all of the system, or the lowest rung that had to answer instead."""
     t: int
     """As of when, ms since 1970 UTC."""
     n: int

@@ -178,9 +178,13 @@ class Catalogue:
 
     def mask(self, filters: Filters) -> NDArray[np.bool_]:
         """[slots] bool: live and as the filters ask."""
-        keep = self.live
+        return self.passing(filters, slice(None))
+
+    def passing(self, filters: Filters, at: NDArray[np.int32] | slice) -> NDArray[np.bool_]:
+        """The same of some slots alone: [at] bool."""
+        keep: NDArray[np.bool_] = self.column("status")[at] == Status.LIVE
         if filters.category:
-            keep = keep & self.under(filters.category)[self.column("category")]
+            keep = keep & self.under(filters.category)[self.column("category")[at]]
         for field, wanted in (
             ("brand", filters.brands),
             ("size", filters.sizes),
@@ -193,13 +197,13 @@ class Catalogue:
                 allowed = np.zeros(self.vocabulary.size(field), np.bool_)
                 allowed[[self.vocabulary.find(field, text) for text in wanted]] = True
                 allowed[0] = False
-                keep = keep & allowed[self.column(field)]
+                keep = keep & allowed[self.column(field)[at]]
         if filters.price_min_minor is not None:
-            keep = keep & (self.column("price_minor") >= filters.price_min_minor)
+            keep = keep & (self.column("price_minor")[at] >= filters.price_min_minor)
         if filters.price_max_minor is not None:
-            keep = keep & (self.column("price_minor") <= filters.price_max_minor)
+            keep = keep & (self.column("price_minor")[at] <= filters.price_max_minor)
         if filters.listed_since is not None:
-            keep = keep & (self.column("listed_at") >= filters.listed_since)
+            keep = keep & (self.column("listed_at")[at] >= filters.listed_since)
         return keep
 
     def under(self, path: str) -> NDArray[np.bool_]:

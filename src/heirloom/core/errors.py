@@ -43,5 +43,9 @@ class StoreError(HeirloomError):
     """A store cannot be reached or is damaged; the message says whether to retry."""
 
 
+class MismatchError(StoreError):
+    """A store is of another log or system: nothing is answered from it, nor in spite of it."""
+
+
 class NotFoundError(HeirloomError):
     """No such listing, bundle, retriever or page."""

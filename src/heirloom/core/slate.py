@@ -138,10 +138,19 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 class Degraded(msgspec.Struct, frozen=True):
-    """A step that answered with less than was asked of it, and why."""
+    """A step that answered with less than was asked of it, and why.
+
+    Attributes:
+        step: of the request.
+        reason: for a person to read.
+        cause: the same as one of few words, for a counter; `pipelines.ladder` has them.
+        rung: what answered instead, of `pipelines.ladder.RUNGS`; empty where it is as good.
+    """
 
     step: str
     reason: str
+    cause: str = ""
+    rung: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from heirloom.core.query import Query, Request
 from heirloom.core.slate import Candidates, FeatureBatch, Reason, Shown, Slate
 from heirloom.features.view import FeatureView
+from heirloom.pipelines.candidates import sources
 from heirloom.pipelines.live import Live
-from heirloom.pipelines.serve import Policy, scorer, sources
+from heirloom.pipelines.policy import Policy
+from heirloom.pipelines.scoring import scorer
 from heirloom.pipelines.why import contributed, names_of, told
 
 

@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from heirloom.apps.answering import Turn
 from heirloom.apps.api import picture_path
 from heirloom.apps.desk import Desk, person_code
 from heirloom.apps.paging import Page
@@ -40,6 +41,7 @@ from heirloom.core.event import Surface
 from heirloom.core.listing import Status
 from heirloom.core.money import digits
 from heirloom.core.query import Filters, Query
+from heirloom.core.slate import Degraded
 from heirloom.retrieval.facets import facets
 
 HERE = Path(__file__).parent
@@ -103,6 +105,7 @@ class Window:
 
     async def home(self, request: Request) -> Response:
         """GET /: the feed of whoever looks."""
+        turn = self._desk.answers.turn(request_id=request.scope.get("request_id", ""))
         visitor = visitor_of(request)
 
         def look() -> dict[str, Any]:
@@ -115,6 +118,7 @@ class Window:
                     filters=Filters(category=visitor.stated.department),
                     k=PAGE,
                 ),
+                turn,
             )
             shop = self._desk.shop
             everything = facets(shop.live.catalogue, Filters())
@@ -126,11 +130,12 @@ class Window:
                 "first_page": "next" not in request.query_params,
             }
 
-        context = await self._desk.run(look)
+        context = await self._desk.answers.answer(turn, look, self._none)
         return self._answer(request, "home.html", visitor, context)
 
     async def search(self, request: Request) -> Response:
         """GET /search: words and filters."""
+        turn = self._desk.answers.turn(request_id=request.scope.get("request_id", ""))
         visitor, asked = visitor_of(request), request.query_params
         text = asked.get("q", "").strip()[:1_000]
         filters, complaints = filters_of(asked, self._minor())
@@ -147,6 +152,7 @@ class Window:
                     filters=filters,
                     k=PAGE,
                 ),
+                turn,
             )
             if text and "next" not in asked:
                 deeds.search(self._desk, visitor.user, text, page.slate.slate_id)
@@ -163,11 +169,12 @@ class Window:
                 "sign": price(0, self._currency).rstrip("0"),
             }
 
-        context = await self._desk.run(look)
+        context = await self._desk.answers.answer(turn, look, self._none)
         return self._answer(request, "search.html", visitor, context)
 
     async def item(self, request: Request) -> Response:
         """GET /item/{id}: a listing, and what is similar. From a slate, this is its click."""
+        turn = self._desk.answers.turn(request_id=request.scope.get("request_id", ""))
         visitor, listing_id = visitor_of(request), request.path_params["listing_id"]
         place = place_of(request.query_params)
 
@@ -187,7 +194,7 @@ class Window:
                 attributes=_attributes(visitor.stated),
                 k=MOST_SIMILAR,
             )
-            page = self._desk.page(query, explain=True)
+            page = self._desk.page(query, explain=True, turn=turn)
             code = person_code(shop, visitor.user)
             listing = catalogue.listing(slot)
             wardrobe = Filters(sellers=(listing.seller,))
@@ -203,7 +210,7 @@ class Window:
                 "done": deeds.DONE.get(request.query_params.get("done", ""), ""),
             }
 
-        context = await self._desk.run(look)
+        context = await self._desk.answers.answer(turn, look, self._none)
         return self._answer(request, "item.html", visitor, context)
 
     async def you(self, request: Request) -> Response:
@@ -305,11 +312,14 @@ class Window:
             request, "error.html", visitor_of(request), {"problem": problem}, problem.status
         )
 
-    def _page(self, request: Request, query: Query) -> Page:
+    def _none(self, why: Degraded) -> NoReturn:
+        raise self._desk.answers.sent_away(why)
+
+    def _page(self, request: Request, query: Query, turn: Turn) -> Page:
         token = request.query_params.get("next")
         if token:
-            return self._desk.later_page(token, query.k, explain=True)
-        return self._desk.page(query, explain=True)
+            return self._desk.later_page(token, query.k, explain=True, turn=turn)
+        return self._desk.page(query, explain=True, turn=turn)
 
     def _feed(self, page: Page, visitor: Visitor, here: str) -> dict[str, Any]:
         more = None

@@ -1,0 +1,92 @@
+"""Shedding: who waits for the one thread that answers, and when the next is sent away at once.
+
+A line that grows makes everybody late, and work that nobody waits for any longer takes the place of
+work that somebody does. So it is short, and who comes past it is told to come again: "Handling
+overload" and "Addressing cascading failures" in Beyer et al., "Site Reliability Engineering"
+(2016), chapters 21 and 22.
+"""
+
+from heirloom.apps.problems import ProblemError
+
+_FIRST_NS = 1_000_000
+_LEAST_NS = 10_000
+_SURPRISE = 8
+"""One answer that took longer than so many times the usual counts as having taken that."""
+_WEIGHT = 16
+_LONGEST_S = 30
+
+
+class Line:
+    """A bounded line before one thread. Times are ns and passed in.
+
+    One thread enters and leaves, the other begins and ends; each count has one writer.
+
+    Attributes:
+        most: so many may wait.
+        usual: ns, what an answer usually takes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.usual = _FIRST_NS
+        self._entered = 0
+        self._left = 0
+        self._begun = 0
+        self._ended = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return self._entered - self._left - self._begun
+
+    @property
+    def wait(self) -> int:
+        """Ns that who enters now is likely to wait."""
+        return (self.waiting + self._begun - self._ended) * self.usual
+
+    def refusal(self, left: int) -> str:
+        """Why somebody who has `left` ns to wait is not let in; "" if they are.
+
+        >>> line = Line(1)
+        >>> line.refusal(10**9), line.enter(), line.refusal(10**9)
+        ('', None, 'full')
+        """
+        waiting = self.waiting
+        if waiting >= self.most:
+            return "full"
+        return "slow" if waiting and self.wait > left else ""
+
+    def enter(self) -> None:
+        """Wait."""
+        self._entered += 1
+
+    def leave(self) -> None:
+        """Wait no longer, though it was never begun."""
+        self._left += 1
+
+    def begin(self) -> None:
+        """The one who waited longest is answered now."""
+        self._begun += 1
+
+    def end(self, took: int) -> None:
+        """And is answered, `took` ns later."""
+        self._ended += 1
+        off = min(took, _SURPRISE * self.usual) - self.usual
+        self.usual = max(self.usual + off // _WEIGHT, _LEAST_NS)
+
+
+def sent_away(line: Line, why: str) -> ProblemError:
+    """503, and when to come again."""
+    seconds = min(max(1, -(-line.wait // 1_000_000_000)), _LONGEST_S)
+    said = {
+        "full": "More are waiting here than can be answered in time.",
+        "slow": "Your turn would come later than you can wait.",
+        "late": "This took longer than you can wait.",
+        "failed": "This cannot be answered now.",
+    }
+    return ProblemError(
+        503,
+        said[why],
+        wanted=f"the same request after {seconds} s",
+        headers={"retry-after": str(seconds)},
+    )

@@ -41,6 +41,10 @@ class Server:
                 time.sleep(0.02)
         raise RuntimeError(f"redis-server does not answer on port {self.port}")
 
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait()

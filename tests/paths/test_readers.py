@@ -1,5 +1,7 @@
 """One writer, a real Redis, and readers that fold no features: what they serve is replayed."""
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from heirloom.core.event import Event
 from heirloom.core.query import Query
 from heirloom.core.row_store import EMPTY
 from heirloom.core.slate import Slate
+from heirloom.pipelines.breaker import SECOND
 
 DAY_MS = 86_400_000
 
@@ -194,16 +197,49 @@ def test_redis_dies_and_comes_back_empty(
     market.settle()
     assert market.writer.write_behind is not None
     assert market.writer.write_behind.filled == 2
-    # A breaker that opened lets a probe through when it has rested.
-    for _ in range(1_000):
-        left_out = {each.step for each in reader.recommend(query).degraded}
-        if not left_out & {"follow", "features"}:
-            break
-        time.sleep(0.01)
+    recovered(reader, query)
     expect_same(reader.recommend(query), market.writer.recommend(query))
     market.close()
     market.opened.clear()
     assert check(market.settings).holds
+
+
+def recovered(reader: System, query: Query) -> None:
+    """Ask until nothing is left out: a breaker that opened lets a probe through when it rested."""
+    for _ in range(1_000):
+        left_out = {each.step for each in reader.recommend(query).degraded}
+        if not left_out & {"follow", "features"}:
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came back")
+
+
+@pytest.mark.engine("redis")
+def test_redis_hangs_and_goes_on(alone: tuple[Market, Server]) -> None:
+    """Each request is answered; after three nobody waits for Redis, until it goes on."""
+    market, server = alone
+    market.trade(20)
+    market.settle()
+    reader = market.open(reader=True)
+    query, now = market.asked()[0], [0]
+    reader.ladder.clock = lambda: now[0]  # it stands still, so what rests goes on resting
+    full = reader.recommend(query)
+    os.kill(server.process_id, signal.SIGSTOP)
+    try:
+        lower = [reader.recommend(query) for _ in range(4)]
+    finally:
+        os.kill(server.process_id, signal.SIGCONT)
+    assert [slate.degraded[0].cause for slate in lower] == ["failed"] * 3 + ["resting"]
+    for slate in lower:
+        assert [each.step for each in slate.degraded[:2]] == ["follow", "features"]
+        assert len(slate.shown) == 8
+    now[0] += 4 * SECOND
+    for _ in range(100):
+        if reader.recommend(query).degraded[0].step == "score":  # no ranker is trained here
+            break
+        now[0] += 4 * SECOND
+    recovered(reader, query)
+    expect_same(reader.recommend(query), full)
 
 
 @pytest.mark.engine("redis")

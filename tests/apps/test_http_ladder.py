@@ -4,17 +4,20 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
+from numpy.typing import NDArray
 from starlette.applications import Starlette
 
 from heirloom.apps.deadline import Limits
+from heirloom.core.slate import FeatureBatch
 
 from .conftest import Door
 
@@ -151,6 +154,7 @@ def test_a_step_that_hangs_is_not_waited_for_and_what_was_sold_stays_gone(
         assert first not in ids(answer.json())
         assert len(ids(answer.json())) == 62
     assert stuck.begun == 1, "the second waited behind the first, and was never begun"
+    assert counted(door, "heirloom_waiting") == 0
     later = door.client.post("/v1/recommend", json={"next": before["next"]}, headers=HURRY)
     assert (later.status_code, later.headers["retry-after"]) == (503, "1")
     assert door.client.get("/healthz").status_code == 200
@@ -228,6 +232,73 @@ def test_who_may_wait_is_bounded_and_the_others_are_sent_away_before_any_work(
     assert counted(door, "heirloom_shed_total", reason="full") == 2
     assert counted(door, "heirloom_waiting") == 0
     door.post("/v1/recommend", {"k": 5})
+
+
+def test_who_comes_at_once_with_others_is_counted_among_them(
+    open_door: Callable[..., Door], hang: Callable[[Door], Hanging]
+) -> None:
+    """All are let in before any body is read; no more than may wait do, all the same."""
+    door = open_door(limits=Limits(waiting=2))
+    warm(door)
+    stuck = hang(door)
+
+    async def flood() -> list[int]:
+        client, reading = door.client._client, 0
+
+        async def body() -> AsyncIterator[bytes]:
+            nonlocal reading
+            reading += 1
+            while reading < 8:
+                await asyncio.sleep(0.001)
+            yield b"{}"
+
+        sent = [
+            asyncio.ensure_future(client.post("/v1/recommend", content=body())) for _ in range(8)
+        ]
+        await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
+        while len([each for each in sent if each.done()]) < 5:
+            await asyncio.sleep(0.001)
+        stuck.go.set()
+        return [answer.status_code for answer in await asyncio.gather(*sent)]
+
+    answered = door.client._loop.run(flood())
+    assert set(answered) == {200, 503}
+    assert answered.count(200) in (2, 3)  # one more where the thread took the first at once
+    assert stuck.begun == answered.count(200)
+
+
+def test_a_new_bundle_keeps_the_one_before_it_to_fall_back_on(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = door.system
+    columns = system.live.view.columns
+
+    class Even:
+        def __init__(self) -> None:
+            self.columns, self.actions = columns, ("gain",)
+
+        def score(self, batch: FeatureBatch) -> NDArray[np.float32]:
+            return np.ones((len(batch.values), 1), np.float32)
+
+    class Broken(Even):
+        def score(self, batch: FeatureBatch) -> NDArray[np.float32]:
+            return np.full((len(batch.values), 1), np.nan, np.float32)
+
+    kinds: dict[str, Any] = {"b1": Even(), "b2": Broken(), "b3": Broken()}
+    monkeypatch.setattr(system, "_policy_with", lambda b: system._policy_of(kinds[b], b))
+    monkeypatch.setattr(system, "_encoders_in", lambda _: system.encoders)
+    monkeypatch.setattr("heirloom.apps.build.learned_in", lambda _: {})
+    system.publish("b1")
+    slate = door.post("/v1/recommend", {"k": 5})
+    assert (slate["rung"], slate["bundle"]) == ("full", "b1")
+    system.publish("b2")
+    slate = door.post("/v1/recommend", {"k": 5})
+    assert (slate["rung"], slate["bundle"]) == ("spare ranker", "b1")
+    assert all(card["score"] is not None for card in slate["listings"])
+    system.publish("b2")
+    assert system.policy.spare is None, "a bundle is no spare of its own"
+    system.publish("b3")
+    assert door.post("/v1/recommend", {"k": 5})["rung"] == "order of retrieval"
 
 
 @contextmanager

@@ -121,3 +121,16 @@ def test_it_is_never_stuck(rule: Rule, sequence: list[Step]) -> None:
     assert turn is not None
     after = reported(breaker, rule, now, turn, ok=True)
     assert (after.state, after.failures) == ("closed", 0)
+
+
+def test_who_was_on_its_way_when_it_opened_decides_nothing() -> None:
+    rule = Rule(failures=1, rest=10)
+    tired = reported(CLOSED, rule, 0, CLOSED.turn, ok=False)
+    probing, turn = admitted(tired, rule, 10)
+    assert (probing.state, turn) == ("half-open", probing.turn)
+    for ok in (True, False):
+        assert reported(probing, rule, 11, CLOSED.turn, ok=ok) == probing
+        assert reported(tired, rule, 5, tired.turn, ok=ok) == tired
+    given_up, other = admitted(probing, rule, 10 + rule.probe)
+    assert other not in (None, turn)
+    assert reported(given_up, rule, 11 + rule.probe, probing.turn, ok=True) == given_up

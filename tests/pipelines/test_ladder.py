@@ -113,7 +113,7 @@ STEPS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch, Shop], None]]] = {
         shop.live.retrievers["taste"], "select", fail(ZeroDivisionError("x")), raising=False)),
     "all sources": ("newest", lambda patch, shop: [patch.setattr(
         each, name, fail(ZeroDivisionError("x")), raising=False)
-        for each in shop.live.retrievers.values() for name in ("select", "retrieve")]),
+        for each in shop.live.retrievers.values() for name in ("select", "sift", "retrieve")]),
     "features": ("order of retrieval", lambda patch, shop: patch.setattr(
         shop.live, "look_up", fail(StoreError("x")))),
     "rules": ("no rules", lambda patch, shop: patch.setattr(

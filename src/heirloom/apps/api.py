@@ -261,7 +261,7 @@ class Api:
     async def ready(self, request: Request) -> Response:
         """GET /readyz."""
         caller: Caller = request.scope.get("caller", ANYONE)
-        details = await self._desk.run(self._desk.shop.ready)
+        details = await self._desk.run_apart(self._desk.shop.ready)
         plain: dict[str, Scalar] = {
             name: value if isinstance(value, str | int | float | bool) else str(value)
             for name, value in details.items()
@@ -272,7 +272,7 @@ class Api:
 
     async def metrics(self, request: Request) -> Response:  # noqa: ARG002
         """GET /metrics."""
-        text = await self._desk.run(self._desk.metrics.exposition)
+        text = await self._desk.run_apart(self._desk.metrics.exposition)
         return Response(text, headers={"content-type": self._desk.metrics.content_type})
 
     async def _first(self, query: Query, *, explain: bool) -> Response:

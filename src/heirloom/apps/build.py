@@ -5,7 +5,7 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +90,10 @@ class System:
     itself, up to what was acknowledged when a request begins; where the settings name a store of
     features, the writer writes them there a moment later, and readers read them.
 
+    Attributes:
+        sends: takes events to the process that writes, where this is one of its workers.
+        beside: what `ready` tells of the processes that answer beside this one.
+
     Args:
         settings: one TOML.
         registry: what its names stand for; default: what is installed.
@@ -116,6 +120,8 @@ class System:
         self.settings = settings
         self.registry = registry or Registry.installed()
         self.now_ms = clock
+        self.sends: Callable[[Iterable[Event | Rejected], str], Report] | None = None
+        self.beside: Callable[[], Mapping[str, object]] = dict
         self.folder = settings.system.folder
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -127,17 +133,14 @@ class System:
         self.published = publications.read(self.folder)
         if self.published is not None:
             self.published.check(view_of(settings, self.registry))
-        self.reader = reader
         if reader:
             check_reader(settings)
         self.store = row_store(settings, view_of(settings, self.registry))
-        self.log = open_log(self.folder, read_only=reader)
-        self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
-        self._kept = Kept(self.folder, self.log)
         self.photos = PhotoStore.of(settings)
         self.index: SharedIndex | None = None
         self.availability: AvailabilityFile | None = None
         self._lock = threading.RLock()
+        self._open(reader)
         try:
             self.availability = AvailabilityFile(self.folder / "availability", writes=not reader)
             self.encoders = self._encoders_in(self._current()) if answering else HASHED
@@ -157,14 +160,54 @@ class System:
             if self.index is not None:
                 self.index.start()
         except HeirloomError:
-            if self.index is not None:
-                self.index.close()
-            if self.availability is not None:
-                self.availability.close()
-            self._kept.close()
-            self.log.close()
-            self.anteroom.close()
+            self._let_go()
             raise
+        self._start()
+
+    def resume(self, *, reader: bool) -> None:
+        """Go on in a process that was forked after `close`: all files are opened anew here.
+
+        What was folded before the fork is shared with the other processes until it changes. A
+        reader folds features itself then, whatever store the settings name.
+
+        Raises:
+            BundleError, StoreError: as when it is made.
+        """
+        self.store = None if reader else row_store(self.settings, self.live.view)
+        self._lock = threading.RLock()
+        self._open(reader)
+        try:
+            self.availability = AvailabilityFile(self.folder / "availability", writes=not reader)
+            self.index = self._shared_index(self.encoders)
+            self.live.content.index = self.index or self.live.content.index
+            self._begin()
+            self._restate()
+            if self.index is not None:
+                self.index.begin()
+                self.index.start()
+        except HeirloomError:
+            self._let_go()
+            raise
+        self._start()
+
+    def _open(self, reader: bool) -> None:
+        self.reader = reader
+        self.log = open_log(self.folder, read_only=reader)
+        self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
+        self._kept = Kept(self.folder, self.log)
+
+    def _let_go(self) -> None:
+        if self.index is not None:
+            self.index.close()
+        if self.availability is not None:
+            self.availability.close()
+        self._kept.close()
+        self.log.close()
+        self.anteroom.close()
+
+    def _start(self) -> None:
+        """Take events in, and write what is written in the background."""
+        settings = self.settings
         self._ingest = Ingest(
             log=self.log,
             anteroom=self.anteroom,
@@ -178,7 +221,7 @@ class System:
         )
         self.records = ParquetRecords(self.folder / "slates")
         self._writing: threading.Thread | None = None
-        self.write_behind = None if reader else self._write_behind()
+        self.write_behind = None if self.reader else self._write_behind()
 
     def _begin(self) -> None:
         """Fold the log: to its end; a reader, to what is announced or the store stands at."""
@@ -189,7 +232,7 @@ class System:
                 self._kept.restore_vectors(self.live, self.store.mark().n)
             self._catch_up()
             return
-        self.live.replay(self.log.read())
+        self._follow(self.log.end())
         self.live.vocabulary.know_all()
 
     def _restate(self) -> None:
@@ -205,6 +248,16 @@ class System:
             generations = self.live.catalogue.column("generation")[slots]
             live = self.live.catalogue.column("status")[slots] == Status.LIVE
             self.availability.announce(slots, generations, live, n)
+
+    def catch_up(self) -> None:
+        """A reader folds what was acknowledged up to now; the writer has folded it.
+
+        Raises:
+            StoreError: the log or the store of features cannot be reached, or was replaced.
+        """
+        if self.reader:
+            with self._lock:
+                self._catch_up()
 
     def _catch_up(self) -> None:
         """A reader's state to where the store of features stands; else to all that is announced."""
@@ -278,8 +331,11 @@ class System:
         """Take events over; durable and folded when it returns.
 
         Raises:
-            InputError: this is a reader.
+            InputError: this is a reader, and has no writer to send them to.
+            StoreError: its writer is away.
         """
+        if self.sends is not None:
+            return self.sends(events, source)
         self._check_writer()
         with self._lock:
             report = self._ingest.ingest(events, now_ms=self.now_ms(), source=source)
@@ -478,11 +534,27 @@ class System:
         )
         return evaluate(self.policy.ranker, test, surfaces, self.policy.action_weights)
 
-    def publish(self, bundle_id: str) -> None:
+    def follow_published(self) -> str:
+        """Answer with the bundle that was published last, by whatever process.
+
+        Returns:
+            Why it is refused, so that the one before goes on answering; empty where it is not.
+        """
+        current = self._current()
+        if current is None or current.name == self.policy.bundle:
+            return ""
+        try:
+            self.publish(current.name, point=False)
+        except HeirloomError as error:
+            return str(error)
+        return ""
+
+    def publish(self, bundle_id: str, *, point: bool = True) -> None:
         """Answer with a bundle from now on, here and after a restart.
 
-        Where it has other encoders, every listing is encoded anew first; until that is done the old
-        bundle answers, and events go on coming in.
+        Other processes follow the pointer in the system's folder; without `point` this one alone
+        answers with it. Where it has other encoders, every listing is encoded anew first; until
+        that is done the old bundle answers, and events go on coming in.
         """
         policy = self._policy_with(bundle_id)
         policy.check(self.live, self.published)
@@ -503,7 +575,8 @@ class System:
                 self.encoders, self.index = encoders, index
             teach(self.live.retrievers, learned)
             self.learned = learned
-            self._point_to(bundle_id)
+            if point:
+                self._point_to(bundle_id)
             self.policy = policy
         if index is not None and before is not None:
             index.start()
@@ -524,6 +597,7 @@ class System:
             "bundle": self.policy.bundle,
             **({"writer": self._has_writer()} if self.reader else {}),
             "photos_refused": self.photos.refused,
+            **self.beside(),
             **({"index": self.index.trouble or self.settings.index.kind} if self.index else {}),
         }
 

@@ -7,7 +7,7 @@ reads the live state without tearing.
 """
 
 import asyncio
-from collections import OrderedDict
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,30 +20,46 @@ from heirloom.apps.metrics import Metrics
 from heirloom.apps.paging import DEPTH, Page, Pages
 from heirloom.apps.problems import ProblemError
 from heirloom.apps.shop import Report, Shop
+from heirloom.apps.visits import OwnVisits, Visits
+from heirloom.core.errors import StoreError
 from heirloom.core.event import Event, Kind, Surface, derived_id, person_key
 from heirloom.core.query import Filters, Query
 from heirloom.core.slate import Reason, Shown
 from heirloom.retrieval.facets import Facets, facets
 
 T = TypeVar("T")
-SEARCHES_KEPT = 20_000
+log = logging.getLogger(__name__)
 
 
 class Desk:
     """The system behind its door: pages of slates, events, and reads of the live state."""
 
     def __init__(
-        self, shop: Shop, metrics: Metrics, *, impressions: Literal["client", "server", "none"]
+        self,
+        shop: Shop,
+        metrics: Metrics,
+        *,
+        impressions: Literal["client", "server", "none"],
+        visits: Visits | None = None,
     ) -> None:
         self.shop = shop
         self.metrics = metrics
         self.impressions = impressions
-        self._pages = Pages()
-        self._asked: OrderedDict[str, str] = OrderedDict()  # slate of a search: its words
+        self._visits: Visits = OwnVisits() if visits is None else visits
+        self._pages = Pages(self._visits)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="system")
 
     async def run(self, step: Callable[[], T]) -> T:
-        """A step on the system's thread."""
+        """A step on the system's thread, which knows all that is acknowledged when it begins."""
+
+        def caught_up() -> T:
+            self.shop.catch_up()
+            return step()
+
+        return await self.run_apart(caught_up)
+
+    async def run_apart(self, step: Callable[[], T]) -> T:
+        """A step on the system's thread, as the state is."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, step)
 
     def close(self) -> None:
@@ -67,9 +83,7 @@ class Desk:
         slate = self.shop.recommend(deep, reasons=query.k)
         self.metrics.slate(query.surface, slate)
         if query.text:
-            self._asked[slate.slate_id] = query.text
-            if len(self._asked) > SEARCHES_KEPT:
-                self._asked.popitem(last=False)
+            self._visits.searched(slate.slate_id, query.text)
         page = self._pages.first(query, slate, query.k, self._fit(query))
         if explain:
             page = self._explained(page)
@@ -114,15 +128,27 @@ class Desk:
         What is done on the slate of a search says what was searched for: where the client did
         not, the words are those of the slate, if it is one of the latest answered here.
         """
+        self._visits.refresh()
         report = self.shop.ingest([self._with_words(event) for event in events], source=source)
         self.metrics.ingested(report)
         return report
 
+    def leave(self, events: Sequence[Event], source: str) -> None:
+        """Take in what a read leaves behind. The read is answered also where that fails.
+
+        What is lost then is counted, and logged with its reason.
+        """
+        try:
+            self.ingest(events, source)
+        except StoreError as error:
+            self.metrics.lost(len(events))
+            log.warning("%d events of %s are lost: %s", len(events), source, error)
+
     def _with_words(self, event: Event) -> Event:
-        asked = self._asked.get(event.slate or "")
-        if asked is None or event.text or event.kind in (Kind.MESSAGE, Kind.OFFER):
+        if event.text or event.slate is None or event.kind in (Kind.MESSAGE, Kind.OFFER):
             return event
-        return msgspec.structs.replace(event, text=asked)
+        asked = self._visits.words(event.slate)
+        return event if asked is None else msgspec.structs.replace(event, text=asked)
 
     def _fit(self, query: Query) -> Callable[[Shown], bool]:
         """Whether a listing may be shown now: live, and neither it nor its seller unwanted."""
@@ -166,7 +192,7 @@ class Desk:
             positions=positions,
             attributes=query.attributes,
         )
-        self.ingest([event], "server")
+        self.leave([event], "server")
 
 
 def _with(page: Page, reasons: Sequence[tuple[Reason, ...]]) -> Page:

@@ -3,8 +3,9 @@
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -23,6 +24,7 @@ from heirloom.apps.openapi import describe
 from heirloom.apps.problems import ProblemError, problem_response
 from heirloom.apps.security.guard import Guard
 from heirloom.apps.shop import Shop
+from heirloom.apps.visits import Visits
 from heirloom.apps.web.pages import Window
 from heirloom.apps.wire import MAX_BODY, ProblemOut
 from heirloom.core.errors import InputError, StoreError
@@ -30,6 +32,24 @@ from heirloom.core.money import digits
 from heirloom.simulator.picture import draw
 
 log = logging.getLogger(__name__)
+
+ADMIN = (a.HEALTH, a.READY, a.METRICS)
+"""What the admin door answers, where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What one application of several shares with the others.
+
+    Attributes:
+        visits: pages begun at one go on at another.
+        instead: what answers an endpoint here.
+        forms: what answers the forms of the shop window here; None: this application.
+    """
+
+    visits: Visits
+    instead: Mapping[a.Endpoint, a.Handler]
+    forms: a.Handler | None = None
 
 
 def application(
@@ -41,8 +61,12 @@ def application(
     impressions: Literal["client", "server", "none"] = "client",
     artist: Artist = draw,
     guard: Guard | None = None,
+    admin: Guard | None = None,
+    shared: Shared | None = None,
 ) -> Starlette:
     """The application: JSON API, shop window, health and metrics.
+
+    Its `state` holds the `desk` behind it, and `admin`: an application of the endpoints ADMIN.
 
     Args:
         shop: the running system.
@@ -52,14 +76,18 @@ def application(
         impressions: who writes them. `server`: each page is written as it is answered.
         artist: makes the pictures of listings whose `image` is no URL.
         guard: stands before every route; None: the door is open.
+        admin: stands before the admin door; None: there is none, and metrics are told here.
+        shared: what is shared with other processes; None: this one answers alone.
     """
     guard = guard or Guard()
     metrics = Metrics(shop)
-    desk = Desk(shop, metrics, impressions=impressions)
+    visits = shared.visits if shared else None
+    desk = Desk(shop, metrics, impressions=impressions, visits=visits)
     api = a.Api(desk, max_body=max_body, minor_per_major=10 ** digits(currency))
     images = Images(desk, artist=artist)
     window = Window(desk, name=name, currency=currency)
-    description = msgspec.json.encode(describe(a.ENDPOINTS))
+    points = [point for point in a.ENDPOINTS if admin is None or point is not a.METRICS]
+    description = msgspec.json.encode(describe(points))
 
     async def openapi(request: Request) -> Response:  # noqa: ARG001
         return Response(description, media_type="application/json")
@@ -74,6 +102,7 @@ def application(
         a.METRICS: api.metrics,
         a.OPENAPI: openapi,
         a.IMAGE: images.picture,
+        **(shared.instead if shared else {}),
     }
 
     async def on_problem(request: Request, error: Exception) -> Response:
@@ -106,23 +135,39 @@ def application(
         yield
         desk.close()
 
-    app = Starlette(
-        routes=guard.routes(
-            [Route(point.path, handlers[point], methods=[point.method]) for point in a.ENDPOINTS],
-            {point.path: point.scope for point in a.ENDPOINTS} | {window.STATIC: None},
-            pages=window.routes(),
-            count=metrics.refused,
-        ),
-        exception_handlers={
-            ProblemError: on_problem,
-            InputError: on_input_error,
-            StoreError: on_store_error,
-            HTTPException: on_http_error,
-        },
-        lifespan=lifespan,
-    )
-    app.add_middleware(_Doorman, metrics=metrics)
+    def built(guard: Guard, points: Sequence[a.Endpoint], pages: Sequence[Route]) -> Starlette:
+        app = Starlette(
+            routes=guard.routes(
+                [Route(point.path, handlers[point], methods=[point.method]) for point in points],
+                {point.path: point.scope for point in points} | {window.STATIC: None},
+                pages=pages,
+                count=metrics.refused,
+            ),
+            exception_handlers={
+                ProblemError: on_problem,
+                InputError: on_input_error,
+                StoreError: on_store_error,
+                HTTPException: on_http_error,
+            },
+            lifespan=lifespan if pages else None,
+        )
+        app.add_middleware(_Doorman, metrics=metrics)
+        return app
+
+    app = built(guard, points, _pages(window, shared.forms if shared else None))
+    app.state.desk = desk
+    app.state.admin = built(admin or guard, ADMIN, ())
     return app
+
+
+def _pages(window: Window, forms: a.Handler | None) -> list[Route]:
+    """The window's routes; forms go where they are taken."""
+    return [
+        Route(page.path, forms, methods=["POST"])
+        if forms is not None and "POST" in (page.methods or ())
+        else page
+        for page in window.routes()
+    ]
 
 
 def _problem_of_routing(request: Request, error: HTTPException) -> ProblemOut:

@@ -84,6 +84,9 @@ class Shop(Protocol):
     def now_ms(self) -> int:
         """The system's clock, ms since 1970 UTC."""
 
+    def catch_up(self) -> None:
+        """Know all that is acknowledged by now, by whatever process."""
+
     def recommend(self, query: Query, *, reasons: int | None = None) -> Slate:
         """The slate for a query, and its SlateRecord written; reasons of the first so many."""
 

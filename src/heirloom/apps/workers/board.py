@@ -14,7 +14,7 @@ STARTING: Final = 1
 READY: Final = 2
 DRAINING: Final = 3
 STATES = ("down", "starting", "ready", "draining")
-_STATE, _PID, _STARTS, _SINCE, _N, _BUNDLE, _REFUSED = range(7)
+_STATE, _PID, _STARTS, _SINCE, _N, _BUNDLE, _REFUSED, _READIES = range(8)
 _FIELDS = 8
 
 
@@ -71,6 +71,7 @@ class Board:
         """A process comes into a state."""
         self._rows[at, _STATE] = state
         self._rows[at, _SINCE] = time.time_ns() // 1_000_000
+        self._rows[at, _READIES] += state == READY
 
     def answers(self, at: int, n: int, bundle: str, *, refused: bool) -> None:
         """A process tells what it answers from; `bundle` is an id of hexadecimal digits."""
@@ -81,6 +82,10 @@ class Board:
     def state(self, at: int) -> int:
         """The state that a process is in."""
         return int(self._rows[at, _STATE])
+
+    def was_ready(self, at: int) -> bool:
+        """Whether it was ready once, in whatever life."""
+        return bool(self._rows[at, _READIES])
 
     def told(self) -> list[Told]:
         """What all say, in their order."""

@@ -23,7 +23,7 @@ from heirloom.pipelines.ingest import Report
 
 INGEST = "/ingest"
 """On the writer's own socket: events of a worker, as msgpack."""
-WRITE_S = 10.0
+WRITE_S = 5.0
 """So long a write may take."""
 LEAVE_S = 2.0
 """So long a read waits for what it leaves behind to be durable."""

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _TICK_S = 0.5
 """So often the board is looked at while no signal comes."""
+CLOSING_S = 10.0
+"""After its grace a process cancels what is not finished, and closes its files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,6 @@ class _Child:
     """In a row."""
     began: float = 0.0
     due: float = 0.0
-    was_ready: bool = False
-    """Once, in whatever life."""
 
     @property
     def runs(self) -> bool:
@@ -135,12 +135,12 @@ class Supervisor:
             if signal.SIGHUP in came:
                 self._tell(self._children, signal.SIGHUP)
             self._reap()
-            self._note()
+            self._forgive()
             if (why := self._hopeless()) is not None:
                 print(f"error: {why}", file=sys.stderr, flush=True)
                 self._drain()
                 return 1
-            if not announced and all(child.was_ready for child in self._children):
+            if not announced and all(self.board.was_ready(each.at) for each in self._children):
                 announced = True
                 self.announce()
             now = time.monotonic()
@@ -150,17 +150,16 @@ class Supervisor:
             for child in due:
                 self._start(child)
 
-    def _note(self) -> None:
-        """Who is ready, and who has been for long enough to be thought well of again."""
+    def _forgive(self) -> None:
+        """Who has been ready for long does not die again and again."""
         for child in self._children:
-            if child.runs and self.board.state(child.at) == READY:
-                child.was_ready = True
-                if time.monotonic() - child.began > self.patience.steady_s:
-                    child.deaths = 0
+            ready = child.runs and self.board.state(child.at) == READY
+            if ready and time.monotonic() - child.began > self.patience.steady_s:
+                child.deaths = 0
 
     def _hopeless(self) -> str | None:
         for child in self._children:
-            if not child.was_ready and child.deaths >= self.patience.most:
+            if not self.board.was_ready(child.at) and child.deaths >= self.patience.most:
                 name = self.board.names[child.at]
                 return (
                     f"{name} died {child.deaths} times before it was ready; what it said is above"
@@ -234,8 +233,7 @@ class Supervisor:
     def _end(self, children: Sequence[_Child]) -> None:
         """Ask them to end; those that do not in time are killed."""
         self._tell(children, signal.SIGTERM)
-        # What is not finished in its grace is cancelled, and files are closed then.
-        end = time.monotonic() + self.patience.grace_s + 5.0
+        end = time.monotonic() + self.patience.grace_s + CLOSING_S
         while waiting := list(self._running(children)):
             if time.monotonic() > end:
                 self._tell(waiting, signal.SIGKILL)

@@ -174,6 +174,7 @@ class System:
             BundleError, StoreError: as when it is made.
         """
         self.store = None if reader else row_store(self.settings, self.live.view)
+        self.write_behind = None
         self._lock = threading.RLock()
         self._open(reader)
         try:
@@ -252,12 +253,14 @@ class System:
     def catch_up(self) -> None:
         """A reader folds what was acknowledged up to now; the writer has folded it.
 
+        One that reads features from a store goes as far as the store, where a slate asks for it.
+
         Raises:
-            StoreError: the log or the store of features cannot be reached, or was replaced.
+            StoreError: the log cannot be read, or was replaced.
         """
-        if self.reader:
+        if self.reader and self.store is None:
             with self._lock:
-                self._catch_up()
+                self._read_on()
 
     def _catch_up(self) -> None:
         """A reader's state to where the store of features stands; else to all that is announced."""

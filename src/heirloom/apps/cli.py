@@ -114,14 +114,16 @@ def train(
     ] = False,
     system: SystemFile = LAPTOP,
     folder: Folder = None,
+    reader: AsReader = False,
 ) -> None:
     """Train a ranker on the log, evaluate it, and publish its bundle unless a gate refuses.
 
-    What the features are worth, and what the checks of leakage found, `heirloom report` shows.
+    With --reader beside a system that serves, which answers with the bundle from then on. What the
+    features are worth, and what the checks of leakage found, `heirloom report` shows.
     """
     from heirloom.apps.build import System
 
-    built = System(_settings(system, folder), answering=False)
+    built = System(_settings(system, folder), answering=False, reader=reader)
     try:
         with Bars(console) as bars:
             bundle, trained = built.train(ablate=ablate, progress=bars.progress)

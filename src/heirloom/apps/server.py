@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -218,16 +218,15 @@ class Announced(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """As uvicorn's, which raises them anew at the end: nobody would close the system then."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only there can they be asked for
+            return
         before = {one: signal.signal(one, self.handle_exit) for one in _SIGNALS}
         try:
             yield
         finally:
             for one, handler in before.items():
                 signal.signal(one, handler)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End gracefully; at once on a second Ctrl-C."""
-        super().handle_exit(sig, frame)
 
     def _maker(self, beside: Beside) -> Callable[[], asyncio.Protocol]:
         config = beside.config()

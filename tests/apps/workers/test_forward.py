@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.apps.conftest import LAPTOP, Client, Clock, listings
+from tests.apps.conftest import LAPTOP, START_MS, Client, Clock, listings
 
 from heirloom.apps import api as a
 from heirloom.apps.build import System
@@ -57,7 +57,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     app.router.routes.insert(0, ingest_route(app.state.desk))
     ready = threading.Event()
     inner = Doors(_listening(path), Guard())
-    server = Announced(configured(app), ready.set, beside=[Beside(app, inner.public, inner=True)])
+    server = Announced(
+        configured(app, loop="asyncio"),  # uvloop closes its sockets after its end
+        ready.set,
+        beside=[Beside(app, inner.public, inner=True)],
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": []})
     thread.start()
     assert ready.wait(60)
@@ -144,15 +148,14 @@ def test_a_form_is_the_writers_with_cookies_and_all(pair: Pair) -> None:
 
 
 def test_a_worker_takes_events_in_by_its_writer(pair: Pair) -> None:
-    event = Event(event_id="sent", kind="hide", t=1, user="u", listing="l02")
-    report = pair.worker.ingest([event, event], source="window")
-    assert (report.received, report.taken, report.duplicate) == (2, 1, 1)
-    held = Event(event_id="sold", kind="sold", t=1, listing="l03")
-    report = pair.worker.ingest(
-        [held, Event(event_id="x", kind="sold", t=1, listing="l03")], source="w"
-    )
-    assert report.reasons.total() == report.quarantined == 1
-    assert report.examples.keys() == report.reasons.keys()
+    hide = Event(event_id="sent", kind="hide", t=START_MS, user="u", listing="l02")
+    report = pair.worker.ingest([hide, hide], source="window")
+    assert (report.received, report.taken, report.duplicate) == (2, 1, 1), report
+    sold = [Event(event_id=f"sold {i}", kind="sold", t=START_MS, listing="l03") for i in range(2)]
+    report = pair.worker.ingest(sold, source="window")
+    assert (report.taken, report.quarantined) == (1, 1), report
+    assert report.reasons.keys() == report.examples.keys()
+    assert report.reasons.total() == 1
     pair.worker.catch_up()
     assert pair.worker.live.n == pair.writer.live.n
 

@@ -72,6 +72,42 @@ class _Child:
         return self.pid != 0
 
 
+class _Signals:
+    """Signals that came, to be waited for: a context in which they do nothing else.
+
+    Not blocked and waited for, as signal(7) has it: the threads of libraries do not block them.
+    """
+
+    def __enter__(self) -> Self:
+        self._read, self._write = os.pipe()
+        for end in (self._read, self._write):
+            os.set_blocking(end, False)
+        self._wakeup = signal.set_wakeup_fd(self._write)
+        self._before = {one: signal.signal(one, lambda *_: None) for one in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one, handler in self._before.items():
+            signal.signal(one, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        os.close(self._read)
+        os.close(self._write)
+
+    def wait(self, seconds: float) -> set[int]:
+        """Those that have come, at the latest after so many seconds."""
+        if not select.select([self._read], [], [], seconds)[0]:
+            return set()
+        return set(os.read(self._read, 4_096))
+
+    def forget(self) -> None:
+        """In a forked process: signals are its own."""
+        signal.set_wakeup_fd(-1)
+        for one in _SIGNALS:
+            signal.signal(one, signal.SIG_DFL)
+        os.close(self._read)
+        os.close(self._write)
+
+
 @dataclass(slots=True)
 class Supervisor:
     """Processes by name, ended in order: all but the last group, then that.
@@ -97,7 +133,7 @@ class Supervisor:
     _children: list[_Child] = field(default_factory=list)
     _alive: tuple[int, int] = (-1, -1)
     _caught_up: float = 0.0
-    _signals: "_Signals" = field(default_factory=lambda: _Signals())
+    _signals: _Signals = field(default_factory=_Signals)
 
     def supervise(self) -> int:
         """Until a signal ends it; gives the exit status.
@@ -252,42 +288,6 @@ class Supervisor:
         for child in self._running(children):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, what)
-
-
-class _Signals:
-    """Signals that came, to be waited for: a context in which they do nothing else.
-
-    Not blocked and waited for, as signal(7) has it: the threads of libraries do not block them.
-    """
-
-    def __enter__(self) -> Self:
-        self._read, self._write = os.pipe()
-        for end in (self._read, self._write):
-            os.set_blocking(end, False)
-        self._wakeup = signal.set_wakeup_fd(self._write)
-        self._before = {one: signal.signal(one, lambda *_: None) for one in _SIGNALS}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for one, handler in self._before.items():
-            signal.signal(one, handler)
-        signal.set_wakeup_fd(self._wakeup)
-        os.close(self._read)
-        os.close(self._write)
-
-    def wait(self, seconds: float) -> set[int]:
-        """Those that have come, at the latest after so many seconds."""
-        if not select.select([self._read], [], [], seconds)[0]:
-            return set()
-        return set(os.read(self._read, 4_096))
-
-    def forget(self) -> None:
-        """In a forked process: signals are its own."""
-        signal.set_wakeup_fd(-1)
-        for one in _SIGNALS:
-            signal.signal(one, signal.SIG_DFL)
-        os.close(self._read)
-        os.close(self._write)
 
 
 def check_threads() -> None:

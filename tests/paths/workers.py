@@ -92,13 +92,13 @@ class Market:
     address: str = ""
     admin: str = ""
 
-    def serve(self) -> None:
+    def serve(self, workers: int = len(WORKERS)) -> None:
         """Start it; returns when it answers."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             admin = free.getsockname()[1]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, "serve", "--workers", str(len(WORKERS)), "--port", "0",
+            [sys.executable, "-c", SERVE, "serve", "--workers", str(workers), "--port", "0",
              "--admin-port", str(admin), "--system", str(LAPTOP), "--folder", str(self.folder)],
             stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip

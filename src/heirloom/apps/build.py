@@ -174,7 +174,7 @@ class System:
             BundleError, StoreError: as when it is made.
         """
         self.store = None if reader else row_store(self.settings, self.live.view)
-        self.write_behind = None
+        self.write_behind: WriteBehind | None = None
         self._lock = threading.RLock()
         self._open(reader)
         try:

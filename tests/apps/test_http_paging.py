@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from heirloom.apps.paging import Page, Pages
 from heirloom.apps.problems import ProblemError
+from heirloom.apps.visits import OwnVisits
 from heirloom.core.query import Query
 from heirloom.core.slate import Shown, Slate
 
@@ -59,12 +60,13 @@ def test_a_visit_sees_what_is_unsold_once_in_order(
 
 
 def test_only_the_latest_orders_are_kept() -> None:
-    pages = Pages(capacity=2)
+    visits = OwnVisits(orders=2)
+    pages = Pages(visits)
     query = Query(t=1_000)
     tokens = [
         pages.first(query, slate_of(5, f"s{i}"), 2, lambda _: True).next_token for i in range(3)
     ]
-    assert len(pages) == 2
+    assert len(visits) == 2
     assert None not in tokens
     for token in tokens[1:]:
         assert token is not None

@@ -262,13 +262,13 @@ class Api:
             out = UNSET if counted is None else facets_out(counted, asked.facets, self._minor)
             return SearchOut(**fields, facets=out)
 
-        return json_response(await self._desk.answers.answer(turn, look, self._standby(query)))
+        return json_response(await self._desk.answer(turn, look, self._standby(query)))
 
     async def listing(self, request: Request) -> Response:
         """GET /v1/listings/{listing_id}."""
         listing_id = request.path_params["listing_id"]
         look = partial(listing_out, self._desk, listing_id)
-        found = await self._desk.answers.answer(self.turn(request), look, self._none)
+        found = await self._desk.answer(self.turn(request), look, self._none)
         return json_response(found)
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002
@@ -280,7 +280,7 @@ class Api:
         caller: Caller = request.scope.get("caller", ANYONE)
         if self._desk.answers.is_stuck():
             return json_response(ReadyOut(False, {}), 503)
-        details = await self._desk.run(self._desk.shop.ready)
+        details = await self._desk.run_apart(self._desk.shop.ready)
         plain: dict[str, Scalar] = {
             name: value if isinstance(value, str | int | float | bool) else str(value)
             for name, value in details.items()
@@ -314,7 +314,7 @@ class Api:
         def look() -> SlateOut:
             return slate_out(self._desk, self._desk.page(query, explain=explain, turn=turn))
 
-        return json_response(await self._desk.answers.answer(turn, look, self._standby(query)))
+        return json_response(await self._desk.answer(turn, look, self._standby(query)))
 
     async def _later(
         self, token: str, k: int, asked: RecommendIn | SearchIn, turn: Turn
@@ -333,7 +333,7 @@ class Api:
             page = self._desk.later_page(token, k, explain=asked.explain, turn=turn)
             return slate_out(self._desk, page)
 
-        return json_response(await self._desk.answers.answer(turn, look, self._none))
+        return json_response(await self._desk.answer(turn, look, self._none))
 
 
 def slate_out(desk: Desk, page: Page) -> SlateOut:

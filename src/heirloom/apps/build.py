@@ -5,7 +5,7 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +93,10 @@ class System:
     itself, up to what was acknowledged when a request begins; where the settings name a store of
     features, the writer writes them there a moment later, and readers read them.
 
+    Attributes:
+        sends: takes events to the process that writes, where this is one of its workers.
+        beside: what `ready` tells of the processes that answer beside this one.
+
     Args:
         settings: one TOML.
         registry: what its names stand for; default: what is installed.
@@ -119,6 +123,8 @@ class System:
         self.settings = settings
         self.registry = registry or Registry.installed()
         self.now_ms = clock
+        self.sends: Callable[[Iterable[Event | Rejected], str], Report] | None = None
+        self.beside: Callable[[], Mapping[str, object]] = dict
         self.folder = settings.system.folder
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -130,18 +136,15 @@ class System:
         self.published = publications.read(self.folder)
         if self.published is not None:
             self.published.check(view_of(settings, self.registry))
-        self.reader = reader
         if reader:
             check_reader(settings)
         self.store = row_store(settings, view_of(settings, self.registry))
-        self.log = open_log(self.folder, read_only=reader)
-        self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
-        self._kept = Kept(self.folder, self.log)
         self.photos = PhotoStore.of(settings)
         self.ladder = Ladder(settings.serving.deadline_ms * 1_000_000)
         self.index: SharedIndex | None = None
         self.availability: AvailabilityFile | None = None
         self._lock = threading.RLock()
+        self._open(reader)
         try:
             self.availability = AvailabilityFile(self.folder / "availability", writes=not reader)
             self.encoders = self._encoders_in(self._current()) if answering else HASHED
@@ -161,14 +164,55 @@ class System:
             if self.index is not None:
                 self.index.start()
         except HeirloomError:
-            if self.index is not None:
-                self.index.close()
-            if self.availability is not None:
-                self.availability.close()
-            self._kept.close()
-            self.log.close()
-            self.anteroom.close()
+            self._let_go()
             raise
+        self._start()
+
+    def resume(self, *, reader: bool) -> None:
+        """Go on in a process that was forked after `close`: all files are opened anew here.
+
+        What was folded before the fork is shared with the other processes until it changes. A
+        reader folds features itself then, whatever store the settings name.
+
+        Raises:
+            BundleError, StoreError: as when it is made.
+        """
+        self.store = None if reader else row_store(self.settings, self.live.view)
+        self.write_behind: WriteBehind | None = None
+        self._lock = threading.RLock()
+        self._open(reader)
+        try:
+            self.availability = AvailabilityFile(self.folder / "availability", writes=not reader)
+            self.index = self._shared_index(self.encoders)
+            self.live.content.index = self.index or self.live.content.index
+            self._begin()
+            self._restate()
+            if self.index is not None:
+                self.index.begin()
+                self.index.start()
+        except HeirloomError:
+            self._let_go()
+            raise
+        self._start()
+
+    def _open(self, reader: bool) -> None:
+        self.reader = reader
+        self.log = open_log(self.folder, read_only=reader)
+        self.anteroom = SqliteAnteroom(self.folder / "anteroom.sqlite")
+        self._kept = Kept(self.folder, self.log)
+
+    def _let_go(self) -> None:
+        if self.index is not None:
+            self.index.close()
+        if self.availability is not None:
+            self.availability.close()
+        self._kept.close()
+        self.log.close()
+        self.anteroom.close()
+
+    def _start(self) -> None:
+        """Take events in, and write what is written in the background."""
+        settings = self.settings
         self._ingest = Ingest(
             log=self.log,
             anteroom=self.anteroom,
@@ -182,7 +226,7 @@ class System:
         )
         self.records = ParquetRecords(self.folder / "slates", **settings.records.model_dump())
         self._writing: threading.Thread | None = None
-        self.write_behind = None if reader else self._write_behind()
+        self.write_behind = None if self.reader else self._write_behind()
 
     def _begin(self) -> None:
         """Fold the log: to its end; a reader, to what is announced or the store stands at."""
@@ -193,7 +237,7 @@ class System:
                 self._kept.restore_vectors(self.live, self.store.mark().n)
             self._catch_up()
             return
-        self.live.replay(self.log.read())
+        self._follow(self.log.end())
         self.live.vocabulary.know_all()
 
     def _restate(self) -> None:
@@ -209,6 +253,18 @@ class System:
             generations = self.live.catalogue.column("generation")[slots]
             live = self.live.catalogue.column("status")[slots] == Status.LIVE
             self.availability.announce(slots, generations, live, n)
+
+    def catch_up(self) -> None:
+        """A reader folds what was acknowledged up to now; the writer has folded it.
+
+        One that reads features from a store goes as far as the store, where a slate asks for it.
+
+        Raises:
+            StoreError: the log cannot be read, or was replaced.
+        """
+        if self.reader and self.store is None:
+            with self._lock:
+                self._read_on()
 
     def _caught_up(self) -> bool:
         self._catch_up()
@@ -286,8 +342,11 @@ class System:
         """Take events over; durable and folded when it returns.
 
         Raises:
-            InputError: this is a reader.
+            InputError: this is a reader, and has no writer to send them to.
+            StoreError: its writer is away.
         """
+        if self.sends is not None:
+            return self.sends(events, source)
         self._check_writer()
         with self._lock:
             report = self._ingest.ingest(events, now_ms=self.now_ms(), source=source)
@@ -298,8 +357,11 @@ class System:
         """The same of what several senders sent, in one durable write: a report for each.
 
         Raises:
-            InputError: this is a reader.
+            InputError: this is a reader, and has no writer to send them to.
+            StoreError: its writer is away.
         """
+        if self.sends is not None:
+            return [self.sends(sent.events, sent.source) for sent in group]
         self._check_writer()
         with self._lock:
             reports = self._ingest.ingest_group(group, now_ms=self.now_ms())
@@ -512,11 +574,27 @@ class System:
         )
         return evaluate(self.policy.ranker, test, surfaces, self.policy.action_weights)
 
-    def publish(self, bundle_id: str) -> None:
+    def follow_published(self) -> str:
+        """Answer with the bundle that was published last, by whatever process.
+
+        Returns:
+            Why it is refused, so that the one before goes on answering; empty where it is not.
+        """
+        current = self._current()
+        if current is None or current.name == self.policy.bundle:
+            return ""
+        try:
+            self.publish(current.name, point=False)
+        except HeirloomError as error:
+            return str(error)
+        return ""
+
+    def publish(self, bundle_id: str, *, point: bool = True) -> None:
         """Answer with a bundle from now on, here and after a restart.
 
-        Where it has other encoders, every listing is encoded anew first; until that is done the old
-        bundle answers, and events go on coming in.
+        Other processes follow the pointer in the system's folder; without `point` this one alone
+        answers with it. Where it has other encoders, every listing is encoded anew first; until
+        that is done the old bundle answers, and events go on coming in.
         """
         policy = self._policy_with(bundle_id)
         policy.check(self.live, self.published)
@@ -537,7 +615,8 @@ class System:
                 self.encoders, self.index = encoders, index
             teach(self.live.retrievers, learned)
             self.learned = learned
-            self._point_to(bundle_id)
+            if point:
+                self._point_to(bundle_id)
             before = dataclasses.replace(self.policy, spare=None)
             spares = not other and before.ranker is not None and before.bundle != bundle_id
             spare = before if spares else None
@@ -562,6 +641,7 @@ class System:
             "bundle": self.policy.bundle,
             **({"writer": self._has_writer()} if self.reader else {}),
             "photos_refused": self.photos.refused,
+            **self.beside(),
             **({"index": self.index.trouble or self.settings.index.kind} if self.index else {}),
         }
 

@@ -127,16 +127,18 @@ def train(
     opt_ml: OptMl = OPT_ML,
     system: SystemFile = LAPTOP,
     folder: Folder = None,
+    reader: AsReader = False,
 ) -> None:
     """Train a ranker on the log, evaluate it, and publish its bundle unless a gate refuses.
 
-    What the features are worth, and what the checks of leakage found, `heirloom report` shows.
+    With --reader beside a system that serves, which answers with the bundle from then on. What the
+    features are worth, and what the checks of leakage found, `heirloom report` shows.
     """
     if sagemaker:
         train_in_container(opt_ml)
     from heirloom.apps.build import System
 
-    built = System(_settings(system, folder), answering=False)
+    built = System(_settings(system, folder), answering=False, reader=reader)
     try:
         with Bars(console) as bars:
             bundle, trained = built.train(ablate=ablate, progress=bars.progress)
@@ -167,6 +169,12 @@ def serve(
     host: Annotated[str | None, typer.Option(help="In place of the TOML's.")] = None,
     port: Annotated[int | None, typer.Option(help="In place of the TOML's; 0 picks one.")] = None,
     reader: AsReader = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that answer, in place of the TOML's.")
+    ] = None,
+    admin_port: Annotated[
+        int | None, typer.Option(help="For metrics and health, on the loopback.")
+    ] = None,
     unguarded: Annotated[
         bool, typer.Option("--open", help="Ask for no key, wherever it listens.")
     ] = False,
@@ -179,13 +187,29 @@ def serve(
         return
     from heirloom.apps.build import System
     from heirloom.apps.server import run
+    from heirloom.apps.workers import launch
 
     settings = _settings(system, folder)
+    count = settings.http.workers if workers is None else workers
+    if count > 1 and not reader:
+        raise typer.Exit(
+            launch.serve(
+                settings,
+                workers=count,
+                host=host or settings.http.host,
+                port=settings.http.port if port is None else port,
+                admin_port=admin_port,
+                unguarded=unguarded,
+            )
+        )
+    if workers is not None and workers > 1:
+        raise typer.BadParameter("--workers has a writer of its own; leave --reader out")
     run(
         System(settings, reader=reader),
         host=host or settings.http.host,
         port=settings.http.port if port is None else port,
         unguarded=unguarded,
+        admin_port=admin_port,
     )
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -21,6 +20,8 @@ from heirloom.apps.paging import DEPTH, Page, Pages
 from heirloom.apps.problems import ProblemError
 from heirloom.apps.shop import Report, Shop
 from heirloom.apps.standby import KEPT, Standby, category_of, standby_slate
+from heirloom.apps.visits import OwnVisits, Visits
+from heirloom.core.errors import StoreError
 from heirloom.core.event import Event, Kind, Surface, derived_id, person_key
 from heirloom.core.log import Rejected
 from heirloom.core.query import Filters, Query
@@ -31,7 +32,6 @@ from heirloom.retrieval.facets import Facets, facets
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-SEARCHES_KEPT = 20_000
 
 
 class Desk:
@@ -45,12 +45,13 @@ class Desk:
         impressions: Literal["client", "server", "none"],
         limits: Limits = Limits(),  # noqa: B008 - frozen
         room: Room = Room(),  # noqa: B008 - frozen
+        visits: Visits | None = None,
     ) -> None:
         self.shop = shop
         self.metrics = metrics
         self.impressions = impressions
-        self._pages = Pages()
-        self._asked: OrderedDict[str, str] = OrderedDict()  # slate of a search: its words
+        self._visits: Visits = OwnVisits() if visits is None else visits
+        self._pages = Pages(self._visits)
         self._ladder = Ladder(limits.deadline_ms * 1_000_000)
         self._standby = Standby()
         self.answers = Answers(limits, metrics.shed)
@@ -59,8 +60,34 @@ class Desk:
         metrics.watch(self._intake)
 
     async def run(self, step: Callable[[], T]) -> T:
-        """A step on the system's thread."""
+        """A step on the system's thread, which knows all that is acknowledged when it begins."""
+
+        def caught_up() -> T:
+            self.shop.catch_up()
+            return step()
+
+        return await self.run_apart(caught_up)
+
+    async def run_apart(self, step: Callable[[], T]) -> T:
+        """A step on the system's thread, as the state is."""
         return await self.answers.run(step)
+
+    async def answer(
+        self, turn: Turn, step: Callable[[], T], instead: Callable[[Degraded], T]
+    ) -> T:
+        """The same by a deadline, or what answers instead; of an earlier state if need be."""
+
+        def caught_up() -> T:
+            steps = self._ladder.descent(turn.until)
+            steps.attempt("follow", self._caught_up, otherwise="behind")
+            self.metrics.degraded(steps.degraded)
+            return step()
+
+        return await self.answers.answer(turn, caught_up, instead)
+
+    def _caught_up(self) -> bool:
+        self.shop.catch_up()
+        return True
 
     def close(self) -> None:
         """Finish what is under way."""
@@ -110,9 +137,7 @@ class Desk:
         slate = self.shop.recommend(deep, reasons=query.k, deadline=until)
         self.metrics.slate(query.surface, slate)
         if query.text:
-            self._asked[slate.slate_id] = query.text
-            if len(self._asked) > SEARCHES_KEPT:
-                self._asked.popitem(last=False)
+            self._visits.searched(slate.slate_id, query.text)
         page = self._pages.first(query, slate, query.k, self._fit(query))
         if explain:
             page = self._with_explanations(page, turn)
@@ -205,7 +230,19 @@ class Desk:
             ) from error
         return await asyncio.wrap_future(waiting)
 
+    def leave(self, events: Sequence[Event], source: str) -> None:
+        """Take in what a read leaves behind. The read is answered also where that fails.
+
+        What is lost then is counted, and logged with its reason.
+        """
+        try:
+            self.ingest(events, source)
+        except StoreError as error:
+            self.metrics.lost(len(events))
+            log.warning("%d events of %s are lost: %s", len(events), source, error)
+
     def _take(self, group: Sequence[Arrivals]) -> Sequence[Report]:
+        self._visits.refresh()
         worded = [
             Arrivals([self._with_words(event) for event in sent.events], sent.source)
             for sent in group
@@ -218,10 +255,10 @@ class Desk:
     def _with_words(self, event: Event | Rejected) -> Event | Rejected:
         if isinstance(event, Rejected):
             return event
-        asked = self._asked.get(event.slate or "")
-        if asked is None or event.text or event.kind in (Kind.MESSAGE, Kind.OFFER):
+        if event.text or event.slate is None or event.kind in (Kind.MESSAGE, Kind.OFFER):
             return event
-        return msgspec.structs.replace(event, text=asked)
+        asked = self._visits.words(event.slate)
+        return event if asked is None else msgspec.structs.replace(event, text=asked)
 
     def _fit(self, query: Query) -> Callable[[Shown], bool]:
         """Whether a listing may be shown now: live, and neither it nor its seller unwanted."""

@@ -3,8 +3,9 @@
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -27,6 +28,7 @@ from heirloom.apps.openapi import describe
 from heirloom.apps.problems import ProblemError, problem_response
 from heirloom.apps.security.guard import Guard
 from heirloom.apps.shop import Shop
+from heirloom.apps.visits import Visits
 from heirloom.apps.web.pages import Window
 from heirloom.apps.wire import MAX_BODY, ProblemOut
 from heirloom.core.errors import InputError, StoreError
@@ -37,6 +39,23 @@ log = logging.getLogger(__name__)
 
 ENDPOINTS = (*a.ENDPOINTS, *v2.ENDPOINTS)
 """What programs may ask."""
+ADMIN = (a.HEALTH, a.READY, a.METRICS)
+"""What the admin door answers, where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What one application of several shares with the others.
+
+    Attributes:
+        visits: pages begun at one go on at another.
+        instead: what answers an endpoint here.
+        forms: what answers the forms of the shop window here; None: this application.
+    """
+
+    visits: Visits
+    instead: Mapping[a.Endpoint, a.Handler]
+    forms: a.Handler | None = None
 
 
 def application(
@@ -51,8 +70,12 @@ def application(
     limits: Limits = Limits(),  # noqa: B008 - frozen
     room: Room = Room(),  # noqa: B008 - frozen
     sagemaker: bool = False,
+    admin: Guard | None = None,
+    shared: Shared | None = None,
 ) -> Starlette:
     """The application: JSON API, shop window, health and metrics.
+
+    Its `state` holds the `desk` behind it, and `admin`: an application of the endpoints ADMIN.
 
     Args:
         shop: the running system.
@@ -65,16 +88,21 @@ def application(
         limits: how long an answer may take, and how many may wait.
         room: for events that wait to be written.
         sagemaker: answer what SageMaker asks of a container, and nothing else.
+        admin: stands before the admin door; None: there is none, and metrics are told here.
+        shared: what is shared with other processes; None: this one answers alone.
     """
     guard = guard or Guard()
     metrics = Metrics(shop)
-    desk = Desk(shop, metrics, impressions=impressions, limits=limits, room=room)
+    visits = shared.visits if shared else None
+    desk = Desk(shop, metrics, impressions=impressions, limits=limits, room=room, visits=visits)
     api = a.Api(desk, max_body=max_body, minor_per_major=10 ** digits(currency))
     images = Images(desk, artist=artist)
     window = Window(desk, name=name, currency=currency)
     inference = v2.Inference(desk, max_body=max_body)
-    points = container.ENDPOINTS if sagemaker else ENDPOINTS
-    description = msgspec.json.encode(describe(ENDPOINTS))
+    told = [point for point in ENDPOINTS if admin is None or point is not a.METRICS]
+    points = container.ENDPOINTS if sagemaker else told
+    pages = [] if sagemaker else _pages(window, shared.forms if shared else None)
+    description = msgspec.json.encode(describe(told))
 
     async def openapi(request: Request) -> Response:  # noqa: ARG001
         return Response(description, media_type="application/json")
@@ -91,6 +119,7 @@ def application(
         a.IMAGE: images.picture,
         **inference.handlers(),
         **container.Container(desk, api, inference, max_body=max_body).handlers(),
+        **(shared.instead if shared else {}),
     }
 
     async def on_problem(request: Request, error: Exception) -> Response:
@@ -127,23 +156,41 @@ def application(
         yield
         desk.close()
 
-    app = Starlette(
-        routes=guard.routes(
-            [Route(point.path, handlers[point], methods=[point.method]) for point in points],
-            {point.path: point.scope for point in points} | {window.STATIC: None},
-            pages=() if sagemaker else window.routes(),
-            count=metrics.refused,
-        ),
-        exception_handlers={
-            ProblemError: on_problem,
-            InputError: on_input_error,
-            StoreError: on_store_error,
-            HTTPException: on_http_error,
-        },
-        lifespan=lifespan,
-    )
-    app.add_middleware(_Doorman, metrics=metrics)
+    def built(
+        guard: Guard, points: Sequence[a.Endpoint], pages: Sequence[Route], *, ends: bool
+    ) -> Starlette:
+        app = Starlette(
+            routes=guard.routes(
+                [Route(point.path, handlers[point], methods=[point.method]) for point in points],
+                {point.path: point.scope for point in points} | {window.STATIC: None},
+                pages=pages,
+                count=metrics.refused,
+            ),
+            exception_handlers={
+                ProblemError: on_problem,
+                InputError: on_input_error,
+                StoreError: on_store_error,
+                HTTPException: on_http_error,
+            },
+            lifespan=lifespan if ends else None,
+        )
+        app.add_middleware(_Doorman, metrics=metrics)
+        return app
+
+    app = built(guard, points, pages, ends=True)
+    app.state.desk = desk
+    app.state.admin = built(admin or guard, ADMIN, (), ends=False)
     return app
+
+
+def _pages(window: Window, forms: a.Handler | None) -> list[Route]:
+    """The window's routes; forms go where they are taken."""
+    return [
+        Route(page.path, forms, methods=["POST"])
+        if forms is not None and "POST" in (page.methods or ())
+        else page
+        for page in window.routes()
+    ]
 
 
 def _problem_of_routing(request: Request, error: HTTPException) -> ProblemOut:

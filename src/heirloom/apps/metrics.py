@@ -128,6 +128,10 @@ class Metrics:
         for outcome in ("taken", "duplicate", "held", "quarantined"):
             self._events.labels(outcome).inc(getattr(report, outcome))
 
+    def lost(self, count: int) -> None:
+        """Events that a read was to leave behind could not be written."""
+        self._events.labels("lost").inc(count)
+
     def slate(self, surface: str, slate: Slate) -> None:
         """A slate was made."""
         self._slates.labels(surface).inc()

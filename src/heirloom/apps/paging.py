@@ -9,14 +9,13 @@ import base64
 import binascii
 import hashlib
 import hmac
-import secrets
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import msgspec
 
 from heirloom.apps.problems import ProblemError
+from heirloom.apps.visits import OwnVisits, Visits, packed, unpacked
 from heirloom.core.query import Query
 from heirloom.core.slate import Shown, Slate
 from heirloom.pipelines.explain import Explained
@@ -46,41 +45,35 @@ class Page:
 
 
 class _Bookmark(msgspec.Struct, frozen=True, array_like=True):
-    """Where the next page begins: in the slate's order, and counted over the visit."""
+    """Where the next page begins: in the slate's order, and counted over the visit.
+
+    The order lies where process `by` has kept it.
+    """
 
     slate_id: str
     offset: int = 0
     position: int = 0
+    by: int = 0
 
 
 class Pages:
-    """Orders of the latest slates, by slate id: at most `capacity`, each for `keep_ms`.
+    """Pages cut from the orders that visits keep, each for `keep_ms`.
 
-    Times are passed in. Tokens are signed with a key of this process, so that nobody reads
-    another visit by guessing. Not safe for several threads at once.
+    Times are passed in. Tokens are signed with the visits' key, so that nobody reads another visit
+    by guessing. Not safe for several threads at once.
     """
 
-    def __init__(self, *, capacity: int = 2_000, keep_ms: int = 30 * 60_000) -> None:
-        self.capacity = capacity
+    def __init__(self, visits: Visits | None = None, *, keep_ms: int = 30 * 60_000) -> None:
         self.keep_ms = keep_ms
-        self._kept: OrderedDict[str, tuple[Query, Slate, bytes]] = OrderedDict()
-        self._key = secrets.token_bytes(32)
-
-    def __len__(self) -> int:
-        return len(self._kept)
+        self._visits: Visits = OwnVisits() if visits is None else visits
 
     def first(self, query: Query, slate: Slate, k: int, fit: Callable[[Shown], bool]) -> Page:
         """The first k listings of a new slate that are fit to be shown."""
-        page = self._cut(query, slate, _Bookmark(slate.slate_id), k, fit)
+        start = _Bookmark(slate.slate_id, by=self._visits.here)
+        page = self._cut(query, slate, start, k, fit)
         if page.next_token is not None:
-            # Packed, a slate of 240 takes 20 kB instead of 100.
-            packed = msgspec.msgpack.encode(slate.shown)
-            why = replace(slate.why, contributions=None)
-            light = replace(slate, shown=(), features=None, why=why)
-            self._kept[slate.slate_id] = (query, light, packed)
-            self._kept.move_to_end(slate.slate_id)
-            if len(self._kept) > self.capacity:
-                self._kept.popitem(last=False)
+            light = replace(slate, features=None, why=replace(slate.why, contributions=None))
+            self._visits.keep(slate.slate_id, packed(query, light))
         return page
 
     def later(
@@ -89,16 +82,16 @@ class Pages:
         """The k listings after those that the token's pages have shown.
 
         Raises:
-            ProblemError: 410 where the order is no longer kept (or is of another process), 422
+            ProblemError: 410 where the order is no longer kept (or is of another server), 422
                 where the token is none of ours.
         """
         start = self._read(token)
-        kept = self._kept.get(start.slate_id)
-        if kept is None or kept[0].t < now_ms - self.keep_ms:
-            self._kept.pop(start.slate_id, None)
+        order = self._visits.order(start.slate_id, start.by)
+        if order is None:
             raise _expired(token)
-        query, light, packed = kept
-        slate = replace(light, shown=msgspec.msgpack.decode(packed, type=tuple[Shown, ...]))
+        query, slate = unpacked(order)
+        if query.t < now_ms - self.keep_ms:
+            raise _expired(token)
         return self._cut(query, slate, start, k, fit_for(query))
 
     def _cut(
@@ -118,7 +111,7 @@ class Pages:
                 position += 1
             offset += 1
         more = any(fit(shown) for shown in slate.shown[offset:])
-        rest = _Bookmark(slate.slate_id, offset, position) if more else None
+        rest = _Bookmark(slate.slate_id, offset, position, start.by) if more else None
         return Page(query, slate, tuple(page), self._write(rest) if rest else None)
 
     def _write(self, bookmark: _Bookmark) -> str:
@@ -142,7 +135,7 @@ class Pages:
         return read
 
     def _sign(self, content: bytes) -> bytes:
-        return hmac.digest(self._key, content, hashlib.sha256)[:_SIGNATURE]
+        return hmac.digest(self._visits.key, content, hashlib.sha256)[:_SIGNATURE]
 
 
 def _expired(token: str) -> ProblemError:

@@ -82,7 +82,7 @@ async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
-        raise _too_large(limit, f"content-length: {declared}")
+        raise too_large(limit, f"content-length: {declared}")
     packing = request.headers.get("content-encoding", "identity").strip().lower()
     if packing not in ("identity", "gzip"):
         raise ProblemError(
@@ -95,7 +95,7 @@ async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
             part = sent if unpacked is None else unpacked.more(sent)
             size += len(part)
             if size > limit:
-                raise _too_large(limit, f"more than {limit} bytes")
+                raise too_large(limit, f"more than {limit} bytes")
             parts.append(part)
     except ClientDisconnect as error:
         raise ProblemError(400, "The client left before the body was complete.") from error
@@ -136,7 +136,8 @@ def _not_gzip(why: str) -> ProblemError:
     )
 
 
-def _too_large(limit: int, came: str) -> ProblemError:
+def too_large(limit: int, came: str) -> ProblemError:
+    """The problem of a body over the limit."""
     return ProblemError(
         413,
         f"The body is over {limit} bytes; send it in several requests.",

@@ -352,6 +352,10 @@ class HttpPart(_Part):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
+    admin_port: int | None = Field(default=None, ge=0, le=65_535)
+    """Of the loopback, for metrics and health alone; without, metrics are told at `port`."""
+    workers: PositiveInt = 1
+    """Processes that answer; more than 1 have a writer beside them."""
     max_body_bytes: PositiveInt = 1 << 20
     auth: AuthPart = AuthPart()
 

@@ -94,6 +94,9 @@ class Shop(Protocol):
     def ladder(self) -> Ladder:
         """The breakers of a slate's steps."""
 
+    def catch_up(self) -> None:
+        """Know all that is acknowledged by now, by whatever process."""
+
     def recommend(
         self, query: Query, *, reasons: int | None = None, deadline: int | None = None
     ) -> Slate:

@@ -35,7 +35,7 @@ def click(desk: Desk, user: str, listing_id: str, place: Place) -> None:
     if not place.slate:
         return
     event_id = derived_id("click", user, place.slate, listing_id)
-    desk.ingest([_event(desk, Kind.CLICK, user, listing_id, place, event_id=event_id)], "window")
+    desk.leave([_event(desk, Kind.CLICK, user, listing_id, place, event_id=event_id)], "window")
 
 
 def press(
@@ -95,7 +95,7 @@ def search(desk: Desk, user: str, text: str, slate: str) -> None:
     """A person searched, and was answered by a slate."""
     event_id = derived_id("search", user, slate)
     place = Place(slate=slate, surface="search")
-    desk.ingest(
+    desk.leave(
         [_event(desk, Kind.SEARCH, user, None, place, event_id=event_id, text=text)], "window"
     )
 

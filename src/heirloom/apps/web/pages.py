@@ -130,7 +130,7 @@ class Window:
                 "first_page": "next" not in request.query_params,
             }
 
-        context = await self._desk.answers.answer(turn, look, self._none)
+        context = await self._desk.answer(turn, look, self._none)
         return self._answer(request, "home.html", visitor, context)
 
     async def search(self, request: Request) -> Response:
@@ -169,7 +169,7 @@ class Window:
                 "sign": price(0, self._currency).rstrip("0"),
             }
 
-        context = await self._desk.answers.answer(turn, look, self._none)
+        context = await self._desk.answer(turn, look, self._none)
         return self._answer(request, "search.html", visitor, context)
 
     async def item(self, request: Request) -> Response:
@@ -210,7 +210,7 @@ class Window:
                 "done": deeds.DONE.get(request.query_params.get("done", ""), ""),
             }
 
-        context = await self._desk.answers.answer(turn, look, self._none)
+        context = await self._desk.answer(turn, look, self._none)
         return self._answer(request, "item.html", visitor, context)
 
     async def you(self, request: Request) -> Response:

@@ -1,0 +1,104 @@
+"""Board: what each process of a system says of itself, in memory that all of them map."""
+
+import mmap
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+DOWN: Final = 0
+STARTING: Final = 1
+READY: Final = 2
+DRAINING: Final = 3
+STATES = ("down", "starting", "ready", "draining")
+_STATE, _PID, _STARTS, _SINCE, _N, _BUNDLE, _REFUSED, _READIES = range(8)
+_FIELDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a process says of itself.
+
+    Attributes:
+        name: `writer`, or `worker-` and its number.
+        state: of STATES.
+        pid: of the process that is it now, or was it last.
+        starts: how often it was started.
+        since_ms: when it came into its state, ms since 1970 UTC.
+        n: log offset folded.
+        bundle: the first 12 digits of the bundle that it answers with.
+        refused: it refuses the bundle that was published last, and answers with the one before.
+    """
+
+    name: str
+    state: str
+    pid: int
+    starts: int
+    since_ms: int
+    n: int
+    bundle: str
+    refused: bool
+
+    def __str__(self) -> str:
+        refused = ", refuses what was published last" if self.refused else ""
+        return (
+            f"{self.state}, pid {self.pid}, started {self.starts} x, n {self.n}, "
+            f"bundle {self.bundle or 'none'}{refused}"
+        )
+
+
+class Board:
+    """A row of words of 64 bits for each process. Made before the fork, it outlives each of them.
+
+    A word is stored whole; each is written by the supervisor or by its own process, whose turn it
+    is.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        mapped = mmap.mmap(-1, 8 * _FIELDS * len(names))
+        self._rows: NDArray[np.int64] = np.frombuffer(mapped, np.int64).reshape(-1, _FIELDS)
+
+    def started(self, at: int, pid: int) -> None:
+        """The supervisor has started a process."""
+        self._rows[at, _PID] = pid
+        self._rows[at, _STARTS] += 1
+
+    def enter(self, at: int, state: int) -> None:
+        """A process comes into a state."""
+        self._rows[at, _STATE] = state
+        self._rows[at, _SINCE] = time.time_ns() // 1_000_000
+        self._rows[at, _READIES] += state == READY
+
+    def answers(self, at: int, n: int, bundle: str, *, refused: bool) -> None:
+        """A process tells what it answers from; `bundle` is an id of hexadecimal digits."""
+        self._rows[at, _N] = n
+        self._rows[at, _BUNDLE] = int(bundle[:12] or "0", 16)
+        self._rows[at, _REFUSED] = refused
+
+    def state(self, at: int) -> int:
+        """The state that a process is in."""
+        return int(self._rows[at, _STATE])
+
+    def was_ready(self, at: int) -> bool:
+        """Whether it was ready once, in whatever life."""
+        return bool(self._rows[at, _READIES])
+
+    def told(self) -> list[Told]:
+        """What all say, in their order."""
+        return [
+            Told(
+                name,
+                STATES[row[_STATE]],
+                row[_PID],
+                row[_STARTS],
+                row[_SINCE],
+                row[_N],
+                f"{row[_BUNDLE]:012x}" if row[_BUNDLE] else "",
+                bool(row[_REFUSED]),
+            )
+            for name, row in zip(self.names, self._rows.tolist(), strict=True)
+        ]

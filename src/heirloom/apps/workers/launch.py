@@ -1,0 +1,129 @@
+"""Launch: a system is loaded once, then answered by a writer and N workers forked from it."""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from heirloom.apps.build import System
+from heirloom.apps.server import announce_on_stdout, opened
+from heirloom.apps.settings import Settings
+from heirloom.apps.workers.board import Board
+from heirloom.apps.workers.process import WRITER, Run, work, write
+from heirloom.apps.workers.supervisor import Patience, Supervisor, check_threads, freeze
+from heirloom.core.errors import ConfigError
+from heirloom.core.event import Surface
+from heirloom.core.query import Query
+from heirloom.pipelines.serve import recommend
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of ours is made in it
+LEAST_FREE = 256 << 20
+"""Bytes; with fewer, what visits leave goes to the disk."""
+
+
+def serve(
+    settings: Settings,
+    *,
+    workers: int,
+    host: str,
+    port: int,
+    admin_port: int | None = None,
+    unguarded: bool = False,
+    announce: Callable[[str], None] = announce_on_stdout,
+    patience: Patience = Patience(),  # noqa: B008 - frozen
+) -> int:
+    """Serve by `workers` processes and a writer until a signal; gives the exit status.
+
+    Raises:
+        ConfigError, StoreError: as of System and `server.opened`, or it cannot be forked.
+    """
+    _check(settings)
+    doors = opened(settings, host=host, port=port, admin_port=admin_port, unguarded=unguarded)
+    try:
+        system = System(settings)
+        try:
+            warm(system)
+        finally:
+            system.close()
+        check_threads()
+        board = Board([WRITER, *(f"worker-{i}" for i in range(1, workers + 1))])
+        with run_folder() as folder:
+            run = Run(system, doors, board, folder, secrets.token_bytes(32))
+            freeze()
+
+            def become(at: int) -> int:
+                return (write if at == 0 else work)(run, at, supervisor.alive)
+
+            supervisor = Supervisor(
+                board,
+                become,
+                last=(0,),
+                before_fork=partial(catch_up, system),
+                announce=partial(announce, doors.address),
+                closing=doors.close,
+                patience=patience,
+            )
+            return supervisor.supervise()
+    finally:
+        doors.close()
+
+
+def warm(system: System) -> None:
+    """Ask for a slate of each kind: what is compiled or loaded then, is so before the fork."""
+    now, listings = system.now_ms(), system.live.catalogue
+    live = listings.live.nonzero()[0]
+    anchor = listings.listing(int(live[0])).listing_id if len(live) else None
+    for surface in Surface:
+        query = Query(
+            surface=surface.value,
+            t=now,
+            text="dress" if surface is Surface.SEARCH else "",
+            anchor=anchor if surface is Surface.SIMILAR else None,
+        )
+        if surface is not Surface.SIMILAR or anchor:
+            recommend(query, system.policy, system.live)
+
+
+def catch_up(system: System) -> None:
+    """Fold what came since the system was loaded, so that a process forked now need not.
+
+    Raises:
+        StoreError: the log cannot be read; the state stays as of some offset of it.
+    """
+    try:
+        system.resume(reader=True)
+        system.catch_up()
+    finally:
+        system.close()
+    freeze()
+
+
+@contextmanager
+def run_folder() -> Iterator[Path]:
+    """A folder that this user alone can read, in memory where there is room; gone at the end."""
+    within = None
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
+        within = MEMORY if shutil.disk_usage(MEMORY).free >= LEAST_FREE else None
+    folder = Path(tempfile.mkdtemp(prefix="heirloom-", dir=within))
+    owner = os.getpid()
+    try:
+        yield folder
+    finally:
+        if os.getpid() == owner:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check(settings: Settings) -> None:
+    """Refuse what no fork survives."""
+    problems = [
+        f"[policy.quotas.{surface}] names tantivy, whose index has threads that a fork would lose; "
+        "name `lexical`, or use --workers 1 and readers beside it"
+        for surface, quota in settings.policy.quotas.items()
+        if "tantivy" in quota
+    ]
+    if problems:
+        raise ConfigError("workers", problems)

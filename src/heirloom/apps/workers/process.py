@@ -1,0 +1,123 @@
+"""Process: what the writer and a worker do, each in its own process, from fork to end."""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from heirloom.apps import api as a
+from heirloom.apps.build import System
+from heirloom.apps.http import Shared
+from heirloom.apps.publication import Publication
+from heirloom.apps.security.guard import Guard
+from heirloom.apps.server import (
+    Announced,
+    Beside,
+    Doors,
+    admin_of,
+    application_of,
+    configured,
+)
+from heirloom.apps.workers.board import READY, Board
+from heirloom.apps.workers.forward import Forward, Sends, ingest_route
+from heirloom.apps.workers.gather import Gather, own_route
+from heirloom.apps.workers.shared_visits import SharedVisits
+
+WRITER = "writer"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the processes of a system have in common.
+
+    Attributes:
+        system: loaded, and closed again; each process goes on with it.
+        doors: the workers' own.
+        board: where each tells its state; the writer first.
+        folder: of sockets and visits, for this run alone.
+        key: signs the tokens of pages.
+    """
+
+    system: System
+    doors: Doors
+    board: Board
+    folder: Path
+    key: bytes
+
+    def path(self, name: str) -> Path:
+        """The socket of a process."""
+        return self.folder / f"{name}.sock"
+
+    def visits(self, here: int) -> SharedVisits:
+        """As process `here` knows them; the writer has answered none."""
+        workers = range(1, len(self.board.names))
+        return SharedVisits(self.folder, here, workers, self.key)
+
+
+def write(run: Run, at: int, alive: int) -> int:
+    """Take events in until it is told to end; gives the exit status."""
+    run.doors.close()
+    system = run.system
+    system.resume(reader=False)
+    inner = Doors(_listening(run.path(run.board.names[at])), Guard())
+    app = application_of(system, inner, Shared(run.visits(-1), {}))
+    app.router.routes.insert(0, ingest_route(app.state.desk))
+    _serve(run, at, alive, app, [], [Beside(app, inner.public, inner=True)])
+    return 0
+
+
+def work(run: Run, at: int, alive: int) -> int:
+    """Answer until it is told to end; gives the exit status."""
+    system, board = run.system, run.board
+    system.resume(reader=True)
+    system.sends = Sends(run.path(WRITER))
+    system.beside = lambda: {f"process.{one.name}": str(one) for one in board.told()}
+    forward = Forward(run.path(WRITER), max_body=system.settings.http.max_body_bytes)
+    shared = Shared(
+        run.visits(at), {a.EVENTS: forward, a.METRICS: Gather(board, run.path)}, forward
+    )
+    app = application_of(system, run.doors, shared)
+    own = Starlette(routes=[own_route(app.state.desk)])
+    inner = Beside(own, _listening(run.path(board.names[at])), inner=True)
+    _serve(run, at, alive, app, [run.doors.public], [*admin_of(app, run.doors), inner])
+    return 0
+
+
+def _serve(
+    run: Run,
+    at: int,
+    alive: int,
+    app: Starlette,
+    doors: list[socket.socket],
+    beside: Sequence[Beside],
+) -> None:
+    system, board = run.system, run.board
+    publication = Publication(system)
+
+    def tell() -> None:
+        refused = bool(publication.refused)
+        board.answers(at, system.live.n, system.policy.bundle, refused=refused)
+
+    server = Announced(
+        configured(app),
+        lambda: board.enter(at, READY),
+        beside=beside,
+        publication=publication,
+        tick=tell,
+        alive=alive,
+    )
+    try:
+        server.run(sockets=doors)
+    finally:
+        publication.close()
+        system.close()
+
+
+def _listening(path: Path) -> socket.socket:
+    """A socket that other processes of this system find by its path, in place of a dead one's."""
+    path.unlink(missing_ok=True)
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    door.bind(str(path))
+    return door

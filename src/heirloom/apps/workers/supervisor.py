@@ -1,7 +1,6 @@
 """Supervisor: starts processes by fork, starts again those that end, and ends them all in order.
 
-It opens no file and runs no thread, so that what it forks is sound, and holds nothing that could
-fail it.
+It answers nobody, and neither file nor thread is open in it at a fork: what it forks is sound.
 """
 
 import contextlib

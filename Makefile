@@ -44,7 +44,7 @@ export UV_SYSTEM_CERTS ?= 1
 endif
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test lint format types contract check lock docs bench-spine bench-features bench-retrieval bench-models bench-ranking feast peers rectools clean
+.PHONY: help setup demo test lint format types contract check lock docs bench-spine bench-features bench-retrieval bench-models bench-ranking bench-serving feast peers rectools clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -117,6 +117,13 @@ bench-ranking: export NUMBA_NUM_THREADS = 1
 bench-ranking: export POLARS_MAX_THREADS = 1
 bench-ranking: $(TORCH) ## measure the ranking rows (DATA=folder of the public sets; ARGS="--part mq2008": one part)
 	$(PY) -m benchmarks.ranking --data "$(DATA)" $(ARGS)
+	$(PY) -m benchmarks.table
+
+bench-serving: export OMP_NUM_THREADS = 1
+bench-serving: export NUMBA_NUM_THREADS = 1
+bench-serving: export POLARS_MAX_THREADS = 1
+bench-serving: $(READY) ## measure the serving rows over HTTP, with wrk (ARGS="--part size_10000": one part; naive stack: benchmarks/naive_requirements.txt)
+	$(PY) -m benchmarks.serving $(ARGS)
 	$(PY) -m benchmarks.table
 
 lock: $(UV) ## resolve requirements.lock anew from pyproject.toml

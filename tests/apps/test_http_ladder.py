@@ -92,7 +92,7 @@ def test_a_source_that_fails_is_left_out_and_counted(
     door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     warm(door)
-    monkeypatch.setattr(door.system.live.retrievers["popular"], "retrieve", fail)
+    monkeypatch.setattr(door.system.live.retrievers["popular"], "sift", fail)
     slate = door.post("/v1/recommend", {"k": 5})
     assert {"step": "retrieve", "reason": "popular failed"} in slate["degraded"]
     assert len(slate["listings"]) == 5

@@ -91,7 +91,7 @@ class Metrics:
             ("reason",),
             registry=self._registry,
         )
-        self._waiting = Gauge(
+        self._events_waiting = Gauge(
             "heirloom_events_waiting",
             "Events that wait to be written, or are being written.",
             registry=self._registry,
@@ -161,7 +161,7 @@ class Metrics:
 
     def watch(self, intake: Intake) -> None:
         """Show from now on how many events wait there."""
-        self._waiting.set_function(lambda: intake.waiting[0])
+        self._events_waiting.set_function(lambda: intake.waiting[0])
 
     def impression_lost(self) -> None:
         """A page's impression could not be written."""

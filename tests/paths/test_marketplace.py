@@ -216,22 +216,24 @@ def test_filters_that_nothing_meets_give_an_empty_slate(trained: Marketplace) ->
         assert slate.shown == ()
 
 
-def test_a_page_is_explained_by_what_ranked_it(trained: Marketplace) -> None:
+def test_pages_are_explained_by_what_ranked_them(trained: Marketplace) -> None:
     system = trained.system
     desk = Desk(system, Metrics(system), impressions="client")
-    query = Query(t=system.now_ms(), user=someone(system), k=12)
-    first = desk.page(query, explain=True)
-    assert first.next_token is not None
-    later = desk.later_page(first.next_token, 12, explain=True)
     groups = {group.name for group in system.live.view.groups}
-    for page in (first, later):
+    pages = []
+    for user, _ in system.people_examples(6):
+        first = desk.page(Query(t=system.now_ms(), user=user, k=12), explain=True)
+        assert first.next_token is not None
+        pages += [first, desk.later_page(first.next_token, 12, explain=True)]
+    for page in pages:
         assert len(page.explained) == len(page.shown) == 12
-        assert sum(bool(shown.reasons) for shown in page.shown) >= 9
         for shown, why in zip(page.shown, page.explained, strict=True):
             assert {each.group for each in why.contributions} == groups
             assert why.reasons == shown.reasons
             strongest = {each.group for each in why.contributions[:3]}
             assert {reason.group for reason in why.reasons if reason.group} <= strongest
+    told = [bool(shown.reasons) for page in pages for shown in page.shown]
+    assert sum(told) >= 0.75 * len(told)
     desk.close()
 
 

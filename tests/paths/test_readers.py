@@ -66,12 +66,14 @@ class Market:
             assert self.writer.ingest([listed, seen, opened]).taken == 3
 
     def settle(self) -> None:
-        """Until the store stands where the writer does."""
-        store, end = self.writer.store, time.monotonic() + 30
+        """Until the store stands where the writer does, and the writer knows it."""
+        store, behind, end = self.writer.store, self.writer.write_behind, time.monotonic() + 30
         assert store is not None
+        assert behind is not None
         while time.monotonic() < end:
             try:
-                if store.mark().n == self.writer.live.n:
+                mark = store.mark()
+                if mark.n == self.writer.live.n and behind._left == mark:
                     return
             except StoreError:
                 pass

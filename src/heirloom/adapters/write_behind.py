@@ -149,8 +149,8 @@ class WriteBehind:
                 with self._lock:
                     self._rest = np.concatenate([keys, self._rest])
                 raise
-            self._left = mark
             self.written += len(keys)
+            self._left = mark
             if n != UNFINISHED:
                 return
 

@@ -77,8 +77,8 @@ class Judged:
 
     def faithful(self, name: str) -> float:
         """Share of the listings that name a group."""
-        right, of = np.array(self.right[name]).sum(axis=0)
-        return float(right / of)
+        right, of = np.array(self.right[name]).reshape(-1, 2).sum(axis=0)
+        return float(right / of) if of else 0.0
 
     def interval(self, name: str) -> tuple[float, float]:
         """95 %, slates drawn again with replacement."""

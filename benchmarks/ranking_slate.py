@@ -47,6 +47,7 @@ def pools(count: int = POOLS) -> list[Pool]:
                 seen=rng.poisson(0.5, CANDIDATES).astype(np.int32),
                 members=rng.random((CANDIDATES, 2)) < 0.2,
                 lifts=np.array([0.1, 0.05]),
+                met=rng.integers(0, 3, CANDIDATES),
             )
         )
     return made

@@ -67,6 +67,7 @@ format: $(READY) ## format, and mend what ruff can mend
 
 types: $(TORCH) ## mypy, strict
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy -p benchmarks
 
 contract: $(READY) ## the staircase: who may import whom
 	$(VENV)/bin/lint-imports

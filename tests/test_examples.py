@@ -28,6 +28,11 @@ SAYS = {
         "mine@1.acted_later: by itself it has an AUC of 1.000 within slates",
         "column(s) mine@1.acted_later are not of the feature view",
     ),
+    "07_serving": (
+        "sold, and still shown: 0 times in 10 pages",
+        "answered while a worker was away: 10 of 10",
+        "stopped, exit status 0",
+    ),
 }
 """What an example shows, where it could come out otherwise."""
 

@@ -42,7 +42,7 @@ class Patience:
     """
 
     first_s: float = 0.1
-    longest_s: float = 30.0
+    longest_s: float = 4.0
     steady_s: float = 30.0
     most: int = 5
     grace_s: float = 5.0
@@ -52,7 +52,7 @@ class Patience:
         """Seconds before a process is started again after so many deaths in a row, 1 or more.
 
         >>> [Patience().before(deaths) for deaths in (1, 2, 5, 50)]
-        [0.1, 0.2, 1.6, 30.0]
+        [0.1, 0.2, 1.6, 4.0]
         """
         return float(min(self.longest_s, self.first_s * 2.0 ** min(deaths - 1, 30)))
 

@@ -76,6 +76,10 @@ class Kept:
         self._folded.write(copies.view, copies.n, mark, copies.folded)
         self._vectors.write(copies.model, copies.n, mark, copies.content)
 
+    def newest(self, live: Live) -> tuple[int, int]:
+        """(offset, ms since 1970 UTC) of the latest that is kept of features; 0 for none."""
+        return self._folded.newest(recovery.name_of(live.view))
+
     def close(self) -> None:
         """Hold no snapshot any longer."""
         self._folded.close()

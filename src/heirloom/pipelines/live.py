@@ -83,6 +83,7 @@ class Live:
         applied: told of each part of the log that the features' state has folded.
         exposure, frequency: what a slate's rules ask of impressions; None where none asks.
         minor_per_major: cents of a euro.
+        newest_ms: when the newest entry folded came into the log, ms since 1970 UTC; 0 for none.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Live:
         self.frequency = frequency
         self.minor_per_major = minor_per_major
         self.n = 0
+        self.newest_ms = 0
         self._intent: tuple[str, int, Intent] = "", 0, NOTHING
         self._asked: tuple[Request | None, int, Wanted | None] = None, 0, None
         self._stored: StoredFeatures | None = None
@@ -236,6 +238,7 @@ class Live:
         for retriever in self.retrievers.values():
             retriever.apply(facts, listings)
         self.n = entries[-1].seq + 1
+        self.newest_ms = entries[-1].ingested_at
 
     def change_encoders(self, encoders: Encoders, content: ContentIndex) -> None:
         """Know listings and people by other vectors from now on.

@@ -26,6 +26,7 @@ from heirloom.apps.deadline import Limits
 from heirloom.apps.desk import Desk
 from heirloom.apps.images import Artist, Images
 from heirloom.apps.intake import Room
+from heirloom.apps.logs import REQUESTS, about
 from heirloom.apps.metrics import Metrics
 from heirloom.apps.openapi import describe
 from heirloom.apps.problems import ProblemError, problem_response
@@ -261,6 +262,10 @@ class _Doorman:
             await self._app(scope, receive, send)
             return
         request_id = scope["request_id"] = secrets.token_hex(8)
+        with about(request_id):
+            await self._answer(request_id, scope, receive, send)
+
+    async def _answer(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         began, status = time.perf_counter(), 0
 
         async def answer(message: Message) -> None:
@@ -284,7 +289,18 @@ class _Doorman:
             await problem_response(_accident(request_id))(scope, receive, answer)
         finally:
             route = getattr(scope.get("route"), "path", "none")
-            self._metrics.answered(route, status, time.perf_counter() - began)
+            took = time.perf_counter() - began
+            self._metrics.answered(route, status, took)
+            if REQUESTS.isEnabledFor(logging.INFO):
+                _log_request(scope, route, status, took)
+
+
+def _log_request(scope: Scope, route: str, status: int, took: float) -> None:
+    """One line, of the route and not of the address: that may say what somebody looks for."""
+    caller = getattr(scope.get("caller"), "name", "")
+    ms = round(took * 1e3, 3)
+    told = {"method": scope["method"], "route": route, "status": status, "ms": ms, "caller": caller}
+    REQUESTS.info("%s %s %d in %s ms", scope["method"], route, status, ms, extra=told)
 
 
 def _accident(request_id: str) -> ProblemOut:

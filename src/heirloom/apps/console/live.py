@@ -250,7 +250,7 @@ class _Past:
 
     def _rate(self, counts: NDArray[np.float64]) -> list[float | None]:
         """A second; None where no process said anything."""
-        known = ~np.isnan(self._gauges[:, :, 0]).all(0)
+        known: NDArray[np.bool_] = np.any(~np.isnan(self._gauges[:, :, 0]), axis=0)
         return [
             round(count / STEP_S, 2) if is_known else None
             for count, is_known in zip(counts.tolist(), known.tolist(), strict=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from heirloom.apps import api as a
+from heirloom.apps import logs
 from heirloom.apps.build import System
 from heirloom.apps.console.history import History
 from heirloom.apps.http import Shared
@@ -65,6 +66,7 @@ class Run:
 
 def write(run: Run, at: int, alive: int) -> int:
     """Take events in until it is told to end; gives the exit status."""
+    logs.begin(run.system.settings.log, process=run.board.names[at])
     run.doors.close()
     system = run.system
     system.resume(reader=False)
@@ -78,6 +80,7 @@ def write(run: Run, at: int, alive: int) -> int:
 def work(run: Run, at: int, alive: int) -> int:
     """Answer until it is told to end; gives the exit status."""
     system, board = run.system, run.board
+    logs.begin(system.settings.log, process=board.names[at])
     system.resume(reader=True)
     system.sends = Sends(run.path(WRITER))
     system.beside = lambda: {f"process.{one.name}": str(one) for one in board.told()}

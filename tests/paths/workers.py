@@ -92,16 +92,22 @@ class Market:
     address: str = ""
     admin: str = ""
 
-    def serve(self, workers: int = len(WORKERS)) -> None:
+    def serve(
+        self, workers: int = len(WORKERS), system: Path = LAPTOP, log: Path | None = None
+    ) -> None:
         """Start it; returns when it answers."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             admin = free.getsockname()[1]
+        stderr = None if log is None else log.open("wb")
         self.process = subprocess.Popen(
             [sys.executable, "-c", SERVE, "serve", "--workers", str(workers), "--port", "0",
-             "--admin-port", str(admin), "--system", str(LAPTOP), "--folder", str(self.folder)],
-            stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+             "--admin-port", str(admin), "--system", str(system), "--folder", str(self.folder)],
+            stdout=subprocess.PIPE, stderr=stderr, text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
+        if stderr is not None:
+            stderr.close()  # it is the server's now
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line.startswith("serving on http://"), line

@@ -76,6 +76,11 @@ class AvailabilityFile:
         return int(self._words[_N])
 
     @property
+    def announced(self) -> int:
+        """`n`, of the file as it was mapped last; may be asked from any thread."""
+        return int(self._words[_N])
+
+    @property
     def epoch(self) -> int:
         """See Availability.epoch."""
         return int(self._words[_EPOCH])

@@ -138,6 +138,15 @@ class Snapshots:
             ) from error
         return home / name
 
+    def newest(self, of: str) -> tuple[int, int]:
+        """(offset, ms since 1970 UTC) of a state's latest snapshot, unread; 0 for none."""
+        try:
+            for latest in _newest_first(self.folder / of):
+                return int(latest.name), latest.stat().st_mtime_ns // 1_000_000
+        except OSError:  # none was written, or another process let go of it meanwhile
+            pass
+        return 0, 0
+
     def _write(self, home: Path, of: _Manifest, arrays: Mapping[str, NDArray[Any]]) -> None:
         for left in home.glob(".*"):  # of a writer that died
             shutil.rmtree(left)

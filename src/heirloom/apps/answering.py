@@ -7,18 +7,21 @@ state without tearing.
 """
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from heirloom.apps.deadline import MOST_MS, Limits
+from heirloom.apps.logs import about
 from heirloom.apps.problems import ProblemError
 from heirloom.apps.shedding import Line, sent_away
 from heirloom.core.errors import InputError, MismatchError
-from heirloom.core.slate import Degraded
+from heirloom.core.slate import Degraded, Slate
 from heirloom.pipelines.breaker import CLOSED, Rule, admitted, reported
 from heirloom.pipelines.ladder import FAILED, LATE, RESTING
 
@@ -35,12 +38,16 @@ class Turn:
         until: ns, its deadline.
         request_id: names it in the log.
         late: whether it was answered otherwise by now, so that nobody reads what is still made.
+        made: the slate that was made for it, for its trace.
+        instead: why something else answered, where it did.
     """
 
     began: int
     until: int
     request_id: str = ""
     late: bool = False
+    made: Slate | None = None
+    instead: Degraded | None = None
 
 
 class Unanswered(Exception):  # noqa: N818 - not an error of its own, but that there was one
@@ -73,7 +80,10 @@ class Answers:
 
     async def run(self, step: Callable[[], T]) -> T:
         """A step on the system's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, step)
+        context = contextvars.copy_context()  # whose request it is, for what is logged there
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, partial(context.run, step)
+        )
 
     def submit(self, step: Callable[[], object]) -> None:
         """The same, for what nobody waits for."""
@@ -155,11 +165,13 @@ class Answers:
         self._line.begin()
         began = time.monotonic_ns()
         try:
-            return step()
+            with about(turn.request_id):
+                return step()
         except (InputError, MismatchError):
             raise
         except Exception as error:
-            log.exception("request %s: another rung answers", turn.request_id)
+            with about(turn.request_id):
+                log.exception("request %s: another rung answers", turn.request_id)
             raise Unanswered from error
         finally:
             self._line.end(time.monotonic_ns() - began)

@@ -35,6 +35,7 @@ from heirloom.apps.photos import PhotoStore
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.row_stores import FoldedLog, check_reader, row_store
 from heirloom.apps.settings import Settings
+from heirloom.apps.shop import Freshness
 from heirloom.apps.weighing import (
     Weights,
     check_weights,
@@ -656,6 +657,21 @@ class System:
             **self.beside(),
             **({"index": self.index.trouble or self.settings.index.kind} if self.index else {}),
         }
+
+    def freshness(self) -> Freshness:
+        """What this process answers from, and how old that is; asked from any thread."""
+        live = self.live
+        snapshot_n, snapshot_ms = self._kept.newest(live)
+        return Freshness(
+            n=live.n,
+            acknowledged=live.n if self.availability is None else self.availability.announced,
+            newest_ms=live.newest_ms,
+            snapshot_n=snapshot_n,
+            snapshot_ms=snapshot_ms,
+            policy=self.policy.name,
+            bundle=self.policy.bundle,
+            index=self.encoders.listings.model_id,
+        )
 
     def _has_writer(self) -> bool:
         """Whether a process takes events in now; without one, readers answer as of the last."""

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from heirloom.apps import logs
 from heirloom.apps.cli_batch import batch
 from heirloom.apps.cli_bias import bias
 from heirloom.apps.cli_explain import explain_app
@@ -191,6 +192,7 @@ def serve(
 
     settings = _settings(system, folder)
     count = settings.http.workers if workers is None else workers
+    logs.begin(settings.log, process="supervisor" if count > 1 and not reader else "")
     if count > 1 and not reader:
         raise typer.Exit(
             launch.serve(

@@ -1,5 +1,6 @@
 """The HTTP door: a Starlette application over a System. `application` is where to begin."""
 
+import asyncio
 import logging
 import secrets
 import time
@@ -19,10 +20,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from heirloom.apps import api as a
 from heirloom.apps import inference as v2
 from heirloom.apps import sagemaker_http as container
+from heirloom.apps.console.pages import OPEN, Console, keep_history
+from heirloom.apps.console.processes import OneProcess, Processes
 from heirloom.apps.deadline import Limits
 from heirloom.apps.desk import Desk
 from heirloom.apps.images import Artist, Images
 from heirloom.apps.intake import Room
+from heirloom.apps.logs import REQUESTS, about
 from heirloom.apps.metrics import Metrics
 from heirloom.apps.openapi import describe
 from heirloom.apps.problems import ProblemError, problem_response
@@ -40,7 +44,7 @@ log = logging.getLogger(__name__)
 ENDPOINTS = (*a.ENDPOINTS, *v2.ENDPOINTS)
 """What programs may ask."""
 ADMIN = (a.HEALTH, a.READY, a.METRICS)
-"""What the admin door answers, where there is one."""
+"""What the admin door answers, where there is one; the console stands there too then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +55,13 @@ class Shared:
         visits: pages begun at one go on at another.
         instead: what answers an endpoint here.
         forms: what answers the forms of the shop window here; None: this application.
+        processes: all of them, for the console; None: this one.
     """
 
     visits: Visits
     instead: Mapping[a.Endpoint, a.Handler]
     forms: a.Handler | None = None
+    processes: Processes | None = None
 
 
 def application(
@@ -88,7 +94,8 @@ def application(
         limits: how long an answer may take, and how many may wait.
         room: for events that wait to be written.
         sagemaker: answer what SageMaker asks of a container, and nothing else.
-        admin: stands before the admin door; None: there is none, and metrics are told here.
+        admin: stands before the admin door; None: there is none, and metrics are told here, and the
+            console is shown.
         shared: what is shared with other processes; None: this one answers alone.
     """
     guard = guard or Guard()
@@ -98,6 +105,8 @@ def application(
     api = a.Api(desk, max_body=max_body, minor_per_major=10 ** digits(currency))
     images = Images(desk, artist=artist)
     window = Window(desk, name=name, currency=currency)
+    processes = (shared.processes if shared else None) or OneProcess(desk.exposition)
+    console = Console(processes, admin or guard, name=name)
     inference = v2.Inference(desk, max_body=max_body)
     told = [point for point in ENDPOINTS if admin is None or point is not a.METRICS]
     points = container.ENDPOINTS if sagemaker else told
@@ -127,6 +136,8 @@ def application(
             raise error
         if v2.speaks_of(request.url.path):
             return v2.error_response(error.problem, error.headers)
+        if console.speaks_of(request):
+            return console.error_page(request, error.problem)
         if window.wants_html(request):
             page = window.error_page(request, error.problem)
             page.headers.update(error.headers)
@@ -147,23 +158,34 @@ def application(
         problem = _problem_of_routing(request, error)
         if v2.speaks_of(request.url.path):
             return v2.error_response(problem, dict(error.headers or {}))
+        if console.speaks_of(request):
+            return console.error_page(request, problem)
         if window.wants_html(request):
             return window.error_page(request, problem)
         return problem_response(problem, dict(error.headers or {}))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
+        kept = asyncio.create_task(keep_history(processes, desk.exposition))
         yield
+        kept.cancel()
         desk.close()
 
     def built(
-        guard: Guard, points: Sequence[a.Endpoint], pages: Sequence[Route], *, ends: bool
+        guard: Guard,
+        points: Sequence[a.Endpoint],
+        pages: Sequence[Route],
+        console: Sequence[Route],
+        *,
+        ends: bool,
     ) -> Starlette:
+        scopes = {point.path: point.scope for point in points}
         app = Starlette(
             routes=guard.routes(
                 [Route(point.path, handlers[point], methods=[point.method]) for point in points],
-                {point.path: point.scope for point in points} | {window.STATIC: None},
+                scopes | {window.STATIC: None} | OPEN,
                 pages=pages,
+                console=console,
                 count=metrics.refused,
             ),
             exception_handlers={
@@ -177,9 +199,10 @@ def application(
         app.add_middleware(_Doorman, metrics=metrics)
         return app
 
-    app = built(guard, points, pages, ends=True)
+    told_here = admin is None and not sagemaker
+    app = built(guard, points, pages, console.routes() if told_here else (), ends=True)
     app.state.desk = desk
-    app.state.admin = built(admin or guard, ADMIN, (), ends=False)
+    app.state.admin = built(admin or guard, ADMIN, (), console.routes(), ends=False)
     return app
 
 
@@ -239,6 +262,10 @@ class _Doorman:
             await self._app(scope, receive, send)
             return
         request_id = scope["request_id"] = secrets.token_hex(8)
+        with about(request_id):
+            await self._answer(request_id, scope, receive, send)
+
+    async def _answer(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         began, status = time.perf_counter(), 0
 
         async def answer(message: Message) -> None:
@@ -262,7 +289,18 @@ class _Doorman:
             await problem_response(_accident(request_id))(scope, receive, answer)
         finally:
             route = getattr(scope.get("route"), "path", "none")
-            self._metrics.answered(route, status, time.perf_counter() - began)
+            took = time.perf_counter() - began
+            self._metrics.answered(route, status, took)
+            if REQUESTS.isEnabledFor(logging.INFO):
+                _log_request(scope, route, status, took)
+
+
+def _log_request(scope: Scope, route: str, status: int, took: float) -> None:
+    """One line, of the route and not of the address: that may say what somebody looks for."""
+    caller = getattr(scope.get("caller"), "name", "")
+    ms = round(took * 1e3, 3)
+    told = {"method": scope["method"], "route": route, "status": status, "ms": ms, "caller": caller}
+    REQUESTS.info("%s %s %d in %s ms", scope["method"], route, status, ms, extra=told)
 
 
 def _accident(request_id: str) -> ProblemOut:

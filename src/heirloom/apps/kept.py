@@ -65,6 +65,10 @@ class Kept:
                 f"snapshot: {error}; a start folds more of the log, nothing is lost"
             ) from error
 
+    def newest(self, live: Live) -> tuple[int, int]:
+        """(offset, ms since 1970 UTC) of the latest that is kept of features; 0 for none."""
+        return self._folded.newest(recovery.name_of(live.view))
+
     def close(self) -> None:
         """Hold no snapshot any longer."""
         self._snapshots.close()

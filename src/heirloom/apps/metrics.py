@@ -1,8 +1,10 @@
 """What the HTTP door counts, for Prometheus. One registry per application, one port per worker."""
 
+import os
+import threading
 from collections.abc import Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from heirloom.apps.intake import Intake
@@ -107,12 +109,40 @@ class Metrics:
             registry=self._registry,
         )
         self._lost_before = 0
+        self._telling = threading.Lock()
         self._listings = Gauge(
             "heirloom_live_listings", "Listings on sale.", registry=self._registry
         )
         self._offset = Gauge(
             "heirloom_log_offset", "Log entries folded into the state.", registry=self._registry
         )
+        self._acknowledged = Gauge(
+            "heirloom_log_acknowledged",
+            "Log entries acknowledged, by whatever process.",
+            registry=self._registry,
+        )
+        self._newest = Gauge(
+            "heirloom_newest_event_timestamp_seconds",
+            "When the newest event folded came in; 0 for none.",
+            registry=self._registry,
+        )
+        self._snapshot = Gauge(
+            "heirloom_snapshot_offset",
+            "Log entries that the latest snapshot covers.",
+            registry=self._registry,
+        )
+        self._snapshot_time = Gauge(
+            "heirloom_snapshot_timestamp_seconds",
+            "When the latest snapshot was written; 0 for none.",
+            registry=self._registry,
+        )
+        self._serving = Gauge(
+            "heirloom_serving_info",
+            "What this process is and answers with; always 1.",
+            ("pid", "policy", "bundle", "index"),
+            registry=self._registry,
+        )
+        ProcessCollector(registry=self._registry)
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """A request was answered."""
@@ -169,9 +199,20 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """All of it, in Prometheus's text format."""
-        self._listings.set(int(self._shop.live.catalogue.live.sum()))
-        self._offset.set(self._shop.live.n)
-        lost = self._shop.records_lost()
-        self._records_lost.inc(lost - self._lost_before)
-        self._lost_before = lost
-        return generate_latest(self._registry)
+        with self._telling:
+            lost = self._shop.records_lost()
+            self._records_lost.inc(lost - self._lost_before)
+            self._lost_before = lost
+            self._listings.set(int(self._shop.live.catalogue.live.sum()))
+            self._freshness()
+            return generate_latest(self._registry)
+
+    def _freshness(self) -> None:
+        fresh = self._shop.freshness()
+        self._offset.set(fresh.n)
+        self._acknowledged.set(fresh.acknowledged)
+        self._newest.set(fresh.newest_ms / 1e3)
+        self._snapshot.set(fresh.snapshot_n)
+        self._snapshot_time.set(fresh.snapshot_ms / 1e3)
+        self._serving.clear()
+        self._serving.labels(str(os.getpid()), fresh.policy, fresh.bundle, fresh.index).set(1)

@@ -151,6 +151,7 @@ def configured(app: Any, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=BoundedHead,
+        log_config=None,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,

@@ -20,6 +20,7 @@ from pydantic import (
 
 from heirloom.apps.deadline import MOST_MS, Limits
 from heirloom.apps.intake import Room
+from heirloom.apps.logs import LogPart
 from heirloom.apps.security.settings import AuthPart
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
@@ -385,6 +386,7 @@ class Settings(_Part):
     events: EventsPart = EventsPart()
     records: RecordsPart = RecordsPart()
     http: HttpPart = HttpPart()
+    log: LogPart = LogPart()
     serving: ServingPart = ServingPart()
     rates: dict[str, float] = {}
     """What one unit of another currency is worth in the system's: {"USD": 0.92}."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,31 @@ from heirloom.pipelines.explain import Explained
 from heirloom.pipelines.ingest import Arrivals
 from heirloom.pipelines.ladder import Ladder
 from heirloom.pipelines.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """What a process answers from, and how old that is. Times are ms since 1970 UTC, 0 for never.
+
+    Attributes:
+        n: log offset folded.
+        acknowledged: log offset up to which events were acknowledged, by whatever process.
+        newest_ms: when the newest event folded came in.
+        snapshot_n: log offset of the latest snapshot.
+        snapshot_ms: when it was written.
+        policy: its name.
+        bundle: its id; empty for none.
+        index: the model that made the vectors that are searched.
+    """
+
+    n: int
+    acknowledged: int
+    newest_ms: int
+    snapshot_n: int
+    snapshot_ms: int
+    policy: str
+    bundle: str
+    index: str
 
 
 class Report(Protocol):
@@ -124,6 +150,9 @@ class Shop(Protocol):
 
     def ready(self) -> Mapping[str, object]:
         """With what it serves: live `listings`, `n`, `policy`, `bundle`."""
+
+    def freshness(self) -> Freshness:
+        """What it answers from, and how old that is; asked from any thread."""
 
     def records_lost(self) -> int:
         """Slate records that were to be written and were not, since the start."""

@@ -85,6 +85,7 @@ class Live:
         applied: told of each part of the log that the features' state has folded.
         exposure, frequency: what a slate's rules ask of impressions; None where none asks.
         minor_per_major: cents of a euro.
+        newest_ms: when the newest entry folded came into the log, ms since 1970 UTC; 0 for none.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class Live:
         self.minor_per_major = minor_per_major
         self.n = 0
         self._from: dict[str, int] = {}  # parts that were restored, and at which offset
+        self.newest_ms = 0
         self._intent: tuple[str, int, Intent] = "", 0, NOTHING
         self._asked: tuple[Request | None, int, Wanted | None] = None, 0, None
         self._stored: StoredFeatures | None = None
@@ -284,6 +286,7 @@ class Live:
         self.n = entries[-1].seq + 1
         if self._from and self.n >= max(self._from.values()):
             self._from = {}
+        self.newest_ms = entries[-1].ingested_at
 
     def change_encoders(self, encoders: Encoders, content: ContentIndex) -> None:
         """Know listings and people by other vectors from now on.

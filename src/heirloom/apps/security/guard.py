@@ -2,7 +2,7 @@
 
 `Authorization: Bearer` carries a key or a token. A person's browser may send a key as the password
 of `Basic`, to pages alone: a browser adds it by itself to what another site's page asks, and only
-pages look where a form comes from.
+pages look where a form comes from. To the console a browser shows the cookie of a session.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import base64
 import binascii
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,8 +18,9 @@ from starlette.routing import Route
 
 from heirloom.apps.problems import ProblemError
 from heirloom.apps.security.caller import ANYONE, STRANGER, Allowance, Caller, Scope
-from heirloom.apps.security.keys import WatchedKeys, is_key
+from heirloom.apps.security.keys import WatchedKeys, id_of, is_key
 from heirloom.apps.security.rate import Buckets
+from heirloom.apps.security.sessions import COOKIE, Sessions
 from heirloom.apps.security.tokens import UNKNOWN_KEY, Tokens
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -33,7 +35,10 @@ _SAID = {
     "too long": "This token is too long.",
     UNKNOWN_KEY: "This token is signed with a key that its issuer does not name.",
     "form": "The header Authorization has another form than is taken here.",
+    "session": "This session is over, or none of this server's; sign in again.",
 }
+Way = Literal["program", "page", "console"]
+"""Who asks: a program; a person whose browser may send a key as a password; one who signed in."""
 
 
 class Guard:
@@ -61,6 +66,7 @@ class Guard:
         self._buckets = buckets
         self._allowance = allowance
         self._clock = clock
+        self.sessions = Sessions(lambda: clock() / 1e3)
         self._refused: Callable[[str], None] = lambda _: None
 
     @property
@@ -80,6 +86,7 @@ class Guard:
         scopes: Mapping[str, Scope | None],
         *,
         pages: Sequence[Route],
+        console: Sequence[Route] = (),
         count: Callable[[str], None],
     ) -> list[Route]:
         """The routes with this guard before them.
@@ -89,38 +96,65 @@ class Guard:
             scopes: by path, what a caller needs; None: nothing. A path that is not named needs
                 admin, so a route that was forgotten is closed.
             pages: of persons; `scopes` holds for them too.
+            console: of persons who sign in; the same.
             count: told the reason of each refusal.
         """
         self._refused = count
+        groups: tuple[tuple[Way, Sequence[Route]], ...] = (
+            ("program", routes), ("page", pages), ("console", console)
+        )  # fmt: skip
         return [
             Route(
                 route.path,
-                self._guarded(route.endpoint, scopes.get(route.path, "admin"), page=page),
+                self._guarded(route.endpoint, scopes.get(route.path, "admin"), way),
                 methods=sorted(route.methods or ()),
             )
-            for page, group in ((False, routes), (True, pages))
+            for way, group in groups
             for route in group
         ]
 
-    def _guarded(self, handler: Handler, scope: Scope | None, *, page: bool) -> Handler:
+    def sign_in(self, key: str) -> str:
+        """The cookie of a new session of whom a key with scope admin opens the console.
+
+        Raises:
+            ProblemError: 401, 403, 429.
+        """
+        found = self._find(key) if is_key(key) else "unknown"
+        self._check(found, "admin", "console")
+        return self.sessions.begin(id_of(key))
+
+    def _guarded(self, handler: Handler, scope: Scope | None, way: Way) -> Handler:
         async def guarded(request: Request) -> Response:
-            request.scope["caller"] = await self._admit(request, scope, page=page)
+            request.scope["caller"] = await self._admit(request, scope, way)
             return await handler(request)
 
         return guarded
 
-    async def _admit(self, request: Request, scope: Scope | None, *, page: bool) -> Caller:
+    async def _admit(self, request: Request, scope: Scope | None, way: Way) -> Caller:
         if self._keys is None:
             return ANYONE
-        shown = shown_by(request.headers.get("authorization", ""), page=page)
+        header = request.headers.get("authorization", "")
+        cookie = request.cookies.get(COOKIE, "") if way == "console" and not header else ""
+        if cookie:
+            return self._check(self._in_session(cookie), scope, way)
+        shown = shown_by(header, page=way == "page")
         found = self._find(shown)
         if found == UNKNOWN_KEY and self._tokens is not None and self._tokens.may_refresh():
             await asyncio.get_running_loop().run_in_executor(None, self._tokens.refresh)
             found = self._find(shown)
+        return self._check(found, scope, way)
+
+    def _in_session(self, cookie: str) -> Caller | str:
+        key_id = self.sessions.key_id(cookie)
+        if key_id is None or self._keys is None:
+            return "session"
+        return self._keys.table().of_id(key_id, self._clock())
+
+    def _check(self, found: Caller | str, scope: Scope | None, way: Way) -> Caller:
         if scope is None:
             return STRANGER if isinstance(found, str) else found
         if isinstance(found, str):
-            raise self._refusal(found, scope, page=page)
+            raise self._refusal(found, scope, way)
         if scope not in found.scopes:
             self._refused("scope")
             raise ProblemError(
@@ -142,10 +176,12 @@ class Guard:
             return "unknown" if keys is None else keys.find(shown, self._clock())
         return self._tokens.find(shown)
 
-    def _refusal(self, reason: str, scope: Scope, *, page: bool) -> ProblemError:
+    def _refusal(self, reason: str, scope: Scope, way: Way) -> ProblemError:
         self._refused(reason)
-        challenge = 'Basic realm="heirloom", charset="UTF-8"' if page else 'Bearer realm="heirloom"'
-        if not page and reason not in ("none", "form"):
+        challenge = 'Bearer realm="heirloom"'
+        if way == "page":
+            challenge = 'Basic realm="heirloom", charset="UTF-8"'
+        elif reason not in ("none", "form"):
             challenge += ', error="invalid_token"'
         return ProblemError(
             401,

@@ -173,15 +173,29 @@ class KeyTable:
 
     def find(self, shown: str, now_ms: int) -> Caller | str:
         """Who shows this key; or why it opens nothing: unknown, expired, revoked."""
-        prefix, _, rest = shown.partition("_")
-        key_id, _, secret = rest.partition("_")
-        key = self._keys.get(key_id) if prefix == _PREFIX else None
+        key_id = id_of(shown)
+        key, secret = self._keys.get(key_id), shown.partition("_")[2].partition("_")[2]
         wanted = _NOBODY if key is None else key.digest
         same = hmac.compare_digest(_digest(secret), wanted)
-        if key is None or not same:
+        return self.of_id(key_id, now_ms) if same else "unknown"
+
+    def of_id(self, key_id: str, now_ms: int) -> Caller | str:
+        """Whose key has this id, where its secret was seen before; or why it opens nothing."""
+        key = self._keys.get(key_id)
+        if key is None:
             return "unknown"
         standing = key.standing(now_ms)
         return self._callers[key_id] if standing == "active" else standing
+
+
+def id_of(shown: str) -> str:
+    """The id that a key names; '' where it has not the form of one.
+
+    >>> id_of("hlm_0123456789ab_secret"), id_of("secret")
+    ('0123456789ab', '')
+    """
+    prefix, _, rest = shown.partition("_")
+    return rest.partition("_")[0] if prefix == _PREFIX else ""
 
 
 def is_key(shown: str) -> bool:

@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from heirloom.apps.console.history import History
 from heirloom.apps.desk import Desk
-from heirloom.apps.workers.board import Board
+from heirloom.apps.workers.board import Board, Told
 from heirloom.apps.workers.upstream import AwayError, Upstream
 
 METRICS = "/metrics"
@@ -66,21 +67,34 @@ def own_route(desk: Desk) -> Route:
 
 
 class Gather:
-    """A handler of `/metrics` that asks all processes.
+    """A handler of `/metrics` that asks all processes. Implements console.processes.Processes.
 
     Args:
         board: which processes there are.
         path: the socket of each, by name.
+        history: of them all.
+        here: the place of this process on the board.
+        writer: that of the writer.
     """
 
-    def __init__(self, board: Board, path: Callable[[str], Path]) -> None:
+    def __init__(
+        self,
+        board: Board,
+        path: Callable[[str], Path],
+        history: History,
+        *,
+        here: int,
+        writer: int = 0,
+    ) -> None:
+        self.history = history
+        self.here = here
+        self.writer: int | None = writer
         self._board = board
         self._processes = {name: Upstream(path(name), timeout_s=SCRAPE_S) for name in board.names}
 
     async def __call__(self, request: Request) -> Response:  # noqa: ARG002
         """What they tell; one that does not is down in `heirloom_process_up`."""
-        asked = {name: self._ask(process) for name, process in self._processes.items()}
-        told = dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+        told = await self.texts()
         text = gathered({name: text for name, text in told.items() if text is not None})
         lines = [
             "# HELP heirloom_process_up Whether a process of this system answers.",
@@ -94,6 +108,15 @@ class Gather:
         ]  # fmt: skip
         text += "".join(f"{line}\n" for line in lines)
         return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
+
+    async def texts(self) -> dict[str, str | None]:
+        """See Processes.texts."""
+        asked = {name: self._ask(process) for name, process in self._processes.items()}
+        return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+
+    def told(self) -> list[Told]:
+        """See Processes.told."""
+        return self._board.told()
 
     @staticmethod
     async def _ask(process: Upstream) -> str | None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from heirloom.apps.build import System
+from heirloom.apps.console.history import History
 from heirloom.apps.server import announce_on_stdout, opened
 from heirloom.apps.settings import Settings
 from heirloom.apps.workers.board import Board
@@ -52,7 +53,7 @@ def serve(
         check_threads()
         board = Board([WRITER, *(f"worker-{i}" for i in range(1, workers + 1))])
         with run_folder() as folder:
-            run = Run(system, doors, board, folder, secrets.token_bytes(32))
+            run = Run(system, doors, board, History(board.names), folder, secrets.token_bytes(32))
             freeze()
 
             def become(at: int) -> int:

@@ -1,14 +1,16 @@
 """Process: what the writer and a worker do, each in its own process, from fork to end."""
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.applications import Starlette
 
 from heirloom.apps import api as a
+from heirloom.apps import logs
 from heirloom.apps.build import System
+from heirloom.apps.console.history import History
 from heirloom.apps.http import Shared
 from heirloom.apps.publication import Publication
 from heirloom.apps.security.guard import Guard
@@ -36,6 +38,7 @@ class Run:
         system: loaded, and closed again; each process goes on with it.
         doors: the workers' own.
         board: where each tells its state; the writer first.
+        history: what each counted in the last minutes.
         folder: of sockets and visits, for this run alone.
         key: signs the tokens of pages.
     """
@@ -43,12 +46,17 @@ class Run:
     system: System
     doors: Doors
     board: Board
+    history: History
     folder: Path
     key: bytes
 
     def path(self, name: str) -> Path:
         """The socket of a process."""
         return self.folder / f"{name}.sock"
+
+    def gather(self, here: int) -> Gather:
+        """The numbers of all processes, as process `here` asks for them."""
+        return Gather(self.board, self.path, self.history, here=here)
 
     def visits(self, here: int) -> SharedVisits:
         """As process `here` knows them; the writer has answered none."""
@@ -58,11 +66,12 @@ class Run:
 
 def write(run: Run, at: int, alive: int) -> int:
     """Take events in until it is told to end; gives the exit status."""
+    logs.begin(run.system.settings.log, process=run.board.names[at])
     run.doors.close()
     system = run.system
     system.resume(reader=False)
     inner = Doors(_listening(run.path(run.board.names[at])), Guard())
-    app = application_of(system, inner, Shared(run.visits(-1), {}))
+    app = application_of(system, inner, Shared(run.visits(-1), {}, processes=run.gather(at)))
     app.router.routes.insert(0, ingest_route(app.state.desk))
     _serve(run, at, alive, app, [], [Beside(app, inner.public, inner=True)])
     return 0
@@ -71,13 +80,14 @@ def write(run: Run, at: int, alive: int) -> int:
 def work(run: Run, at: int, alive: int) -> int:
     """Answer until it is told to end; gives the exit status."""
     system, board = run.system, run.board
+    logs.begin(system.settings.log, process=board.names[at])
     system.resume(reader=True)
     system.sends = Sends(run.path(WRITER))
     system.beside = lambda: {f"process.{one.name}": str(one) for one in board.told()}
     forward = Forward(run.path(WRITER), max_body=system.settings.http.max_body_bytes)
-    shared = Shared(
-        run.visits(at), {a.EVENTS: forward, a.METRICS: Gather(board, run.path)}, forward
-    )
+    gather = run.gather(at)
+    instead: Mapping[a.Endpoint, a.Handler] = {a.EVENTS: forward, a.METRICS: gather}
+    shared = Shared(run.visits(at), instead, forward, gather)
     app = application_of(system, run.doors, shared)
     own = Starlette(routes=[own_route(app.state.desk)])
     inner = Beside(own, _listening(run.path(board.names[at])), inner=True)

@@ -100,7 +100,7 @@ HEADERS = (
     (b"x-forwarded-proto", b"gopher"), (b"x" * 30_000, b"1"), (b"x-long", b"a" * 60_000),
     (b"x-nul", b"a\x00b"), (b"x-split", b"a\r\nx-more: b"), (b"bad name", b"1"), (b"", b"1"),
     (b"expect", b"100-continue"), (b"upgrade", b"websocket"), (b"upgrade", b"h2c"),
-    (b"host", b"\xff"), (b"host", b"a" * 9_000), (b"range", b"bytes=0-,-1"), (b"te", b"trailers"),
+    (b"host", b"[::"), (b"host", b"\xff"), (b"host", b"a" * 9_000), (b"range", b"bytes=0-,-1"), (b"te", b"trailers"),
     (b"content-type", b"multipart/form-data"), (b"content-type", b"\xff"),
     (b"content-type", b"application/json; charset=utf-16"), (b"content-type", b"text/csv"),
     (b"content-type", b"application/jsonlines"),
@@ -119,11 +119,13 @@ class Case:
         kind: what is wrong with it, for the count.
         sent: the bytes.
         whole: a server must answer it; else it may close the connection without a word.
+        cut: a server must wait for more, which does not come.
     """
 
     kind: str
     sent: bytes
     whole: bool = True
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +201,8 @@ _HTTP_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00
 _TLS = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 
 
-def _as(kind: str, made: Callable[[Sent], bytes], *, whole: bool = False) -> Way:
-    return lambda sent: Case(kind, made(sent), whole)
+def _as(kind: str, made: Callable[[Sent], bytes], *, whole: bool = False, cut: bool = False) -> Way:
+    return lambda sent: Case(kind, made(sent), whole, cut)
 
 
 def _more(sent: Sent, *headers: tuple[bytes, bytes]) -> bytes:
@@ -231,22 +233,22 @@ WAYS: tuple[Way, ...] = (
     _as("bytes before", lambda s: _body(s, b"\xef\xbb\xbf" + s.body)),
     _as("utf-16", lambda s: _body(s, s.body.decode("latin-1").encode("utf-16"))),
     _as("bytes behind", lambda s: _body(s, s.body + b"\x00}]garbage")),
-    _as("body cut off", lambda s: request(s)[: -1 - len(s.body) // 2]),
-    _as("body too short", lambda s: request(s, length=b"%d" % (len(s.body) + 9))),
+    _as("body cut off", lambda s: request(s)[: -1 - len(s.body) // 2], cut=True),
+    _as("body too short", lambda s: request(s, length=b"%d" % (len(s.body) + 9)), cut=True),
     _as("length of garbage", lambda s: request(s, length=b"1 2")),
     _as("length below 0", lambda s: request(s, length=b"-1")),
     _as("length huge", lambda s: request(s, length=b"9" * 30)),
     _as("two lengths", lambda s: _more(s, (b"content-length", b"3"))),
     _as("pipelined", lambda s: _kept(s, _REST)),
     _as("pipelined garbage", lambda s: _kept(s, b"\x00\xffgarbage\r\n\r\n" * 9)),
-    _as("half a request behind", lambda s: _kept(s, _REST[:30])),
+    _as("half a request behind", lambda s: _kept(s, _REST[:30]), cut=True),
     _as("chunked", _in_one_chunk),
     _as("chunk of garbage", lambda s: _chunked(s, b"zz\r\n" + s.body)),
-    _as("chunk without end", lambda s: _in_one_chunk(s)[:-9]),
+    _as("chunk without end", lambda s: _in_one_chunk(s)[:-9], cut=True),
     _as("chunk huge", lambda s: _chunked(s, b"f" * 30 + b"\r\n" + s.body)),
     _as("chunks and a length", lambda s: _chunked(s, b"0\r\n\r\n", (b"content-length", b"4"))),
     _as("headers many", lambda s: _more(s, *((b"x-%d" % i, b"1") for i in range(3_000)))),
-    _as("head cut off", lambda s: request(s)[: 20 + len(s.target)]),
+    _as("head cut off", lambda s: request(s)[: 20 + len(s.target)], cut=True),
     _as("line ends of one kind", lambda s: request(s).replace(b"\r\n", b"\n")),
     _as("version of old", lambda s: request(s).replace(b" HTTP/1.1", b"", 1)),
     _as("version unknown", lambda s: request(s).replace(b"HTTP/1.1", b"HTTP/9.9", 1)),

@@ -79,19 +79,19 @@ class _Answers:
         self.statuses.append(self.parser.get_status_code())
 
 
-def exchange(server: Served, sent: bytes, *, wait: bool) -> tuple[bytes, bool]:
+def exchange(server: Served, sent: bytes, *, cut: bool = False) -> tuple[bytes, bool]:
     """What a server answers to bytes; and whether it closed the connection in time.
 
     Args:
         server: to ask.
         sent: on a connection of its own.
-        wait: keep this side open until the server closes; else say at once that no more comes.
+        cut: say then that no more comes; else the server is to close.
     """
     came, end = b"", time.monotonic() + ANSWER_S
     with socket.create_connection((server.host, server.port), timeout=ANSWER_S) as connection:
         try:
             connection.sendall(sent)
-            if not wait:
+            if cut:
                 connection.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # it was refused before its end; what was answered may still be read
@@ -110,7 +110,7 @@ def exchange(server: Served, sent: bytes, *, wait: bool) -> tuple[bytes, bool]:
 
 def judge(server: Served, case: Case, found: Found) -> None:
     """Send a case and note what is wrong with the answer."""
-    came, closed = exchange(server, case.sent, wait=case.whole)
+    came, closed = exchange(server, case.sent, cut=case.cut)
     read = _Answers()
     try:
         read.parser.feed_data(came)
@@ -138,7 +138,7 @@ def canary(server: Served, found: Found) -> None:
     body = msgspec.json.encode(
         [{"kind": "click", "event_id": event_id, "user": "canary", "listing": "l0000003"}]
     )
-    came, _ = exchange(server, request(Sent(b"POST", b"/v1/events", (JSON,), body)), wait=True)
+    came, _ = exchange(server, request(Sent(b"POST", b"/v1/events", (JSON,), body)))
     if b'"taken":1' in came:
         found.acknowledged.append(event_id)
     else:
@@ -207,7 +207,7 @@ def _of_schema(case: Any) -> Case:
 def description_of(server: Served) -> dict[str, Any]:
     """The server's own OpenAPI description, asked of it."""
     asked = b"GET /openapi.json HTTP/1.1\r\n%s: %s\r\n%s: %s\r\n\r\n" % (*HOST, *CLOSE)
-    came, _ = exchange(server, asked, wait=True)
+    came, _ = exchange(server, asked)
     found: dict[str, Any] = msgspec.json.decode(came.partition(b"\r\n\r\n")[2])
     return found
 
@@ -269,7 +269,7 @@ def fuzz(
 def _still_answers(server: Served, name: str, found: Found) -> None:
     """After all of it, a page is a whole one."""
     asked = Sent(b"POST", b"/v1/recommend", (JSON,), b'{"user":"canary","k":5}')
-    came, _ = exchange(server, request(asked), wait=True)
+    came, _ = exchange(server, request(asked))
     if not came.startswith(b"HTTP/1.1 200") or b'"rung":"full"' not in came:
         found.wrong.append(f"{name}: a page afterwards: {came[:600]!r}")
 

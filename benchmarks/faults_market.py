@@ -105,8 +105,10 @@ class Served:
 
     def accidents(self) -> list[str]:
         """Errors that it did not expect, as the last lines of their tracebacks."""
-        parts = self.said.read_text(errors="replace").split("Traceback (most recent call last)")
-        return [part.strip().splitlines()[-1] for part in parts[1:]]
+        text = self.said.read_text(errors="replace")
+        parts = text.split("Traceback (most recent call last):\n")[1:]
+        lines = [[line for line in part.splitlines() if line[:1] != " "] for part in parts]
+        return [found[0] if found else "a traceback" for found in lines]
 
 
 @contextmanager

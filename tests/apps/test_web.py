@@ -222,6 +222,7 @@ def test_an_unknown_page_or_item_is_told_in_html(door: Door) -> None:
         {"sec-fetch-site": "same-site"},
         {"origin": "http://evil.test"},
         {"origin": "null"},
+        {"origin": "http://[::"},
         {},
     ],
 )

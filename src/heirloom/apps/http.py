@@ -134,7 +134,7 @@ def application(
     async def on_problem(request: Request, error: Exception) -> Response:
         if not isinstance(error, ProblemError):
             raise error
-        if v2.speaks_of(request.url.path):
+        if v2.speaks_of(request.scope["path"]):
             return v2.error_response(error.problem, error.headers)
         if console.speaks_of(request):
             return console.error_page(request, error.problem)
@@ -148,7 +148,7 @@ def application(
         return await on_problem(request, ProblemError(422, str(error)))
 
     async def on_store_error(request: Request, error: Exception) -> Response:
-        log.error("%s %s: %s", request.method, request.url.path, error)
+        log.error("%s %s: %s", request.method, request.scope["path"], error)
         detail = "What this server answers from cannot be reached now; try again in a moment."
         return await on_problem(request, ProblemError(503, detail))
 
@@ -156,7 +156,7 @@ def application(
         if not isinstance(error, HTTPException):
             raise error
         problem = _problem_of_routing(request, error)
-        if v2.speaks_of(request.url.path):
+        if v2.speaks_of(request.scope["path"]):
             return v2.error_response(problem, dict(error.headers or {}))
         if console.speaks_of(request):
             return console.error_page(request, problem)
@@ -217,7 +217,7 @@ def _pages(window: Window, forms: a.Handler | None) -> list[Route]:
 
 
 def _problem_of_routing(request: Request, error: HTTPException) -> ProblemOut:
-    path, status = request.url.path, error.status_code
+    path, status = request.scope["path"], error.status_code
     came = f"{request.method} {path}"[:200]
     if status == 404:
         detail, wanted = f"No page at {path[:200]}.", "a path of /openapi.json"

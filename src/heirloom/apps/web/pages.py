@@ -303,7 +303,7 @@ class Window:
     @staticmethod
     def wants_html(request: Request) -> bool:
         """Whether a person reads the answer, not a program."""
-        api = re.match(r"/(v1|healthz|readyz|metrics|openapi|images)\b", request.url.path)
+        api = re.match(r"/(v1|healthz|readyz|metrics|openapi|images)\b", request.scope["path"])
         return not api and "text/html" in request.headers.get("accept", "")
 
     def error_page(self, request: Request, problem: ProblemOut) -> Response:

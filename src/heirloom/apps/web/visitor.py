@@ -63,7 +63,7 @@ def remember(response: Response, request: Request, user: str, stated: Stated) ->
             max_age=_YEAR_S,
             httponly=True,
             samesite="lax",
-            secure=request.url.scheme == "https",
+            secure=request.scope["scheme"] == "https",
         )
 
 
@@ -79,7 +79,7 @@ def check_same_origin(request: Request) -> None:
     if site is not None:
         ours = site == "same-origin"
     else:
-        ours = bool(origin) and urlsplit(origin).netloc == request.headers.get("host")
+        ours = bool(origin) and _authority(origin) == request.headers.get("host")
     if not ours:
         raise ProblemError(
             403,
@@ -87,6 +87,14 @@ def check_same_origin(request: Request) -> None:
             wanted="Sec-Fetch-Site: same-origin, or an Origin equal to the Host",
             came=f"Sec-Fetch-Site: {site}, Origin: {origin or None}",
         )
+
+
+def _authority(origin: str) -> str:
+    """Host and port of an address; '' of what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # http://[::
+        return ""
 
 
 def is_from_elsewhere(request: Request) -> bool:

@@ -110,7 +110,7 @@ def away(error: AwayError) -> ProblemError:
 
 def _headers(request: Request) -> Headers:
     kept = [(name, value) for name, value in request.headers.raw if name not in _NOT_FORWARDED]
-    kept.append((b"x-forwarded-proto", request.url.scheme.encode()))
+    kept.append((b"x-forwarded-proto", request.scope["scheme"].encode()))
     if request.client is not None:
         kept.append((b"x-forwarded-for", request.client.host.encode()))
     return kept

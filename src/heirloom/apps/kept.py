@@ -67,7 +67,7 @@ class Kept:
 
     def newest(self, live: Live) -> tuple[int, int]:
         """(offset, ms since 1970 UTC) of the latest that is kept of features; 0 for none."""
-        return self._folded.newest(recovery.name_of(live.view))
+        return self._snapshots.newest(recovery.name_of(live.view))
 
     def close(self) -> None:
         """Hold no snapshot any longer."""

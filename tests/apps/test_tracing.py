@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from threading import Event
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.collector import Collector, collecting
 
+from heirloom.apps import tracing
 from heirloom.apps.settings import Settings
 from heirloom.apps.tracing import TelemetryPart, Trace, Tracer, check, is_sampled_by
 from heirloom.core.errors import ConfigError
@@ -140,6 +142,16 @@ def test_the_share_is_drawn_for_each_request(collector: Collector) -> None:
     assert behind.begin({"headers": []}) is None
     tracer.close()
     behind.close()
+
+
+def test_a_collector_that_does_not_answer_holds_up_no_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tracing, "CLOSING_S", 0.01)
+    tracer, answers = Tracer(TelemetryPart(traces="http://127.0.0.1:9/v1/traces")), Event()
+    monkeypatch.setattr(tracer._provider, "shutdown", answers.wait)
+    tracer.close()
+    answers.set()
 
 
 def test_without_the_library_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

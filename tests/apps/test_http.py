@@ -376,7 +376,7 @@ def test_every_served_route_is_described_and_nothing_else(door: Door) -> None:
     description = door.client.get("/openapi.json").json()
     assert description["openapi"].startswith("3.1")
     said = {(path, m) for path, ways in description["paths"].items() for m in ways}
-    pages = re.compile(r"/(|search|item/.*|you|become|act|seen|static/.*)$")
+    pages = re.compile(r"/(|search|item/.*|you|become|act|seen|static/.*|console(/.*)?)$")
     served = {
         (route.path.replace(":path}", "}"), method.lower())
         for route in door.app.routes

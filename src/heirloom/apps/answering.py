@@ -122,10 +122,15 @@ class Answers:
             instead: called here, not on the system's thread, where the step failed, was late, or
                 the thread is stuck; told what happened.
         """
+
+        def fallen(why: Degraded) -> T:
+            turn.instead = why
+            return instead(why)
+
         now = time.monotonic_ns()
         self.breaker, ticket = admitted(self.breaker, self._rule, now)
         if ticket is None:
-            return instead(Degraded("answer", "answers rest: they were late", RESTING, "popular"))
+            return fallen(Degraded("answer", "answers rest: they were late", RESTING, "popular"))
         why = self._line.refusal(turn.until - now)
         if why:  # others came while this request's body was read
             self._shed(why)
@@ -143,7 +148,7 @@ class Answers:
             made = await future
         except Unanswered:
             self._told(ticket, turn, ok=True)
-            return instead(Degraded("answer", "making this page failed", FAILED, "popular"))
+            return fallen(Degraded("answer", "making this page failed", FAILED, "popular"))
         except asyncio.CancelledError:
             if submitted.cancel():
                 self._line.leave()
@@ -151,7 +156,7 @@ class Answers:
                 raise
             self._told(ticket, turn, ok=False)
             log.warning("request %s was late; another rung answers", turn.request_id)
-            return instead(Degraded("answer", "out of time", LATE, "popular"))
+            return fallen(Degraded("answer", "out of time", LATE, "popular"))
         except BaseException:
             self._told(ticket, turn, ok=True)
             raise

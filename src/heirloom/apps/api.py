@@ -300,8 +300,7 @@ class Api:
         Raises:
             ProblemError: 503 where the line is full.
         """
-        request_id = request.scope.get("request_id", "")
-        return self._desk.answers.turn(request.headers.get(WAIT), request_id)
+        return turn_of(self._desk, request, request.headers.get(WAIT))
 
     def _standby(self, query: Query) -> Callable[[Degraded], SlateOut]:
         """What answers where no slate can be made."""
@@ -334,6 +333,17 @@ class Api:
             return slate_out(self._desk, page)
 
         return json_response(await self._desk.answer(turn, look, self._none))
+
+
+def turn_of(desk: Desk, request: Request, wait_ms: str | None = None) -> Turn:
+    """A request's place in the line, which its scope names as `turn`.
+
+    Raises:
+        ProblemError: 503 where the line is full, 422 where the header says no time.
+    """
+    turn = desk.answers.turn(wait_ms, request.scope.get("request_id", ""))
+    request.scope["turn"] = turn
+    return turn
 
 
 def slate_out(desk: Desk, page: Page) -> SlateOut:

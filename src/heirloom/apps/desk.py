@@ -136,6 +136,8 @@ class Desk:
         until = turn.until if turn else None
         slate = self.shop.recommend(deep, reasons=query.k, deadline=until)
         self.metrics.slate(query.surface, slate)
+        if turn is not None:
+            turn.made = slate
         if query.text:
             self._visits.searched(slate.slate_id, query.text)
         page = self._pages.first(query, slate, query.k, self._fit(query))

@@ -32,6 +32,7 @@ from heirloom.apps.openapi import describe
 from heirloom.apps.problems import ProblemError, problem_response
 from heirloom.apps.security.guard import Guard
 from heirloom.apps.shop import Shop
+from heirloom.apps.tracing import TRACE, TelemetryPart, Tracer
 from heirloom.apps.visits import Visits
 from heirloom.apps.web.pages import Window
 from heirloom.apps.wire import MAX_BODY, ProblemOut
@@ -56,12 +57,14 @@ class Shared:
         instead: what answers an endpoint here.
         forms: what answers the forms of the shop window here; None: this application.
         processes: all of them, for the console; None: this one.
+        is_behind: this one is asked by the others alone, on behalf of whom they answer.
     """
 
     visits: Visits
     instead: Mapping[a.Endpoint, a.Handler]
     forms: a.Handler | None = None
     processes: Processes | None = None
+    is_behind: bool = False
 
 
 def application(
@@ -77,11 +80,13 @@ def application(
     room: Room = Room(),  # noqa: B008 - frozen
     sagemaker: bool = False,
     admin: Guard | None = None,
+    telemetry: TelemetryPart = TelemetryPart(),  # noqa: B008 - frozen
     shared: Shared | None = None,
 ) -> Starlette:
     """The application: JSON API, shop window, health and metrics.
 
-    Its `state` holds the `desk` behind it, and `admin`: an application of the endpoints ADMIN.
+    Its `state` holds the `desk` behind it, the `tracer` if there is one, and `admin`: an
+    application of the endpoints ADMIN.
 
     Args:
         shop: the running system.
@@ -96,6 +101,7 @@ def application(
         sagemaker: answer what SageMaker asks of a container, and nothing else.
         admin: stands before the admin door; None: there is none, and metrics are told here, and the
             console is shown.
+        telemetry: where traces go, and of how many requests.
         shared: what is shared with other processes; None: this one answers alone.
     """
     guard = guard or Guard()
@@ -106,6 +112,10 @@ def application(
     images = Images(desk, artist=artist)
     window = Window(desk, name=name, currency=currency)
     processes = (shared.processes if shared else None) or OneProcess(desk.exposition)
+    tracer = None
+    if telemetry.traces:
+        own_name = processes.history.names[processes.here]
+        tracer = Tracer(telemetry, process=own_name, roots=not (shared and shared.is_behind))
     console = Console(processes, admin or guard, name=name)
     inference = v2.Inference(desk, max_body=max_body)
     told = [point for point in ENDPOINTS if admin is None or point is not a.METRICS]
@@ -170,6 +180,8 @@ def application(
         yield
         kept.cancel()
         desk.close()
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close)
 
     def built(
         guard: Guard,
@@ -196,12 +208,13 @@ def application(
             },
             lifespan=lifespan if ends else None,
         )
-        app.add_middleware(_Doorman, metrics=metrics)
+        app.add_middleware(_Doorman, metrics=metrics, tracer=tracer)
         return app
 
     told_here = admin is None and not sagemaker
     app = built(guard, points, pages, console.routes() if told_here else (), ends=True)
     app.state.desk = desk
+    app.state.tracer = tracer
     app.state.admin = built(admin or guard, ADMIN, (), console.routes(), ends=False)
     return app
 
@@ -253,9 +266,10 @@ _HEADERS = (
 class _Doorman:
     """Around every request: an id, security headers, a count, and no traceback to the client."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -267,16 +281,17 @@ class _Doorman:
 
     async def _answer(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         began, status = time.perf_counter(), 0
+        trace = None if self._tracer is None else self._tracer.begin(scope)
+        said = [*_HEADERS, (b"x-request-id", request_id.encode())]
+        if trace is not None:
+            scope[TRACE] = trace
+            said.append((b"traceresponse", trace.parent))
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message["headers"],
-                    *_HEADERS,
-                    (b"x-request-id", request_id.encode()),
-                ]
+                message["headers"] = [*message["headers"], *said]
             await send(message)
 
         try:
@@ -291,6 +306,8 @@ class _Doorman:
             route = getattr(scope.get("route"), "path", "none")
             took = time.perf_counter() - began
             self._metrics.answered(route, status, took)
+            if self._tracer is not None and trace is not None:
+                self._tracer.end(trace, scope, route, status)
             if REQUESTS.isEnabledFor(logging.INFO):
                 _log_request(scope, route, status, took)
 

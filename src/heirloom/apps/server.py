@@ -259,6 +259,7 @@ def application_of(
         shared=shared,
         limits=Limits(**settings.serving.model_dump()),
         room=settings.events.room,
+        telemetry=settings.telemetry,
         sagemaker=sagemaker,
     )
 

@@ -22,6 +22,7 @@ from heirloom.apps.deadline import MOST_MS, Limits
 from heirloom.apps.intake import Room
 from heirloom.apps.logs import LogPart
 from heirloom.apps.security.settings import AuthPart
+from heirloom.apps.tracing import TelemetryPart
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
 from heirloom.core.facts import MAX_DECLARED
@@ -387,6 +388,7 @@ class Settings(_Part):
     records: RecordsPart = RecordsPart()
     http: HttpPart = HttpPart()
     log: LogPart = LogPart()
+    telemetry: TelemetryPart = TelemetryPart()
     serving: ServingPart = ServingPart()
     rates: dict[str, float] = {}
     """What one unit of another currency is worth in the system's: {"USD": 0.92}."""

@@ -8,6 +8,7 @@ which stages a slate went through and how long each took, and never whose it was
 import os
 import random
 import re
+import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 TRACE: Final = "trace"
 """Where in a request's scope its Trace is, if it has one."""
 _PARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+CLOSING_S: Final = 2.0
 _EXPORT_S = 5.0
 """So long the collector may take; what waits meanwhile is bounded, and dropped beyond."""
 
@@ -160,7 +162,9 @@ class Tracer:
                 "service.instance.id": f"{process}-{os.getpid()}",
             }
         )
-        self._provider = TracerProvider(sampler=ALWAYS_ON, resource=resource)
+        self._provider = TracerProvider(
+            sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False
+        )
         exporter = OTLPSpanExporter(endpoint=part.traces, timeout=_EXPORT_S)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("heirloom", __version__)
@@ -185,8 +189,11 @@ class Tracer:
         trace.end(scope, route, status, self._process)
 
     def close(self) -> None:
-        """Send what is finished."""
-        self._provider.shutdown()
+        """Send what is finished; what the collector has not taken in CLOSING_S is lost."""
+        # Without a collector the library tries again for longer than a process has to end.
+        last = threading.Thread(target=self._provider.shutdown, name="last-traces", daemon=True)
+        last.start()
+        last.join(CLOSING_S)
 
     def _trace(self, headers: Iterable[tuple[bytes, bytes]]) -> Trace:
         from opentelemetry.trace import SpanKind

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from heirloom.apps.answering import Turn
-from heirloom.apps.api import picture_path
+from heirloom.apps.api import picture_path, turn_of
 from heirloom.apps.desk import Desk, person_code
 from heirloom.apps.paging import Page
 from heirloom.apps.problems import ProblemError, decode, read_body
@@ -105,7 +105,7 @@ class Window:
 
     async def home(self, request: Request) -> Response:
         """GET /: the feed of whoever looks."""
-        turn = self._desk.answers.turn(request_id=request.scope.get("request_id", ""))
+        turn = turn_of(self._desk, request)
         visitor = visitor_of(request)
 
         def look() -> dict[str, Any]:
@@ -135,7 +135,7 @@ class Window:
 
     async def search(self, request: Request) -> Response:
         """GET /search: words and filters."""
-        turn = self._desk.answers.turn(request_id=request.scope.get("request_id", ""))
+        turn = turn_of(self._desk, request)
         visitor, asked = visitor_of(request), request.query_params
         text = asked.get("q", "").strip()[:1_000]
         filters, complaints = filters_of(asked, self._minor())
@@ -174,7 +174,7 @@ class Window:
 
     async def item(self, request: Request) -> Response:
         """GET /item/{id}: a listing, and what is similar. From a slate, this is its click."""
-        turn = self._desk.answers.turn(request_id=request.scope.get("request_id", ""))
+        turn = turn_of(self._desk, request)
         visitor, listing_id = visitor_of(request), request.path_params["listing_id"]
         place = place_of(request.query_params)
 

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from heirloom.apps.desk import Desk
 from heirloom.apps.problems import ProblemError, too_large
+from heirloom.apps.tracing import TRACE
 from heirloom.apps.workers.upstream import AwayError, Headers, Upstream, post
 from heirloom.core.errors import StoreError
 from heirloom.core.event import Event
@@ -33,13 +34,14 @@ RETRY_S = 1
 _NOT_FORWARDED = frozenset(
     (b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade",
      b"proxy-authorization", b"authorization", b"content-length", b"expect",
-     b"x-forwarded-for", b"x-forwarded-proto")
+     b"x-forwarded-for", b"x-forwarded-proto", b"traceparent", b"tracestate")
 )  # fmt: skip
 """Of a connection, not of a request; and a key that the worker has asked for already."""
 _NOT_RELAYED = frozenset(
     (b"connection", b"keep-alive", b"transfer-encoding", b"date", b"server", b"content-length",
      b"content-security-policy", b"x-content-type-options", b"referrer-policy",
-     b"cross-origin-opener-policy", b"cross-origin-resource-policy", b"x-request-id")
+     b"cross-origin-opener-policy", b"cross-origin-resource-policy", b"x-request-id",
+     b"traceresponse")
 )  # fmt: skip
 """What the worker's own door says of every answer."""
 
@@ -111,6 +113,8 @@ def away(error: AwayError) -> ProblemError:
 def _headers(request: Request) -> Headers:
     kept = [(name, value) for name, value in request.headers.raw if name not in _NOT_FORWARDED]
     kept.append((b"x-forwarded-proto", request.scope["scheme"].encode()))
+    if (trace := request.scope.get(TRACE)) is not None:
+        kept += trace.headers
     if request.client is not None:
         kept.append((b"x-forwarded-for", request.client.host.encode()))
     return kept

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from heirloom.apps import tracing
 from heirloom.apps.build import System
 from heirloom.apps.console.history import History
 from heirloom.apps.server import announce_on_stdout, opened
@@ -43,6 +44,7 @@ def serve(
         ConfigError, StoreError: as of System and `server.opened`, or it cannot be forked.
     """
     _check(settings)
+    tracing.check(settings.telemetry)
     doors = opened(settings, host=host, port=port, admin_port=admin_port, unguarded=unguarded)
     try:
         system = System(settings)

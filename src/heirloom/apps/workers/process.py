@@ -71,7 +71,9 @@ def write(run: Run, at: int, alive: int) -> int:
     system = run.system
     system.resume(reader=False)
     inner = Doors(_listening(run.path(run.board.names[at])), Guard())
-    app = application_of(system, inner, Shared(run.visits(-1), {}, processes=run.gather(at)))
+    app = application_of(
+        system, inner, Shared(run.visits(-1), {}, processes=run.gather(at), is_behind=True)
+    )
     app.router.routes.insert(0, ingest_route(app.state.desk))
     _serve(run, at, alive, app, [], [Beside(app, inner.public, inner=True)])
     return 0

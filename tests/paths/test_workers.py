@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -179,17 +178,17 @@ def test_bundles_are_swapped_under_load_and_none_is_mixed(market: Market) -> Non
 
 
 def test_a_bundle_that_is_damaged_is_refused_and_the_one_before_answers(market: Market) -> None:
-    bundles = market.folder / "bundles"
-    shutil.copytree(bundles / market.minus, bundles / "damaged")
-    (weights,) = (bundles / "damaged").rglob("linear.json")
-    content = bytearray(weights.read_bytes())
+    (weights,) = (market.folder / "bundles" / market.minus).rglob("linear.json")
+    whole = weights.read_bytes()
+    content = bytearray(whole)
     content[-2] ^= 1
     weights.write_bytes(content)
-    market.publish("damaged")
+    market.publish(market.minus)
     market.until(lambda: all("refuses" in market.details()[f"process.{name}"] for name in WORKERS))
     for worker in WORKERS:
         with market.only(worker):
             assert market.ask(user="flora", k=3)["bundle"] == market.plus
+    weights.write_bytes(whole)
     market.publish(market.plus)
     market.until(
         lambda: not any("refuses" in market.details()[f"process.{name}"] for name in WORKERS)

@@ -1,21 +1,24 @@
 """A ModelBundle as a folder: written at once, loaded whole or not at all.
 
-No pickle. Every file stands in the manifest with its hash, and no other file may lie there.
+No pickle. Every file stands in the manifest with its hash, and no other file may lie there. The
+manifest's own hash is the bundle's id, by which a system names the folder.
 """
 
 import hashlib
+import pickletools
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.bundle import FORMAT, MANIFEST_FILE, DataWindow, Manifest, ModelBundle
-from heirloom.core.errors import BundleError, ConfigError
+from heirloom.core.errors import BundleError, ConfigError, HeirloomError
 from heirloom.core.slate import FeatureBatch
 from heirloom.encoders.modalities import Modality
 from heirloom.encoders.pair import HASHED, Encoders
@@ -32,6 +35,12 @@ GOLDEN_ATOL = 1e-7
 """A bundle may be loaded on another machine kind: its last bits may differ, its order may not."""
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_GOLDEN_ROWS = 256
+FORMATS = (".cbm", ".json", ".npy", ".onnx", ".parquet", ".safetensors", ".txt")
+"""What files of a bundle may be: formats that carry no code."""
+_ID = re.compile("[0-9a-f]{32}")
+_PICKLE = re.compile(rb"\x80[\x02-\x05]|PK\x03\x04")
+"""How pickles of protocols 2 to 5 begin, and archives, in which torch and joblib pack theirs."""
+_ARRAY = b"\x93NUMPY"
 
 
 def write(
@@ -61,7 +70,8 @@ def write(
     people, by name.
 
     Raises:
-        BundleError: if the folder exists, or the golden rows are none.
+        BundleError: if the folder exists, the golden rows are none, or a file is of a format that
+            may carry code.
     """
     if folder.exists():
         raise BundleError(f"bundle {folder.name}: the folder exists; a bundle is never overwritten")
@@ -81,6 +91,7 @@ def write(
             _write_arrays(draft / RETRIEVERS_FOLDER / learner, arrays)
         for document, content in sorted((documents or {}).items()):
             (draft / document).write_bytes(content)
+        _check_formats(draft, _files(draft), f"bundle {name}")
         batch = FeatureBatch(golden.values[:MAX_GOLDEN_ROWS], golden.columns, golden.n)
         np.save(draft / GOLDEN_VALUES, batch.values, allow_pickle=False)
         np.save(draft / GOLDEN_SCORES, ranker.score(batch), allow_pickle=False)
@@ -109,6 +120,28 @@ def write(
     return ModelBundle(_id(encoded), manifest, ranker)
 
 
+def named(bundles: Path, bundle_id: str) -> Path:
+    """The folder of a bundle among others, by its id; it may be missing.
+
+    Raises:
+        BundleError: it is no id, so that it might lead elsewhere; or what lies there is another.
+    """
+    if not _ID.fullmatch(bundle_id):
+        raise BundleError(
+            f"bundle {bundle_id[:80]!r}: this is no bundle's id; wanted 32 digits of 0-9 and a-f, "
+            "as `heirloom train` names the folder"
+        )
+    folder = bundles / bundle_id
+    if folder.is_symlink() or folder.exists():
+        came = _manifest(folder, f"bundle {bundle_id}")[1]
+        if came != bundle_id:
+            raise BundleError(
+                f"bundle {bundle_id}: {MANIFEST_FILE} is that of {came}: it was changed or "
+                "damaged; fetch the bundle again"
+            )
+    return folder
+
+
 def load(folder: Path, loaders: Mapping[str, type[Ranker]]) -> ModelBundle[Ranker]:
     """Read a bundle, if every file is as it was written and the golden scores come out.
 
@@ -126,10 +159,17 @@ def load(folder: Path, loaders: Mapping[str, type[Ranker]]) -> ModelBundle[Ranke
     if loader is None:
         known = ", ".join(sorted(loaders))
         raise BundleError(f"{where}: its kind is {manifest.kind!r}; known are {known}")
-    ranker = loader.load(folder / WEIGHTS_FOLDER)
-    if (ranker.columns, ranker.actions) != (manifest.columns, manifest.actions):
-        raise BundleError(f"{where}: the weights are of other columns or actions than the manifest")
-    _check_golden(folder, manifest, ranker, where)
+    try:
+        ranker = loader.load(folder / WEIGHTS_FOLDER)
+        if (ranker.columns, ranker.actions) != (manifest.columns, manifest.actions):
+            raise BundleError(
+                f"{where}: the weights are of other columns or actions than the manifest"
+            )
+        _check_golden(folder, manifest, ranker, where)
+    except HeirloomError:
+        raise
+    except Exception as error:  # rankers come from any package, and files from anybody
+        raise BundleError(f"{where}: its weights cannot be used: {error!r}") from error
     return ModelBundle(bundle_id, manifest, ranker)
 
 
@@ -165,6 +205,8 @@ def encoders_of(
         encoders = Encoders.load(folder / ENCODERS_FOLDER, modalities(folder / ENCODERS_FOLDER))
     except (BundleError, ConfigError) as error:
         raise BundleError(f"{where}: {error}") from error
+    except Exception as error:  # as of weights
+        raise BundleError(f"{where}: its encoders cannot be used: {error!r}") from error
     if encoders.model_id != manifest.encoders:
         raise BundleError(
             f"{where}: its encoders are {encoders.model_id}; the manifest says {manifest.encoders}"
@@ -183,11 +225,7 @@ def retrievers_of(folder: Path) -> dict[str, Arrays]:
     _check_files(folder, manifest, where)
     found: dict[str, dict[str, NDArray[Any]]] = {}
     for path in sorted((folder / RETRIEVERS_FOLDER).glob("*/*.npy")):
-        try:
-            array = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise BundleError(f"{where}: {path.name} cannot be read: {error}") from error
-        found.setdefault(path.parent.name, {})[path.stem] = array
+        found.setdefault(path.parent.name, {})[path.stem] = _array(path, where)
     return dict(found)
 
 
@@ -223,7 +261,7 @@ def _manifest(folder: Path, where: str) -> tuple[Manifest, str]:
     encoded = path.read_bytes()
     try:
         manifest = msgspec.json.decode(encoded, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{where}: {MANIFEST_FILE} cannot be read: {error}") from error
     if manifest.format != FORMAT:
         raise BundleError(f"{where}: format {manifest.format}; this version reads {FORMAT}")
@@ -246,11 +284,47 @@ def _check_files(folder: Path, manifest: Manifest, where: str) -> None:
     for name, digest in manifest.files.items():
         if _sha256(folder / name) != digest:
             raise BundleError(f"{where}: {name} was changed or damaged; fetch the bundle again")
+    _check_formats(folder, list(manifest.files), where)
+
+
+def _check_formats(folder: Path, files: Sequence[str], where: str) -> None:
+    for name in files:
+        if PurePosixPath(name).suffix not in FORMATS:
+            raise BundleError(
+                f"{where}: {name} is of a format that may carry code; wanted {', '.join(FORMATS)}"
+            )
+        if _is_pickle(folder / name):
+            raise BundleError(f"{where}: {name} is a pickle or an archive, which may hold code")
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether it is a pickle, of whatever protocol and name, or holds some."""
+    with path.open("rb") as file:
+        begin = file.read(len(_ARRAY))
+        file.seek(0)
+        if _PICKLE.match(begin):
+            return True
+        try:
+            if begin == _ARRAY:
+                return _holds_objects(file)
+            for _ in pickletools.genops(file):  # reads the steps, and takes none
+                pass
+        except Exception:  # noqa: BLE001 - what is neither raises errors of many kinds
+            return False
+        return not file.read(1).strip()
+
+
+def _holds_objects(file: BinaryIO) -> bool:
+    """Whether numpy would have to unpickle this array."""
+    read = np.lib.format.read_array_header_1_0
+    if np.lib.format.read_magic(file) != (1, 0):
+        read = np.lib.format.read_array_header_2_0
+    return bool(read(file)[2].hasobject)
 
 
 def _check_golden(folder: Path, manifest: Manifest, ranker: Ranker, where: str) -> None:
-    values = _array(folder / GOLDEN_VALUES, where)
-    wanted = _array(folder / GOLDEN_SCORES, where)
+    values = _array(folder / GOLDEN_VALUES, where, np.float32)
+    wanted = _array(folder / GOLDEN_SCORES, where, np.float32)
     if values.ndim != 2 or values.shape[1] != len(manifest.columns):
         raise BundleError(
             f"{where}: golden values have shape {list(values.shape)}; "
@@ -267,13 +341,15 @@ def _check_golden(folder: Path, manifest: Manifest, ranker: Ranker, where: str) 
         )
 
 
-def _array(path: Path, where: str) -> NDArray[np.float32]:
+def _array(path: Path, where: str, dtype: type | None = None) -> NDArray[Any]:
+    """An array of a file; of any dtype of numbers, or of this one."""
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise BundleError(f"{where}: {path.name} cannot be read: {error}") from error
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32:
-        raise BundleError(f"{where}: {path.name} is not an array of float32")
+    if not isinstance(array, np.ndarray) or (dtype is not None and array.dtype != dtype):
+        wanted = "numbers" if dtype is None else np.dtype(dtype).name
+        raise BundleError(f"{where}: {path.name} is not an array of {wanted}")
     return array
 
 

@@ -18,6 +18,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+from heirloom.adapters.bundle import named
 from heirloom.core.errors import InputError, StoreError
 
 SETTINGS = "system.toml"
@@ -36,6 +37,7 @@ def copy_package(folder: Path, toml: Path, out: Path, *, log: bool) -> None:
 
     Raises:
         InputError: there is nothing to copy: no bundle, or no log where it is wanted.
+        BundleError: what is published is no bundle's name, or another bundle.
         StoreError: it cannot be read or written.
     """
     pointer = folder / POINTER
@@ -47,7 +49,7 @@ def copy_package(folder: Path, toml: Path, out: Path, *, log: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
         if pointer.is_file():
             bundle = pointer.read_text(encoding="utf-8").strip()
-            shutil.copytree(folder / BUNDLES / bundle, out / BUNDLES / bundle)
+            shutil.copytree(named(folder / BUNDLES, bundle), out / BUNDLES / bundle, symlinks=True)
             (out / POINTER).write_text(bundle + "\n", encoding="utf-8")
         for name in _BESIDE:
             if (folder / name).is_file():

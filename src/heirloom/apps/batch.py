@@ -239,8 +239,8 @@ def _settings_hash(settings: Settings, registry: Registry) -> str:
 def _bundle_folder(settings: Settings, bundle: str) -> Path | None:
     if not bundle:
         return None
-    folder = settings.system.folder / "bundles" / bundle
-    if Path(bundle).name != bundle or not folder.is_dir():
+    folder = bundles.named(settings.system.folder / "bundles", bundle)
+    if not folder.is_dir():
         raise NotFoundError(
             f"no bundle {bundle!r} under {folder.parent}; run `heirloom train`, or name another "
             "by --bundle"

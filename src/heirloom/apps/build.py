@@ -593,10 +593,10 @@ class System:
         Returns:
             Why it is refused, so that the one before goes on answering; empty where it is not.
         """
-        current = self._current()
-        if current is None or current.name == self.policy.bundle:
-            return ""
         try:
+            current = self._current()
+            if current is None or current.name == self.policy.bundle:
+                return ""
             self.publish(current.name, point=False)
         except HeirloomError as error:
             return str(error)
@@ -776,7 +776,7 @@ class System:
         return encoders_in(bundle, self.settings, self.photos)
 
     def _bundle_folder(self, bundle_id: str) -> Path:
-        return self.folder / "bundles" / bundle_id
+        return bundles.named(self.folder / "bundles", bundle_id)
 
     def _learned_from_t(self) -> int:
         current = self._current()

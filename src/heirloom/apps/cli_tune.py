@@ -90,7 +90,7 @@ def report(
     from heirloom.pipelines.training_report import REPORT_FILE, TrainingReport
 
     at = settings_of(system, folder).system.folder
-    where = at / "bundles" / bundle if bundle else current_bundle(at)
+    where = bundles.named(at / "bundles", bundle) if bundle else current_bundle(at)
     if where is None or not where.is_dir():
         raise NotFoundError(f"no bundle {bundle or 'is published'} in {at}; run `heirloom train`")
     text = bundles.document_of(where, REPORT_FILE)

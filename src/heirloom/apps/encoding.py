@@ -37,11 +37,16 @@ class LearnedEncoders:
 
 
 def current_bundle(folder: Path) -> Path | None:
-    """The folder of the bundle that a system's folder published last, if one was."""
+    """The folder of the bundle that a system's folder published last, if one was.
+
+    Raises:
+        BundleError: the pointer names no bundle, or one whose manifest is another's.
+    """
     pointer = folder / "current.txt"
     if not pointer.exists():
         return None
-    return folder / "bundles" / pointer.read_text(encoding="utf-8").strip()
+    told = pointer.read_bytes().decode("utf-8", "replace").strip()
+    return bundles.named(folder / "bundles", told)
 
 
 def encoders_in(

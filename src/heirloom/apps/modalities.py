@@ -92,7 +92,9 @@ def modalities(
 def found(folder: Path, part: EncodersPart, photos: PhotoStore) -> tuple[Modality, ...]:
     """The modalities that the encoders in a bundle's folder were trained with.
 
-    A published model is looked for where it lay in training, then where the TOML says now.
+    A published model is looked for where it lay in training, then where the TOML says now. One of
+    open_clip, which may be fetched from elsewhere, is taken where the TOML names it alone: a bundle
+    makes nobody ask a stranger for weights.
 
     Raises:
         BundleError: one is nowhere, or another lies there.
@@ -102,12 +104,13 @@ def found(folder: Path, part: EncodersPart, photos: PhotoStore) -> tuple[Modalit
         if about.modalities is msgspec.UNSET:
             return ()
         named = msgspec.json.decode((folder / NAMED_FILE).read_bytes(), type=dict[str, str])
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BundleError(f"encoders: {error}; fetch the bundle again, or train anew") from error
     now = named_in(part)
     models = []
     for read in about.modalities:
-        places = dict.fromkeys((named.get(read.name, ""), now.get(read.name, "")))
+        told, mine = named.get(read.name, ""), now.get(read.name, "")
+        places = dict.fromkeys((mine if told.startswith(OPEN_CLIP) else told, mine))
         models.append(
             _modality(read.name, _of_model(read, [*filter(None, places)], folder), photos)
         )

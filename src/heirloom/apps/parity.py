@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from heirloom.adapters import bundle as bundles
 from heirloom.adapters import slate_records
 from heirloom.apps.build import empty_live, open_log
 from heirloom.apps.encoding import encoders_in
@@ -75,7 +76,7 @@ def _by_encoders(
     folder, photos = settings.system.folder, PhotoStore.of(settings)
     of_bundle: dict[str, Encoders | None] = {}
     for bundle in dict.fromkeys(record.bundle for record in records):
-        at = folder / "bundles" / bundle if bundle else None
+        at = bundles.named(folder / "bundles", bundle) if bundle else None
         there = at is None or at.is_dir()
         of_bundle[bundle] = encoders_in(at, settings, photos) if there else None
     by_model: dict[str, tuple[Encoders, list[SlateRecord]]] = {}

@@ -56,8 +56,10 @@ def unpacked(model: Path) -> Iterator[Settings]:
     The package may lie on a disk that cannot be written to, and another container may read it.
 
     Raises:
-        ConfigError: there is no package, or its settings ask for what a container has not.
+        ConfigError: there is no package, it holds links, or its settings ask for what a container
+            has not.
     """
+    check_links(model)
     toml = model / SETTINGS
     if not toml.is_file():
         raise ConfigError(
@@ -71,6 +73,18 @@ def unpacked(model: Path) -> Iterator[Settings]:
             problem = "[http.auth] required: SageMaker sends no key to its containers, IAM decides"
             raise ConfigError(str(toml), [problem + " who may invoke; leave it out"])
         yield settings
+
+
+def check_links(package: Path) -> None:
+    """Refuse a package that names files outside itself.
+
+    Raises:
+        ConfigError: naming the links.
+    """
+    links = [path for path in sorted(package.rglob("*")) if path.is_symlink()]
+    if links:
+        came = ", ".join(path.relative_to(package).as_posix() for path in links[:5])
+        raise ConfigError(str(package), [f"{came}: links; wanted plain files and folders alone"])
 
 
 def train(root: Path = ROOT) -> int:
@@ -96,6 +110,7 @@ def _train(root: Path) -> None:
     data = root / "input" / "data"
     channel = data / "system"
     toml = channel / SETTINGS
+    check_links(channel)
     if not toml.is_file():
         raise InputError(
             f"{channel}: channel `system` has no {SETTINGS}; give it what `heirloom package` made, "

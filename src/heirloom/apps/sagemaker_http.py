@@ -193,7 +193,8 @@ def _array(rows: list[list[float | None]]) -> NDArray[np.float32]:
     if len({len(row) for row in rows}) > 1:
         raise ProblemError(400, "The rows are of different lengths.", wanted="one length")
     with np.errstate(over="ignore"):
-        values = np.array(rows, np.float64).reshape(len(rows), -1).astype(np.float32)
+        width = len(rows[0]) if rows else 0
+        values = np.array(rows, np.float64).reshape(len(rows), width).astype(np.float32)
     if np.isinf(values).any():
         raise ProblemError(400, "A number is infinite.", wanted="finite numbers, or missing ones")
     return values

@@ -242,7 +242,7 @@ def test_keys_are_fetched_once_and_again_for_an_unknown_one(
     provider: Provider, address: tuple[str, dict[str, Any]]
 ) -> None:
     url, served = address
-    tokens = Tokens(part(url))
+    tokens = Tokens(part(url, inside=True))
     for _ in range(3):
         assert isinstance(tokens.find(provider.sign("r")), Caller)
     assert served["asked"] == 1
@@ -266,6 +266,9 @@ def test_settings_that_are_not_safe_are_refused() -> None:
         {"algorithms": ("none",)},
         {"algorithms": ()},
         {"keys": "http://id.example/keys"},
+        {"keys": "http://id.example/keys", "inside": True},
+        {"keys": "http://127.0.0.1/keys"},
+        {"keys": "http://[::/keys", "inside": True},
         {"keys": "ftp://id.example/keys"},
         {"keys": "file:" + "///etc/passwd"},
         {"audience": ""},

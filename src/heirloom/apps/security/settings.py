@@ -4,7 +4,7 @@ from ipaddress import ip_address
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from heirloom.apps.security.caller import Allowance
 
@@ -26,6 +26,9 @@ class TokensPart(BaseModel):
     """As `aud` says it; one of its own for each system, so that no other's tokens open it."""
     keys: str
     """The provider's public keys (JWKS): an https address, or a file."""
+    inside: bool = False
+    """Whether that address may be of this machine or of a network of one's own (10/8, fd00::/8);
+    one of the link alone (169.254/16) never is."""
     algorithms: tuple[Algorithm, ...] = Field(default=("RS256", "ES256"), min_length=1)
     scope_claim: str = "scope"
     scope_prefix: str = ""
@@ -35,14 +38,18 @@ class TokensPart(BaseModel):
     refresh_s: PositiveInt = 300
     """How often an address is asked for its keys."""
 
-    @field_validator("keys")
-    @classmethod
-    def _of_safe_source(cls, keys: str) -> str:
-        address = urlsplit(keys)
-        near = address.scheme == "http" and is_loopback(address.hostname or "")
-        if "://" in keys and address.scheme != "https" and not near:
-            raise ValueError("wanted https://…, or a file")
-        return keys
+    @model_validator(mode="after")
+    def _of_safe_source(self) -> Self:
+        try:
+            address = urlsplit(self.keys)
+            near = address.scheme == "http" and is_loopback(address.hostname or "")
+        except ValueError as error:
+            raise ValueError(f"keys: {error}; wanted https://…, or a file") from error
+        if "://" in self.keys and address.scheme != "https" and not (near and self.inside):
+            raise ValueError(
+                "keys: wanted https://…, or a file; http of this machine with inside = true"
+            )
+        return self
 
 
 class AuthPart(BaseModel):

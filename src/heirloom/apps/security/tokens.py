@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import msgspec
 
 from heirloom.apps.security.caller import SCOPES, Caller
+from heirloom.apps.security.fetch import fetch
 from heirloom.apps.security.settings import TokensPart
 from heirloom.core.errors import ConfigError, StoreError
 
@@ -35,24 +35,24 @@ UNKNOWN_KEY = "unknown key"
 _FETCH_S = 5.0
 
 
-class _NoRedirect(HTTPRedirectHandler):
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
-def read_key_set(source: str) -> bytes:
+def read_key_set(source: str, *, inside: bool = False) -> bytes:
     """The provider's public keys as JSON, from a file or an address.
+
+    Args:
+        source: of them.
+        inside: an address may be of this machine or of a network of one's own.
 
     Raises:
         StoreError: it cannot be had, or is longer than 1 MiB.
     """
+    if "://" in source:
+        try:
+            return fetch(source, limit=MAX_KEY_SET, timeout_s=_FETCH_S, inside=inside)
+        except StoreError as error:
+            raise StoreError(f"tokens: {error}") from error
     try:
-        if "://" not in source:
-            content = Path(source).read_bytes()
-        else:
-            asked = Request(source, headers={"accept": "application/json"})  # noqa: S310
-            with build_opener(_NoRedirect).open(asked, timeout=_FETCH_S) as answer:
-                content = answer.read(MAX_KEY_SET + 1)
+        with Path(source).open("rb") as file:
+            content = file.read(MAX_KEY_SET + 1)
     except OSError as error:
         raise StoreError(f"tokens: {source} cannot be read ({error})") from error
     if len(content) > MAX_KEY_SET:
@@ -120,7 +120,8 @@ class Tokens:
             return
         try:
             self._read_at = time.monotonic()
-            keys = public_keys(read_key_set(self._part.keys), self._part.algorithms)
+            read = read_key_set(self._part.keys, inside=self._part.inside)
+            keys = public_keys(read, self._part.algorithms)
             self._keys, self._known, self.failed = keys, {}, ""
         except StoreError as error:
             self.failed = str(error)

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks.faults_market import LAPTOP, linear, stocked, written
+from benchmarks.faults_target import LAPTOP, linear, stocked, written
 from benchmarks.record import Row
 from heirloom.adapters import bundle as bundles
 from heirloom.apps.build import System

@@ -629,6 +629,7 @@ class System:
                 fold_content(content, self.log.read(n, self.live.n))  # what came meanwhile
                 self.live.change_encoders(encoders, content)
                 self.encoders, self.index = encoders, index
+                self._snapshot_due = self.live.n  # else a start would encode all anew
             teach(self.live.retrievers, learned)
             self.learned = learned
             if point:

@@ -248,10 +248,14 @@ class System:
         return live
 
     def _reach(self) -> EventLog:
-        """The log as far as it may be folded: a reader's to where the store of features stands."""
-        if self.reader and self.store is not None:
-            return CutOff(self.log, self.store.mark().n)
-        return self.log
+        """The log as far as it may be folded: a reader's to where the store of features stands.
+
+        Or to what is announced: a snapshot may be of entries that are not acknowledged yet.
+        """
+        if not self.reader or self.availability is None:
+            return self.log
+        announced = self.availability.n
+        return CutOff(self.log, announced if self.store is None else self.store.mark().n)
 
     def _restate(self) -> None:
         """What may be shown is read from the file of availability; the writer writes it first."""
@@ -626,6 +630,7 @@ class System:
                 fold_content(content, self.log.read(n, self.live.n))  # what came meanwhile
                 self.live.change_encoders(encoders, content)
                 self.encoders, self.index = encoders, index
+                self._snapshot_due = self.live.n  # else a start would encode all anew
             teach(self.live.retrievers, learned)
             self.learned = learned
             if point:

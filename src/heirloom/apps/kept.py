@@ -75,13 +75,19 @@ class Kept:
 
 
 def ended(child: int, seconds: float) -> bool:
-    """Wait for a child that writes, but not longer; whether it ended."""
-    until = time.monotonic() + seconds
+    """Wait for a child that writes, but not longer; whether it ended. Its failure is logged."""
+    until, status = time.monotonic() + seconds, 0
     with suppress(ChildProcessError):
-        while os.waitpid(child, os.WNOHANG) == (0, 0):
+        while (found := os.waitpid(child, os.WNOHANG)) == (0, 0):
             if time.monotonic() > until:
                 return False
             time.sleep(0.01)
+        status = os.waitstatus_to_exitcode(found[1])
+    if status:
+        logger.warning(
+            "snapshot: process %d, which was to write it, ended with %d; a start folds more of the "
+            "log, nothing is lost", child, status,
+        )  # fmt: skip
     return True
 
 

@@ -53,7 +53,7 @@ def code(told: Path, prefix: str = "") -> str:
     """What python runs in place of `heirloom`: the same, cut.
 
     Args:
-        told: a file of the statements that were cut at, one a line.
+        told: a file of the statements that were cut at, one a line; until it exists, none is.
         prefix: of statements, "os.rename"; "": all.
     """
     return (
@@ -64,7 +64,7 @@ def code(told: Path, prefix: str = "") -> str:
 
 
 def cut_at(told: Path, prefix: str) -> None:
-    """From now on, kill the forked process that comes to a statement that is not told yet."""
+    """Kill the forked process that comes to a statement that is not told yet; see `code`."""
     parent = os.getpid()
     cut: set[str] = set()
     of = 0
@@ -74,7 +74,7 @@ def cut_at(told: Path, prefix: str) -> None:
         if (event != "open" and event not in _NAMED) or os.getpid() == parent:
             return
         key = statement(event, arguments)
-        if not key or not key.startswith(prefix):
+        if not key or not key.startswith(prefix) or not told.exists():
             return
         if of != os.getpid():  # another life
             of = os.getpid()
@@ -85,5 +85,4 @@ def cut_at(told: Path, prefix: str) -> None:
             file.write(f"{key}\n")
         os.kill(os.getpid(), signal.SIGKILL)
 
-    told.touch()
     sys.addaudithook(hook)

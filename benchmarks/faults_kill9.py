@@ -49,8 +49,9 @@ class Survived:
     """What was found after the writer was killed.
 
     Attributes:
-        cuts: the statements that it was killed before; empty where moments were drawn.
-        ready_s: of each kill, until it was ready again.
+        ready_s: of each kill at a random moment, until it was ready again.
+        cuts: the statements that it was killed before.
+        cut_ready_s: of each of them, until it took events again.
         acknowledged: events.
         retried: requests that were sent again, since no answer 200 came.
         lost: events acknowledged and not in the log, and clicks missing in the counts.
@@ -60,8 +61,9 @@ class Survived:
         differ: values of features among them that it did not give.
     """
 
-    cuts: tuple[str, ...]
     ready_s: tuple[float, ...]
+    cuts: tuple[str, ...]
+    cut_ready_s: tuple[float, ...]
     acknowledged: int
     retried: int
     lost: int
@@ -148,36 +150,46 @@ class Hurt:
     reads: list[Answer]
 
 
-def at_random(stock: Path, kills: int, *, seed: int = 0) -> Survived:
-    """Kill the writer at moments that are drawn: ready, or in one of five cases while it starts."""
-    rng, ready = random.Random(seed), list[float]()
+def survived(stock: Path, kills: int, *, prefix: str = "", seed: int = 0) -> Survived:
+    """Kill the writer at random moments, then before each statement that writes a snapshot.
+
+    Args:
+        stock: a folder as `faults_market.built` makes it.
+        kills: at random moments; one of five comes while the writer starts.
+        prefix: of the statements, as in `faults_cut`; "": all.
+        seed: of the moments.
+    """
+    rng, ready, cut_ready = random.Random(seed), list[float](), list[float]()
     with copied(stock) as folder:
-        before = _live(folder)
-        with _hurt(folder) as hurt:
+        before, told = live_of(folder), folder / "cuts.txt"
+        with _hurt(folder, code(told, prefix)) as hurt:
             for _ in range(kills):
                 hurt.senders.goes_on()
                 time.sleep(rng.uniform(0.0, 1.0))
-                gone, began = _kill(hurt.to)
-                if rng.random() < 0.2:
-                    until(lambda gone=gone: _pid(hurt.to) not in (0, gone))  # type: ignore[misc]
-                    time.sleep(rng.uniform(0.0, 0.3))
-                    gone, began = _kill(hurt.to)
-                ready.append(until(lambda gone=gone: _ready(hurt.to, gone)) - began)  # type: ignore[misc]
+                ready.append(_kill(hurt.to, rng))
             hurt.senders.goes_on()
-        return _found(folder, before, hurt, (), ready)
-
-
-def before_statements(stock: Path, *, prefix: str = "") -> Survived:
-    """Kill the writer before each statement that writes a snapshot; see `faults_cut`."""
-    ready = list[float]()
-    with copied(stock) as folder:
-        before, told = _live(folder), folder / "cuts.txt"
-        with _hurt(folder, code(told, prefix)) as hurt:
+            told.touch()  # from now on statements are cut
             cuts = 0
             while (now := _cut_again(folder, told, cuts)) > cuts:
                 cuts, began = now, time.monotonic()
-                ready.append(_went_on(hurt.senders.ledger, told, cuts) - began)
-        return _found(folder, before, hurt, _lines(told), ready)
+                cut_ready.append(_went_on(hurt.senders.ledger, told, cuts) - began)
+        ledger = hurt.senders.ledger
+        lost, double, unlike = settled(folder, before, ledger)
+        parity = check(load(fm.LAPTOP, folder=folder), limit=_REPLAYED)
+        differ = sum(one.mismatched + one.missing + one.extra for one in parity.features.values())
+        return Survived(
+            ready_s=tuple(ready),
+            cuts=_lines(told),
+            cut_ready_s=tuple(cut_ready),
+            acknowledged=len(ledger.acknowledged),
+            retried=ledger.retried,
+            lost=lost,
+            double=double,
+            reads=len(hurt.reads),
+            unread=sum(answer.status != 200 for answer in hurt.reads),
+            replayed=parity.slates,
+            differ=differ + sum(parity.broken.values()) + unlike,
+        )
 
 
 def _cut_again(folder: Path, told: Path, cuts: int) -> int:
@@ -201,10 +213,10 @@ def _went_on(ledger: Ledger, told: Path, cuts: int) -> float:
 
 
 @contextmanager
-def _hurt(folder: Path, run: str = fm.SERVE) -> Iterator[Hurt]:
+def _hurt(folder: Path, run: str) -> Iterator[Hurt]:
     """The market of a folder under load: a snapshot often, a writer and two workers."""
     system = toml(folder, snapshot_every=_SNAPSHOT_EVERY)
-    people, listings = fm.about(folder).people, _listings(folder)
+    people, listings = fm.about(folder).people, listings_of(folder)
     answers: list[Answer] = []
     with market(folder, system, code=run, workers=2) as to:
         load = Load([to.port], bodies_of(people), rate=_READS, connections=4, tell=answers.append)
@@ -212,7 +224,7 @@ def _hurt(folder: Path, run: str = fm.SERVE) -> Iterator[Hurt]:
             yield Hurt(to, senders, answers)
 
 
-def _listings(folder: Path) -> list[str]:
+def listings_of(folder: Path) -> list[str]:
     """Those that are clicked on."""
     with open_log(folder, read_only=True) as log:
         listed = (entry.event for entry in log.read() if entry.event.kind == Kind.LISTED)
@@ -225,12 +237,16 @@ def _pid(to: Market) -> int:
     return writer.pid if writer else 0
 
 
-def _kill(to: Market) -> tuple[int, float]:
-    """The writer that was, and when."""
-    until(lambda: _pid(to) != 0)
-    pid = _pid(to)
-    fm.kill(pid)
-    return pid, time.monotonic()
+def _kill(to: Market, rng: random.Random) -> float:
+    """Kill the writer, in one of five cases once more while it starts; s until it is ready."""
+    gone, again = 0, rng.random() < 0.2
+    for pause in (0.0, rng.uniform(0.0, 0.3))[: 1 + again]:
+        until(lambda: _pid(to) not in (0, gone))  # noqa: B023
+        time.sleep(pause)
+        gone = _pid(to)
+        fm.kill(gone)
+        began = time.monotonic()
+    return until(lambda: _ready(to, gone)) - began
 
 
 def _ready(to: Market, gone: int) -> bool:
@@ -243,7 +259,7 @@ def _lines(path: Path) -> tuple[str, ...]:
     return tuple(path.read_text(encoding="utf-8").splitlines()) if path.exists() else ()
 
 
-def _live(folder: Path) -> Live:
+def live_of(folder: Path) -> Live:
     """A folder's state, as a start has it; it is closed again."""
     system = System(load(fm.LAPTOP, folder=folder))
     system.close()
@@ -257,34 +273,29 @@ def _clicks(live: Live, listings: Sequence[str], t: int) -> NDArray[np.int64]:
     return np.nan_to_num(batch.values[:, column]).astype(np.int64)
 
 
-def _found(
-    folder: Path, before: Live, hurt: Hurt, cuts: Sequence[str], ready_s: Sequence[float]
-) -> Survived:
-    """The log, the counts and what was served, against what was acknowledged."""
-    ledger = hurt.senders.ledger
+def settled(folder: Path, before: Live, ledger: Ledger) -> tuple[int, int, int]:
+    """What was acknowledged, against the log and the counts that a start of the folder has.
+
+    Args:
+        folder: of a system that is not running.
+        before: its state before anything of the ledger was sent.
+        ledger: what was acknowledged.
+
+    Returns:
+        Lost: events not in the log, clicks not in the counts. Double: events that stand twice, and
+        clicks too many. Unlike: arrays of features that a fold of the whole log gives otherwise.
+    """
     with open_log(folder, read_only=True) as log:
         kept = Counter(entry.event.event_id for entry in log.read())
         folded = before.view.state()
         folded.apply(log.facts())
-    restored = _live(folder)
-    listings, t = _listings(folder), time.time_ns() // 1_000_000
+    restored = live_of(folder)
+    listings, t = listings_of(folder), time.time_ns() // 1_000_000
     counted = _clicks(restored, listings, t) - _clicks(before, listings, t)
     off = counted - np.array([ledger.clicks[listing] for listing in listings])
-    parity = check(load(fm.LAPTOP, folder=folder), limit=_REPLAYED)
-    differ = sum(one.mismatched + one.missing + one.extra for one in parity.features.values())
-    differ += sum(parity.broken.values()) + _unlike(folded.arrays(), restored.features.arrays())
-    return Survived(
-        cuts=tuple(cuts),
-        ready_s=tuple(ready_s),
-        acknowledged=len(ledger.acknowledged),
-        retried=ledger.retried,
-        lost=sum(1 for one in ledger.acknowledged if not kept[one]) - int(off[off < 0].sum()),
-        double=sum(count - 1 for count in kept.values()) + int(off[off > 0].sum()),
-        reads=len(hurt.reads),
-        unread=sum(answer.status != 200 for answer in hurt.reads),
-        replayed=parity.slates,
-        differ=differ,
-    )
+    lost = sum(1 for one in ledger.acknowledged if not kept[one]) - int(off[off < 0].sum())
+    double = sum(count - 1 for count in kept.values()) + int(off[off > 0].sum())
+    return lost, double, _unlike(folded.arrays(), restored.features.arrays())
 
 
 def _unlike(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> int:
@@ -298,34 +309,30 @@ def _unlike(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) 
 
 def rows(listings: int = 5_000, kills: int = 100) -> list[Row]:
     """Both kinds of moments."""
-    stock = fm.stocked(listings)
-    random_ones, cut = at_random(stock, kills), before_statements(stock)
-    both = (random_ones, cut)
-    acknowledged = sum(each.acknowledged for each in both)
+    found = survived(fm.stocked(listings), kills)
     said = (
         f"{kills} kill -9 of the writer at random moments, a fifth of them while it started, and "
-        f"{len(cut.cuts)} before each statement that writes a snapshot; two workers, "
-        f"{listings:,} listings; {acknowledged:,} events acknowledged, "
-        f"{sum(each.retried for each in both):,} requests sent again"
+        f"{len(found.cuts)} before each statement that writes a snapshot; two workers, "
+        f"{listings:,} listings; {found.acknowledged:,} events acknowledged, {found.retried:,} "
+        "requests sent again"
     )
-    ready = np.array(random_ones.ready_s)
+    ready = np.array(found.ready_s)
+    low, high = round(float(ready.min()), 2), round(float(ready.max()), 2)
     return [
-        Row(id="faults.lost_events", value=sum(each.lost for each in both), unit="events",
-            better="equal", target=0,
+        Row(id="faults.lost_events", value=found.lost, unit="events", better="equal", target=0,
             note=f"in the log, and in the clicks that features count; {said}"),
-        Row(id="faults.double_events", value=sum(each.double for each in both), unit="events",
-            better="equal", target=0, note="the same"),
-        Row(id="faults.ready_s", value=round(float(ready.max()), 2), unit="s", better="lower",
-            target=READY_S, interval=(round(float(ready.min()), 2), round(float(ready.max()), 2)),
-            note=f"from kill to ready, the longest of {kills}, p50 {np.median(ready):.2f}; of "
-            f"those before statements to the next event acknowledged {max(cut.ready_s):.2f}; the "
+        Row(id="faults.double_events", value=found.double, unit="events", better="equal",
+            target=0, note="the same"),
+        Row(id="faults.ready_s", value=high, unit="s", better="lower", target=READY_S,
+            interval=(low, high),
+            note=f"from kill to ready, the longest of {kills}, p50 {np.median(ready):.2f}; before "
+            f"statements, to the next event taken, {max(found.cut_ready_s, default=0.0):.2f}; the "
             "supervisor waits 0.1 s, and twice as long after each death in a row, at most 4 s"),
-        Row(id="faults.unread_pages", value=sum(each.unread for each in both), unit="pages",
-            better="equal", target=0,
-            note=f"of {sum(each.reads for each in both):,} asked for meanwhile, not answered 200"),
-        Row(id="faults.unlike_replay", value=sum(each.differ for each in both), unit="values",
-            better="equal", target=0,
+        Row(id="faults.unread_pages", value=found.unread, unit="pages", better="equal", target=0,
+            note=f"of {found.reads:,} asked for meanwhile, not answered 200"),
+        Row(id="faults.unlike_replay", value=found.differ, unit="values", better="equal",
+            target=0,
             note=f"served meanwhile and not what a replay of the log gives, of "
-            f"{sum(each.replayed for each in both):,} slates; and arrays of the features' state "
-            "that a start restores and a fold of the whole log does not give"),
+            f"{found.replayed:,} slates; and arrays of the features' state that a start restores "
+            "and a fold of the whole log does not give"),
     ]  # fmt: skip

@@ -31,7 +31,7 @@ _WARM = 0.2
 _SAMPLES = 120
 _EACH = 2
 """Listings that come, and that are sold, in each round of churn."""
-_CLICKS = 8
+_CLICKS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +142,17 @@ class Churn:
         return sorted(chosen)
 
 
-def soaked(stock: Path, seconds: float, *, rate: float = RATE) -> Soaked:
+def soaked(stock: Path, seconds: float, *, rate: float = RATE, rounds_per_s: float = 0.5) -> Soaked:
     """Pages and churn for so long."""
     with copied(stock) as folder:
         with open_log(folder, read_only=True) as log:
             listed = [entry.event for entry in log.read() if entry.event.kind == Kind.LISTED]
         system = toml(folder, snapshot_every=5_000)
         people = fm.about(folder).people
-        with market(folder, system, workers=2) as to, Churn(to, listed, rounds_per_s=1) as churn:
+        with (
+            market(folder, system, workers=2) as to,
+            Churn(to, listed, rounds_per_s=rounds_per_s) as churn,
+        ):
             count = _Count(churn)
             load = Load([to.port], bodies_of(people), rate=rate, tell=count.tell)
             samples, began = [], time.monotonic()
@@ -218,8 +221,8 @@ def rows(listings: int = 5_000, seconds: float = 1_800.0, rate: float = RATE) ->
     found = soaked(fm.stocked(listings), seconds, rate=rate)
     said = (
         f"{seconds / 60:.0f} minutes, {found.asked:,} pages at {found.rate:.0f} a second, "
-        f"{found.listed:,} listings came and {found.sold:,} were sold beside {_CLICKS} clicks a "
-        f"second; a writer and two workers, {listings:,} listings at first"
+        f"{found.listed:,} listings came and {found.sold:,} were sold among other events; a "
+        f"writer and two workers, {listings:,} listings at first"
     )
     low, high = found.files
     return [

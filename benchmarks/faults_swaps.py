@@ -28,7 +28,7 @@ ROLL_BACK_S = 5.0
 SCORED = ("full", "bare", "no rules", "behind", "fewer sources", "spare ranker")
 """Rungs on which a ranker's scores are shown."""
 _INDEX_EVERY = 5
-"""Each so many-th swap is to the bundle with other encoders."""
+"""Of so many swaps one is to the bundle with other encoders, and one from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def swapped(stock: Path, swaps: int, *, rate: float = RATE, rest_s: float = 0.5)
             at = first
             for number in range(swaps):
                 time.sleep(rest_s)
-                goes = other if number % _INDEX_EVERY == _INDEX_EVERY - 2 else first
+                goes = other if number % _INDEX_EVERY == 1 else first
                 if goes == at:
                     goes = second
                 took.append((other in (at, goes), _published(to, goes)))

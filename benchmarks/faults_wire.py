@@ -8,20 +8,23 @@ from contextlib import contextmanager
 
 
 class Wire:
-    """Hands bytes on both ways, each piece `delay_s` after it came.
+    """Hands bytes on both ways, each piece a while after it came.
 
     Attributes:
         port: where it listens, on loopback.
-        delay_s: may be set at any time.
     """
 
     def __init__(self, to: int) -> None:
         self.port = 0
-        self.delay_s = 0.0
+        self._delay_s = 0.0
         self._to = to
         self._began = threading.Event()
         self._over: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def delay(self, seconds: float) -> None:
+        """From now on, each way."""
+        self._delay_s = seconds
 
     async def _run(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
@@ -44,7 +47,7 @@ class Wire:
     async def _handed_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while piece := await reader.read(1 << 16):
-                await asyncio.sleep(self.delay_s)
+                await asyncio.sleep(self._delay_s)
                 writer.write(piece)
                 await writer.drain()
         writer.close()

@@ -122,7 +122,10 @@ def text_asks(
     it lacks; NaN where none is named.
     """
     text = request.query.text
-    codes = {field: lexicon.codes(field, text).tolist() if text else [] for field in ASKED}
+    if not text:
+        names = (*(f"asked_{field}" for field in ASKED), "asked_missed")
+        return dict.fromkeys(names, _missing(slots))
+    codes = {field: lexicon.codes(field, text).tolist() for field in ASKED}
     has = {
         f"asked_{field}": _among(catalogue.column(field)[slots], wanted)
         for field, wanted in codes.items()

@@ -155,10 +155,9 @@ def _shown(
     made: Composed,
     words: Sequence[tuple[Reason, ...]],
 ) -> tuple[Shown, ...]:
-    listing = live.catalogue.listing
     shown = map(
         Shown,
-        [listing(slot).listing_id for slot in chosen.slots.tolist()],
+        live.catalogue.ids_of(chosen.slots),
         range(len(chosen)),
         by.scores[made.rows].tolist(),
         chosen.named(),

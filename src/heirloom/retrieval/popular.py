@@ -19,7 +19,7 @@ from heirloom.retrieval.front import Front
 from heirloom.retrieval.rate import DAY_MS, Rate
 from heirloom.retrieval.retriever import Passes
 from heirloom.retrieval.shelf import EDITED, LISTED, Shelf, mentions
-from heirloom.retrieval.top import best, fitted
+from heirloom.retrieval.top import ascending, best, fitted
 
 ENGAGEMENT: Mapping[str, int] = {
     Kind.CLICK: 1,
@@ -135,7 +135,7 @@ class Popular:
         if len(self._front):
             lifts = self._lifts(request)
             near = self._front.best(self._declared_lifts(request) * lifts[0], lifts[1], WIDE * k)
-            near = np.union1d(near, self._changed[: self._changes])
+            near = ascending(np.concatenate([near, self._changed[: self._changes]]))
             passing = near[passes(near)]
             if 2 * len(passing) >= len(near):
                 return self._best(request, passing, k)

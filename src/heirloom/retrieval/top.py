@@ -55,6 +55,19 @@ def fitted(array: NDArray[Any], size: int, fill: object = 0) -> NDArray[Any]:
     return longer
 
 
+def ascending(slots: NDArray[Any]) -> NDArray[Any]:
+    """Each slot once, ascending. As `np.unique`, in a third of the time for hundreds.
+
+    >>> ascending(np.array([7, 3, 7]))
+    array([3, 7])
+    """
+    ordered = np.sort(slots)
+    new = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    distinct: NDArray[Any] = ordered[new]
+    return distinct
+
+
 @njit(cache=True)
 def firsts_alike(codes: NDArray[Any]) -> NDArray[Any]:
     """[rows] int64, of each row the first with the same code; by an open-addressing table.

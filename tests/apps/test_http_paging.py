@@ -1,5 +1,7 @@
 """Pages: cut from one order, whatever is sold in between, nothing is shown twice."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,6 +27,10 @@ def slate_of(n: int, slate_id: str = "s") -> Slate:
     )
 
 
+def every(shown: Sequence[Shown]) -> list[bool]:
+    return [True] * len(shown)
+
+
 @given(
     n=st.integers(0, 60),
     sizes=st.lists(st.integers(1, 20), min_size=1, max_size=8),
@@ -36,8 +42,8 @@ def test_a_visit_sees_what_is_unsold_once_in_order(
     pages, gone = Pages(), set[str]()
     query = Query(t=1_000)
 
-    def unsold(shown: Shown) -> bool:
-        return shown.listing not in gone
+    def unsold(shown: Sequence[Shown]) -> list[bool]:
+        return [each.listing not in gone for each in shown]
 
     seen: list[Shown] = []
     page: Page | None = None
@@ -63,24 +69,22 @@ def test_only_the_latest_orders_are_kept() -> None:
     visits = OwnVisits(orders=2)
     pages = Pages(visits)
     query = Query(t=1_000)
-    tokens = [
-        pages.first(query, slate_of(5, f"s{i}"), 2, lambda _: True).next_token for i in range(3)
-    ]
+    tokens = [pages.first(query, slate_of(5, f"s{i}"), 2, every).next_token for i in range(3)]
     assert len(visits) == 2
     assert None not in tokens
     for token in tokens[1:]:
         assert token is not None
-        assert pages.later(token, 2, 1_000, lambda _: lambda _: True).shown[0].listing == "l2"
+        assert pages.later(token, 2, 1_000, lambda _: every).shown[0].listing == "l2"
     assert tokens[0] is not None
     with pytest.raises(ProblemError, match="410"):
-        pages.later(tokens[0], 2, 1_000, lambda _: lambda _: True)
+        pages.later(tokens[0], 2, 1_000, lambda _: every)
 
 
 def test_a_forged_token_reads_no_order() -> None:
     pages = Pages()
-    token = pages.first(Query(t=1_000), slate_of(5), 2, lambda _: True).next_token
+    token = pages.first(Query(t=1_000), slate_of(5), 2, every).next_token
     assert token is not None
     for i in range(len(token) - 1):  # the last letter has bits that carry nothing
         forged = token[:i] + ("A" if token[i] != "A" else "B") + token[i + 1 :]
         with pytest.raises(ProblemError):
-            pages.later(forged, 2, 1_000, lambda _: lambda _: True)
+            pages.later(forged, 2, 1_000, lambda _: every)

@@ -12,9 +12,10 @@ import os
 import time
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.errors import StoreError
@@ -96,8 +97,11 @@ class AvailabilityFile:
         self, slots: NDArray[np.int32], generations: NDArray[np.int32]
     ) -> NDArray[np.bool_]:
         """See Availability.standing."""
-        states = self._at(slots) & _STATE
-        standing: NDArray[np.bool_] = np.equal(states, _states(generations, True))
+        if len(slots) and not self._holds(int(slots.max())):
+            states = self._at(slots) & _STATE
+            slow: NDArray[np.bool_] = np.equal(states, _states(generations, True))
+            return slow
+        standing: NDArray[np.bool_] = _standing(self._words, slots, generations)
         return standing
 
     def gone(
@@ -127,12 +131,16 @@ class AvailabilityFile:
         if not len(slots):
             return np.zeros(0, np.int64)
         most = int(slots.max())
-        if _HEADER + most < len(self._words) or self._reaches(most):
+        if self._holds(most):
             return self._words[_HEADER + slots.astype(np.int64)]
         words = np.zeros(len(slots), np.int64)
         known = _HEADER + slots < len(self._words)
         words[known] = self._words[_HEADER + slots[known]]
         return words
+
+    def _holds(self, slot: int) -> bool:
+        """Whether the mapped file has a word for a slot."""
+        return _HEADER + slot < len(self._words) or self._reaches(slot)
 
     def _reaches(self, slot: int) -> bool:
         """Whether the file has a word for a slot, mapped anew if it has grown."""
@@ -268,6 +276,16 @@ class AvailabilityFile:
         access = mmap.ACCESS_WRITE if self.writes else mmap.ACCESS_READ
         mapped = mmap.mmap(self._file, size, access=access)
         self._words: NDArray[np.int64] = np.frombuffer(mapped, np.int64)
+
+
+@njit(cache=True)
+def _standing(words: NDArray[Any], slots: NDArray[Any], generations: NDArray[Any]) -> NDArray[Any]:
+    """[slots] bool: whether each word says that this generation may be shown."""
+    standing = np.empty(len(slots), np.bool_)
+    for i in range(len(slots)):
+        wanted = (np.int64(generations[i]) % _GENERATIONS) << 1 | 1
+        standing[i] = words[_HEADER + slots[i]] & _STATE == wanted
+    return standing
 
 
 def _states(generations: NDArray[np.int32], live: NDArray[np.bool_] | bool) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from heirloom.apps.answering import Answers, Turn
 from heirloom.apps.deadline import Limits
 from heirloom.apps.intake import FullError, Intake, Room
 from heirloom.apps.metrics import Metrics
-from heirloom.apps.paging import DEPTH, Page, Pages
+from heirloom.apps.paging import DEPTH, Fit, Page, Pages
 from heirloom.apps.problems import ProblemError
 from heirloom.apps.shop import Report, Shop
 from heirloom.apps.standby import KEPT, Standby, category_of, standby_slate
@@ -262,19 +262,23 @@ class Desk:
         asked = self._visits.words(event.slate)
         return event if asked is None else msgspec.structs.replace(event, text=asked)
 
-    def _fit(self, query: Query) -> Callable[[Shown], bool]:
-        """Whether a listing may be shown now: live, and neither it nor its seller unwanted."""
+    def _fit(self, query: Query) -> Fit:
+        """Whether listings may be shown now: live, and neither they nor their seller unwanted."""
         live = self.shop.live
         catalogue = live.catalogue
         person = person_code(self.shop, query.user, query.session)
         hidden, blocked = live.people.hidden(person), live.people.blocked(person)
-        sellers = catalogue.column("seller")
 
-        def fit(shown: Shown) -> bool:
-            slot = catalogue.slot_of(shown.listing)
-            if slot < 0 or not live.stands(slot):
-                return False
-            return slot not in hidden and int(sellers[slot]) not in blocked
+        def fit(shown: Sequence[Shown]) -> Sequence[bool]:
+            slots = catalogue.slots_of([each.listing for each in shown])
+            fits = slots >= 0
+            fits[fits] = live.standing(slots[fits])
+            if hidden:
+                fits &= ~np.isin(slots, list(hidden))
+            if blocked:
+                fits[fits] = ~np.isin(catalogue.column("seller")[slots[fits]], list(blocked))
+            told: list[bool] = fits.tolist()
+            return told
 
         return fit
 

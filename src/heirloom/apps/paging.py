@@ -9,8 +9,9 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import msgspec
 
@@ -23,6 +24,8 @@ from heirloom.pipelines.explain import Explained
 DEPTH = 240
 """Listings of a slate that its pages are cut from."""
 _SIGNATURE = 12
+Fit = Callable[[Sequence[Shown]], Sequence[bool]]
+"""Of listings of a slate, whether each may be shown now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Pages:
         self.keep_ms = keep_ms
         self._visits: Visits = OwnVisits() if visits is None else visits
 
-    def first(self, query: Query, slate: Slate, k: int, fit: Callable[[Shown], bool]) -> Page:
+    def first(self, query: Query, slate: Slate, k: int, fit: Fit) -> Page:
         """The first k listings of a new slate that are fit to be shown."""
         start = _Bookmark(slate.slate_id, by=self._visits.here)
         page = self._cut(query, slate, start, k, fit)
@@ -76,9 +79,7 @@ class Pages:
             self._visits.keep(slate.slate_id, packed(query, light))
         return page
 
-    def later(
-        self, token: str, k: int, now_ms: int, fit_for: Callable[[Query], Callable[[Shown], bool]]
-    ) -> Page:
+    def later(self, token: str, k: int, now_ms: int, fit_for: Callable[[Query], Fit]) -> Page:
         """The k listings after those that the token's pages have shown.
 
         Raises:
@@ -100,19 +101,15 @@ class Pages:
         slate: Slate,
         start: _Bookmark,
         k: int,
-        fit: Callable[[Shown], bool],
+        fit: Fit,
     ) -> Page:
-        page: list[Shown] = []
-        offset, position = start.offset, start.position
-        while offset < len(slate.shown) and len(page) < k:
-            shown = slate.shown[offset]
-            if fit(shown):
-                page.append(msgspec.structs.replace(shown, position=position))
-                position += 1
-            offset += 1
-        more = any(fit(shown) for shown in slate.shown[offset:])
-        rest = _Bookmark(slate.slate_id, offset, position, start.by) if more else None
-        return Page(query, slate, tuple(page), self._write(rest) if rest else None)
+        found = list(islice(_fitting(slate.shown, start.offset, k + 1, fit), k + 1))
+        page = tuple(_at(shown, start.position + i) for i, (_, shown) in enumerate(found[:k]))
+        rest = None
+        if len(found) > k:
+            offset = found[k - 1][0] + 1 if page else start.offset
+            rest = _Bookmark(slate.slate_id, offset, start.position + len(page), start.by)
+        return Page(query, slate, page, self._write(rest) if rest else None)
 
     def _write(self, bookmark: _Bookmark) -> str:
         content = msgspec.msgpack.encode(bookmark)
@@ -136,6 +133,23 @@ class Pages:
 
     def _sign(self, content: bytes) -> bytes:
         return hmac.digest(self._visits.key, content, hashlib.sha256)[:_SIGNATURE]
+
+
+def _fitting(
+    shown: Sequence[Shown], offset: int, piece: int, fit: Fit
+) -> Iterator[tuple[int, Shown]]:
+    """Those fit to be shown, and where they stand; asked a piece at a time."""
+    for start in range(offset, len(shown), piece):
+        part = shown[start : start + piece]
+        for at, (each, fits) in enumerate(zip(part, fit(part), strict=True), start):
+            if fits:
+                yield at, each
+
+
+def _at(shown: Shown, position: int) -> Shown:
+    if shown.position == position:
+        return shown
+    return msgspec.structs.replace(shown, position=position)
 
 
 def _expired(token: str) -> ProblemError:

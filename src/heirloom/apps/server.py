@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import threading
@@ -306,6 +307,7 @@ def run(
             beside=admin_of(app, doors),
             publication=publication,
         )
+        gc.freeze()  # what was loaded stays: no collection walks through it any more
         server.run(sockets=[doors.public])
     finally:
         publication.close()

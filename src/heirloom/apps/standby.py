@@ -1,11 +1,11 @@
 """Standby: what is popular in each context, kept, for when no slate can be made."""
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 import msgspec
 import numpy as np
 
+from heirloom.apps.paging import Fit
 from heirloom.apps.shop import Live
 from heirloom.core.event import derived_id
 from heirloom.core.query import Query
@@ -77,7 +77,7 @@ def standby_slate(
     query: Query,
     live: Live,
     standby: Standby,
-    fit: Callable[[Shown], bool],
+    fit: Fit,
     why: tuple[Degraded, ...],
 ) -> Slate:
     """A slate of what was kept: on sale now, as the filters ask, and fit for this person.
@@ -89,7 +89,7 @@ def standby_slate(
         query: who asks.
         live: read without a lock: only what a writer changes in one step.
         standby: what was kept.
-        fit: whether one may be shown to this person now.
+        fit: whether listings may be shown to this person now.
         why: what happened.
     """
     catalogue = live.catalogue
@@ -105,7 +105,7 @@ def standby_slate(
         shown = Shown(listing.listing_id, len(chosen), 0.0, ("popular",), ())
         said = f"{listing.title} {listing.brand} {listing.category}".casefold()
         unfit = listing.listing_id in out or (own is not None and listing.seller == own)
-        if not unfit and all(word in said for word in words) and fit(shown):
+        if not unfit and all(word in said for word in words) and all(fit([shown])):
             chosen.append(shown)
         if len(chosen) == query.k:
             break

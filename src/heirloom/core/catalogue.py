@@ -131,6 +131,11 @@ class Catalogue:
         found = map(self._slots.get, listing_ids, itertools.repeat(-1))
         return np.fromiter(found, np.int32, len(listing_ids))
 
+    def ids_of(self, slots: NDArray[np.integer]) -> list[str]:
+        """Ids of the listings in slots; each holds one."""
+        listings = self._listings
+        return [listings[slot].listing_id for slot in slots.tolist()]  # type: ignore[union-attr]
+
     def listing(self, slot: int) -> Listing:
         """The listing in a slot, with its present price."""
         listing = self._listings[slot]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.facts import Facts
@@ -91,13 +92,13 @@ class Appeal:
 
     def of(self, slots: Array, prices: PriceLevels) -> NDArray[np.float64]:
         """[listings] log of how much more often each is opened than what stands in its places."""
-        known = slots < len(self._row)
-        total = np.zeros(len(slots))
-        for log, codes in zip(self._logs, self._codes(slots[known], prices), strict=True):
-            total[known] += _at(log, codes)
-        # Rounded far above the noise of the last digits, so that any machine tells the same.
-        rounded: NDArray[np.float64] = np.rint(total * _UNIT) / _UNIT
-        return rounded
+        if not len(self._row):
+            return np.zeros(len(slots))
+        over = self._over(np.minimum(slots, len(self._row) - 1), prices)
+        columns = tuple(self._row[name] for name in (*_STAMPED, "photos"))
+        means = self._dear["brand"], self._dear["condition"]
+        logs: NDArray[np.float64] = _multiplied(slots, columns, over, means, tuple(self._logs))
+        return logs
 
     def _over(self, slots: Array, prices: PriceLevels) -> Array:
         return prices.over(self._row["category"][slots], self._price[slots])
@@ -131,3 +132,49 @@ def _at(by_code: Array, codes: Array) -> Array:
     there = codes < len(by_code)
     found[there] = by_code[codes[there]]
     return found
+
+
+@njit(cache=True)
+def _of_code(by_code: Array, code: int) -> float:
+    """As `_at`, of one."""
+    return by_code[code] if code < len(by_code) else 0.0
+
+
+@njit(cache=True)
+def _multiplied(
+    slots: Array, columns: Any, over: Array, means: tuple[Array, Array], logs: Any
+) -> Array:
+    """The sum of the logs by `Appeal._codes`, field by field; 0 for slots past the columns' end.
+
+    Args:
+        slots: [listings].
+        columns: [slots] codes of the fields that are stamped, and photos.
+        over: [listings] log of the price over its category's.
+        means: by brand and by condition, [codes].
+        logs: by code, of each of FIELDS.
+    """
+    category, brand, condition, seller, photos = columns
+    total = np.zeros(len(slots))
+    for i in range(len(slots)):
+        slot = slots[i]
+        if slot >= len(category):
+            continue
+        usual = _of_code(means[0], brand[slot]) + _of_code(means[1], condition[slot])
+        sum_of = _of_code(logs[0], category[slot])
+        sum_of += _of_code(logs[1], brand[slot])
+        sum_of += _of_code(logs[2], condition[slot])
+        sum_of += _of_code(logs[3], seller[slot])
+        sum_of += _of_code(logs[4], photos[slot])
+        sum_of += _of_code(logs[5], _band_of(over[i]))
+        sum_of += _of_code(logs[6], _band_of(over[i] - usual))
+        # Rounded far above the noise of the last digits, so that any machine tells the same.
+        total[i] = np.rint(sum_of * _UNIT) / _UNIT
+    return total
+
+
+@njit(cache=True)
+def _band_of(over: float) -> int:
+    """As `_band`, of one."""
+    if np.isnan(over):
+        return 0
+    return int(min(max(np.rint(over / _WIDTH), -_BANDS), _BANDS)) + _BANDS + 1

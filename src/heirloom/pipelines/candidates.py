@@ -98,11 +98,14 @@ def popular(live: Live, t: int, category: str, k: int) -> tuple[str, ...]:
     By the retriever `popular`; the newest where there is none, or it knows of nothing.
     """
     request = live.request(Query(t=t, filters=Filters(category=category)))
-    mask, retriever = live.catalogue.mask(request.query.filters), live.retrievers.get("popular")
-    slots = retriever.retrieve(request, mask, k).slots if retriever is not None else NO_SLOTS
+    filters, retriever, slots = request.query.filters, live.retrievers.get("popular"), NO_SLOTS
+    if retriever is not None and is_sifting(retriever):
+        slots = retriever.sift(request, partial(live.catalogue.mask, filters), k).slots
+    elif retriever is not None:
+        slots = retriever.retrieve(request, live.catalogue.mask(filters), k).slots
     if not len(slots):
-        slots = _newest(np.flatnonzero(mask).astype(np.int32), live, k)
-    return tuple(live.catalogue.listing(int(slot)).listing_id for slot in slots)
+        slots = _newest(np.flatnonzero(live.catalogue.mask(filters)).astype(np.int32), live, k)
+    return tuple(live.catalogue.ids_of(slots))
 
 
 def _either(one: OutOfTime | None, other: OutOfTime | None) -> OutOfTime | None:

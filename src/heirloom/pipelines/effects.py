@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.catalogue import Catalogue
@@ -18,6 +19,8 @@ PLACES = 192
 _UNIT = 1 << 12
 SAID = ("searched_category", "searched_brand", "brand_stated", "size_gap", "department_stated")
 """Columns that tell what a person said and searched for."""
+COLUMNS = (*(f"effect_{part}" for part in PARTS), "effect_said", "appeal", "effect")
+"""What `person_effects` gives."""
 Said = Callable[[NDArray[np.int32]], Mapping[str, NDArray[np.float32]]]
 """From slots to the columns of `SAID`."""
 
@@ -58,12 +61,12 @@ def person_effects(
         candidates = _things(slots, catalogue, codes, prices)
         parts = effects(things, seen.t, left, candidates, request.query.t, variances)
     # Rounded far above the noise of the last digits, so that any machine tells the same.
-    whole = np.rint(parts * _UNIT)
-    columns = {f"effect_{part}": whole[:, i] for i, part in enumerate(PARTS)}
-    columns["effect_said"] = np.rint(foretold(said(slots)) * _UNIT)
-    columns["appeal"] = np.rint(appeal.of(slots, prices) * _UNIT)
-    columns["effect"] = sum(columns.values(), np.zeros(len(slots)))
-    return {name: (column / _UNIT).astype(np.float32) for name, column in columns.items()}
+    whole = np.empty((len(COLUMNS), len(slots)))
+    whole[: len(PARTS)] = parts.T
+    whole[-3], whole[-2] = foretold(said(slots)), appeal.of(slots, prices)
+    np.rint(whole[:-1] * _UNIT, out=whole[:-1])
+    whole[-1] = whole[:-1].sum(axis=0) + 0.0  # of whole numbers: exact in any order; no -0.0
+    return dict(zip(COLUMNS, (whole / _UNIT).astype(np.float32), strict=True))
 
 
 def present(seen: Seen, catalogue: Catalogue, codes: NDArray[np.int8]) -> Seen:
@@ -85,14 +88,27 @@ def foretold(said: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
     >>> foretold(nothing).tolist(), foretold(nothing | {"size_gap": np.array([2.0])}).tolist()
     ([0.0], [-0.7])
     """
-    mean, columns = Means(), {name: _or_zero(said[name].astype(np.float64)) for name in SAID}
-    asked = mean.need * columns["searched_category"]
-    asked += mean.brand_asked * np.minimum(columns["searched_brand"], 1)
-    stated = mean.brand_stated * columns["brand_stated"]
-    stated += mean.size * np.minimum(columns["size_gap"], SIZES)
-    other: NDArray[np.bool_] = said["department_stated"] == 0
-    total: NDArray[np.float64] = asked + stated + mean.department * other
+    total: NDArray[np.float64] = _prior(tuple(said[name] for name in SAID), Means())
     return total
+
+
+@njit(cache=True)
+def _prior(said: Any, mean: Means) -> NDArray[Any]:
+    """As `foretold`, of the columns of `SAID`."""
+    category, brand, brand_stated, gap, department = said
+    total = np.zeros(len(category))
+    for i in range(len(category)):
+        asked = mean.need * _known(category[i])
+        asked += mean.brand_asked * min(_known(brand[i]), 1.0)
+        stated = mean.brand_stated * _known(brand_stated[i])
+        stated += mean.size * min(_known(gap[i]), SIZES)
+        total[i] = asked + stated + mean.department * (1.0 if department[i] == 0 else 0.0)
+    return total
+
+
+@njit(cache=True)
+def _known(value: float) -> float:
+    return 0.0 if np.isnan(value) else np.float64(value)
 
 
 def _or_zero(column: NDArray[np.float64]) -> NDArray[np.float64]:

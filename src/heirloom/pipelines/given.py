@@ -6,8 +6,10 @@ same log offset. Shares are ratios of small integers, divided once: the same on 
 """
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.catalogue import DAY_MS, Catalogue
@@ -120,7 +122,10 @@ def text_asks(
     it lacks; NaN where none is named.
     """
     text = request.query.text
-    codes = {field: lexicon.codes(field, text).tolist() if text else [] for field in ASKED}
+    if not text:
+        names = (*(f"asked_{field}" for field in ASKED), "asked_missed")
+        return dict.fromkeys(names, _missing(slots))
+    codes = {field: lexicon.codes(field, text).tolist() for field in ASKED}
     has = {
         f"asked_{field}": _among(catalogue.column(field)[slots], wanted)
         for field, wanted in codes.items()
@@ -197,17 +202,29 @@ def _share(recent: NDArray[np.integer], candidates: NDArray[np.integer]) -> Colu
     >>> _share(np.array([5, 5, 7, 9]), np.array([5, 8])).tolist()
     [0.5, 0.0]
     """
-    values, counts = np.unique(recent, return_counts=True)
-    at = np.minimum(np.searchsorted(values, candidates), len(values) - 1)
-    same = values[at] == candidates
-    return (np.where(same, counts[at], 0) / len(recent)).astype(np.float32)
+    shares: Column = _shares(recent, candidates)
+    return shares
+
+
+@njit(cache=True)
+def _shares(recent: NDArray[Any], candidates: NDArray[Any]) -> NDArray[Any]:
+    shares = np.empty(len(candidates), np.float32)
+    for i in range(len(candidates)):
+        count = 0
+        for other in recent:
+            count += other == candidates[i]
+        shares[i] = count / len(recent)
+    return shares
 
 
 def _among(codes: NDArray[np.int32], wanted: Collection[int]) -> Column:
     """1 for codes that are wanted, 0 for others, NaN throughout if none is."""
     if not wanted:
         return _missing(codes)
-    return np.isin(codes, list(wanted)).astype(np.float32)
+    among = np.zeros(len(codes), np.bool_)
+    for code in wanted:  # few: what one person can say
+        among |= codes == code
+    return among.astype(np.float32)
 
 
 def _missing(slots: NDArray[np.int32]) -> Column:

@@ -1,6 +1,9 @@
 """Prices: how a listing's lies to what such things cost, and to what the person usually pays."""
 
+from typing import Any
+
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.catalogue import Catalogue
@@ -48,12 +51,9 @@ class PriceLevels:
         self, category: NDArray[np.int32], price_minor: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """[listings] log of each price over its category's geometric mean; NaN if not known."""
-        known = np.where(category < len(self._counts), category, 0)
-        counts = np.where(category < len(self._counts), self._counts[known], 0)
-        missing = (counts == 0) | (price_minor <= 0)
-        mean = self._sums[known] / np.where(missing, 1, counts)
         logs = _whole_log(np.maximum(price_minor, 1))
-        return np.where(missing, np.nan, (logs - mean) / _UNIT)
+        over: NDArray[np.float64] = _over(self._sums, self._counts, category, price_minor, logs)
+        return over
 
 
 def price_match(
@@ -80,3 +80,20 @@ def _whole_log(price_minor: NDArray[np.int64]) -> NDArray[np.int64]:
     """Logs as whole parts of 2^16: their sum is the same in any order."""
     logs: NDArray[np.int64] = np.rint(np.log(price_minor) * _UNIT).astype(np.int64)
     return logs
+
+
+@njit(cache=True)
+def _over(
+    sums: NDArray[Any],
+    counts: NDArray[Any],
+    category: NDArray[Any],
+    price_minor: NDArray[Any],
+    logs: NDArray[Any],
+) -> NDArray[Any]:
+    """Each log less its category's mean; NaN where either is not known."""
+    over = np.full(len(category), np.nan)
+    for i in range(len(category)):
+        code = category[i]
+        if code < len(counts) and counts[code] > 0 and price_minor[i] > 0:
+            over[i] = (logs[i] - sums[code] / counts[code]) / _UNIT
+    return over

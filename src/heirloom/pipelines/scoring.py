@@ -20,10 +20,12 @@ class Scored:
     Attributes:
         scores: [candidates] float32.
         by: the policy whose ranker scored; None for the order of retrieval.
+        given: [candidates] float32, what its ranker gave; None where none was asked.
     """
 
     scores: NDArray[np.float32]
     by: Policy | None = None
+    given: NDArray[np.float32] | None = None
 
 
 def scored(
@@ -44,7 +46,7 @@ def scored(
             "score", partial(_finite, score, batch, steps), otherwise=otherwise, part=part
         )
         if given is not None:
-            return Scored(blended(given, candidates, policy.retrieval_weight), one)
+            return Scored(blended(given, candidates, policy.retrieval_weight), one, given)
     return Scored(candidates.scores)
 
 

@@ -139,7 +139,8 @@ def _why(
         batch = FeatureBatch(missing, live.view.columns, live.n)
     score = None if by.by is None else scorer(by.by, request.query.surface)
     weight = policy.retrieval_weight
-    why = why_of(batch, made.rows, beside(candidates, weight), live.view, score, first)
+    near = beside(candidates, weight)
+    why = why_of(batch, made.rows, near, live.view, score, first, by.given)
     rows = made.rows[: why.told]
     top = candidates.take(rows)
     named = top.named()
@@ -154,21 +155,17 @@ def _shown(
     made: Composed,
     words: Sequence[tuple[Reason, ...]],
 ) -> tuple[Shown, ...]:
-    named, scores = chosen.named(), by.scores[made.rows]
-    columns = zip(
-        chosen.slots.tolist(),
-        scores.tolist(),
-        named,
+    shown = map(
+        Shown,
+        live.catalogue.ids_of(chosen.slots),
+        range(len(chosen)),
+        by.scores[made.rows].tolist(),
+        chosen.named(),
         [*words, *[()] * (len(chosen) - len(words))],
         made.propensities.tolist(),
         made.moved,
-        strict=True,
     )
-    listing = live.catalogue.listing
-    return tuple(
-        Shown(listing(slot).listing_id, position, score, sources, reasons, propensity, moved)
-        for position, (slot, score, sources, reasons, propensity, moved) in enumerate(columns)
-    )
+    return tuple(shown)
 
 
 def _take(batch: FeatureBatch | None, rows: NDArray[np.intp]) -> FeatureBatch | None:

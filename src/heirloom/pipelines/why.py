@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +47,7 @@ def why_of(
     view: FeatureView,
     score: Score | None,
     first: int | None,
+    scores: NDArray[np.float32] | None = None,
 ) -> Why:
     """What the explanations of a slate rest on.
 
@@ -55,6 +58,7 @@ def why_of(
         view: whose columns these are.
         score: of candidates by features; None without a ranker.
         first: of so many of the shown, contributions are wanted; None: of all.
+        scores: [candidates] by `score`, where it gave them already.
     """
     told = len(rows[:first])
     if score is None or not len(batch.values):
@@ -67,7 +71,9 @@ def why_of(
         told=told,
     )
     top = FeatureBatch(batch.values[rows[:told]], batch.columns, batch.n)
-    added = contributed(top, why, None if beside is None else beside[rows[:told]], view, score)
+    near = None if beside is None else beside[rows[:told]]
+    given = None if scores is None else scores[rows[:told]]
+    added = contributed(top, why, near, view, score, given)
     return replace(why, contributions=added)
 
 
@@ -77,6 +83,7 @@ def contributed(
     beside: NDArray[np.float32] | None,
     view: FeatureView,
     score: Score,
+    scores: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32] | None:
     """[listings, groups] float32: what each of `names_of` adds to the listings' scores.
 
@@ -87,6 +94,7 @@ def contributed(
         view: whose columns and groups these are.
         score: one call of it is made, of a row for each listing and group, where its ranker
             cannot tell for less.
+        scores: [listings] by `score`, where it gave them already.
     """
     if why.usual is None:
         return None
@@ -96,15 +104,26 @@ def contributed(
 
     groups = len(view.groups)
     ranker: object = score.ranker if isinstance(score, PolicyScore) else None
-    if isinstance(score, PolicyScore) and isinstance(ranker, LeavesOut):
+    if isinstance(score, PolicyScore) and _leaves_out(ranker):
         parts = ranker.without(batch, why.usual, view.group_of, groups)
         less = combined(parts.reshape(-1, parts.shape[2]), score.weights)
-        added = lost(score(batch)[:, None], less.reshape(parts.shape[:2]))
+        own = score(batch) if scores is None else scores
+        added = lost(own[:, None], less.reshape(parts.shape[:2]))
     else:
         added = contributions(scored, batch.values, why.usual, view.group_of, groups)
     if beside is None:
         return added
     return np.column_stack([added, (beside - why.beside_usual).astype(np.float32)])
+
+
+def _leaves_out(ranker: object) -> TypeGuard[LeavesOut]:
+    return _has_without(type(ranker))
+
+
+@cache
+def _has_without(kind: type) -> bool:
+    """A class is asked once: to look for a protocol's methods takes longer than to call one."""
+    return issubclass(kind, LeavesOut)
 
 
 def names_of(view: FeatureView, added: NDArray[np.float32]) -> list[tuple[str, str]]:

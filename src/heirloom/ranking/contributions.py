@@ -8,8 +8,10 @@ the occlusion of Covert, Lundberg & Lee, "Explaining by removing", JMLR 2021, se
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 SURE = (0.1, 0.2, 0.2)
@@ -37,13 +39,17 @@ def usual(values: NDArray[np.float32], codes: NDArray[np.bool_]) -> NDArray[np.f
     """
     if not len(values):
         return np.full(values.shape[1], np.nan, np.float32)
-    ordered = np.sort(values.T, axis=1)  # NaN comes last
-    known = values.shape[0] - np.isnan(ordered).sum(axis=1)
-    middle: NDArray[np.float32] = ordered[np.arange(len(ordered)), np.maximum(known - 1, 0) // 2]
-    for column in np.flatnonzero(codes & (known > 0)):
-        found, counts = np.unique(ordered[column, : known[column]], return_counts=True)
-        middle[column] = found[counts.argmax()]
-    middle[2 * known < values.shape[0]] = np.nan
+    # Much is said of the person or the moment alone: there is nothing to put in order.
+    middle, bits = values[0].copy(), np.ascontiguousarray(values).view(np.int32)
+    differs = (bits != bits[0]).any(axis=0)
+    ordered = np.sort(values.T[differs], axis=1)  # NaN comes last
+    known = len(values) - np.isnan(ordered).sum(axis=1)
+    found = ordered[np.arange(len(ordered)), np.maximum(known - 1, 0) // 2]
+    for row in np.flatnonzero(codes[differs] & (known > 0)):
+        of, counts = np.unique(ordered[row, : known[row]], return_counts=True)
+        found[row] = of[counts.argmax()]
+    found[2 * known < len(values)] = np.nan
+    middle[differs] = found
     return middle
 
 
@@ -110,14 +116,33 @@ def telling(
     >>> telling(np.array([[3.0, 0.1, -1.0, 0.2, 0.0]], np.float32)).tolist()
     [[True, False, False, False, False]]
     """
-    found = np.zeros(contributions.shape, np.bool_)
-    order = np.argsort(-contributions, axis=1, kind="stable")
-    ranked = np.take_along_axis(contributions, order, axis=1)
-    rest = np.zeros(len(ranked), np.float32)
-    if ranked.shape[1] > len(sure):
-        rest = np.maximum(ranked[:, len(sure)], 0)
     whole = np.abs(contributions).sum(axis=1)
-    for place, margin in enumerate(sure[: ranked.shape[1]]):
-        above = ranked[:, place] - rest
-        found[np.arange(len(found)), order[:, place]] = (above > 0) & (above >= margin * whole)
+    found: NDArray[np.bool_] = _telling(contributions, whole, np.array(sure, np.float32))
+    return found
+
+
+@njit(cache=True)
+def _telling(contributions: NDArray[Any], whole: NDArray[Any], sure: NDArray[Any]) -> NDArray[Any]:
+    """As `telling`, by the sum of each listing's contributions without signs."""
+    listings, groups = contributions.shape
+    found = np.zeros((listings, groups), np.bool_)
+    first = np.empty(len(sure) + 1, np.int64)
+    for i in range(listings):
+        kept = 0
+        for group in range(groups):  # the strongest in order, of equals the first
+            place = kept
+            while place > 0 and contributions[i, group] > contributions[i, first[place - 1]]:
+                place -= 1
+            if place == len(first):
+                continue
+            kept = min(kept + 1, len(first))
+            for later in range(kept - 1, place, -1):
+                first[later] = first[later - 1]
+            first[place] = group
+        rest = np.float32(0.0)
+        if groups > len(sure):
+            rest = max(contributions[i, first[len(sure)]], rest)
+        for place in range(min(len(sure), groups)):
+            above = contributions[i, first[place]] - rest
+            found[i, first[place]] = above > 0 and above >= sure[place] * whole[i]
     return found

@@ -217,12 +217,36 @@ def _dot(a: Array, b: Array) -> float:
 def _add_effects(
     parts: Array, x: Things, t: Array, residual: Array, c: Things, now: int, v: Variances
 ) -> None:
+    """Add all parts but the style. What is alike leans alike, so each is summed once.
+
+    Every sum is over what was shown, in its order.
+    """
     fresh = np.empty(len(t))
     price = 0.0
     for i in range(len(t)):
         fresh[i] = residual[i] * np.exp(-max(now - t[i], 0) / v.need_ms)
         price += residual[i] * x.price[i]
+    like, of_size, of_brand = _firsts(c.category), _firsts(c.size), _firsts(c.brand)
     for k in range(len(parts)):
+        parts[k, 4] = v.price * price * c.price[k]
+        same = of_brand[k]
+        if same < k:
+            parts[k, 3] = parts[same, 3]
+        else:
+            for i in range(len(t)):
+                if x.brand[i] == c.brand[k]:
+                    parts[k, 3] += v.brand * residual[i]
+        same = like[k]
+        if same < k and c.department[same] == c.department[k] and c.family[same] == c.family[k]:
+            parts[k, 1], parts[k, 2] = parts[same, 1], parts[same, 2]
+            if of_size[k] == of_size[same]:
+                parts[k, 5] = parts[same, 5]
+                continue
+            for i in range(len(t)):
+                alike = x.size[i] == c.size[k] and x.family[i] == c.family[k]
+                if alike and x.department[i] == c.department[k]:
+                    parts[k, 5] += v.size * residual[i]
+            continue
         for i in range(len(t)):
             if x.department[i] == c.department[k]:
                 parts[k, 1] += v.department * residual[i]
@@ -233,6 +257,20 @@ def _add_effects(
                     if x.category[i] == c.category[k]:
                         parts[k, 1] += v.category * residual[i]
                         parts[k, 2] += v.need * fresh[i]
-            if x.brand[i] == c.brand[k]:
-                parts[k, 3] += v.brand * residual[i]
-        parts[k, 4] = v.price * price * c.price[k]
+
+
+@njit(cache=True)
+def _firsts(codes: Array) -> Array:
+    """Of each row the first with the same code."""
+    size = 4
+    while size < 2 * len(codes):
+        size *= 2
+    table, first = np.full(size, -1, np.int64), np.empty(len(codes), np.int64)
+    for row in range(len(codes)):
+        at = (codes[row] * 0x9E3779B1 >> 7) & (size - 1)
+        while table[at] >= 0 and codes[table[at]] != codes[row]:
+            at = (at + 1) & (size - 1)
+        if table[at] < 0:
+            table[at] = row
+        first[row] = table[at]
+    return first

@@ -121,12 +121,8 @@ class CatBoostExpected:
         values = checked(batch, self.columns, "CatBoostExpected.without")
         rows, other = with_position(values, None), np.append(instead, np.float32(0))
         of = np.append(group_of, -1)
-        return _logs(
-            [
-                trees.predict(rows)[:, None] - trees.lost(rows, other, of, groups)
-                for trees in self._compiled
-            ]
-        )[:, :, None]
+        parts = [trees.without(rows, other, of, groups) for trees in self._compiled]
+        return _logs(parts)[:, :, None]
 
     @cached_property
     def _compiled(self) -> tuple[SymmetricTrees, ...]:

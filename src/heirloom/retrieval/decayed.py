@@ -9,6 +9,7 @@ systems", ICDE 2009, definition 3 with g exponential.
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
@@ -19,6 +20,18 @@ _LARGEST_EXPONENT = 400
 _LEAST = 2.0**-600
 """Below it a sum reads as 0: the landmark may lie 400 half-lives back, and what is older than
 600 would be lost or kept by where it lies, for floats end at 2^-1074."""
+
+
+_NONE = np.zeros(0)
+
+
+@njit(cache=True)
+def read_at(sums: NDArray[Any], row: int, scale: float) -> float:
+    """As `Decayed.read` of one row, of the sums kept and the decay's scale at the time."""
+    if row >= len(sums):
+        return 0.0
+    read = sums[row] * scale
+    return read if read >= _LEAST else 0.0
 
 
 class Decay:
@@ -125,6 +138,10 @@ class Decayed:
         sums = at_rows(kept, rows) * self.decay.scale(t)
         sums[sums < _LEAST] = 0.0
         return sums
+
+    def kept(self, name: Hashable) -> NDArray[np.float64]:
+        """The sums as they are kept, for `read_at`; none where nothing was counted."""
+        return self._sums.get(name, _NONE)
 
     def forget(self, level: str, rows: NDArray[Any]) -> None:
         """Set rows to zero in all arrays whose name is, or ends in, a level."""

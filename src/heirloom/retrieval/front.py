@@ -7,7 +7,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.kept import Arrays, Given, alike
-from heirloom.retrieval.top import best
 
 DEEP = 64
 """Listings of one category and size that are kept."""
@@ -24,7 +23,7 @@ class Front:
     def __init__(self) -> None:
         self._slots = np.zeros(0, np.int32)
         self._rates = np.zeros(0)
-        self._kind = np.zeros(0, np.int32)  # [entries]
+        self._starts = np.zeros(1, np.int64)  # [kinds + 1], those of one kind by falling rate
         self._category = np.zeros(0, np.int64)  # [kinds]
         self._size = np.zeros(0, np.int64)
 
@@ -59,7 +58,7 @@ class Front:
         filled = np.arange(DEEP) < kept[:, None]
         rows = rows[filled]
         self._slots, self._rates = slots[rows].astype(np.int32), rates[rows]
-        self._kind = np.repeat(np.arange(len(cells), dtype=np.int32), kept)
+        self._starts = np.concatenate([[0], np.cumsum(kept)])
         self._category, self._size = cells // steps, cells % steps
 
     def best(
@@ -67,7 +66,7 @@ class Front:
     ) -> NDArray[np.int32]:
         """[slots] at most k, by the rate times the lifts of category and size [codes]."""
         lift = by_category[self._category] * by_size[self._size]
-        return self._slots[best(self._rates * lift[self._kind], k)]
+        return self._slots[_merged(self._rates, self._starts, lift, min(max(k, 0), len(self)))]
 
 
 @njit(cache=True)
@@ -94,3 +93,53 @@ def _greatest(
             place -= 1
         rows[c, place] = row
     return rows, kept
+
+
+@njit(cache=True)
+def _merged(rates: NDArray[Any], starts: NDArray[Any], lift: NDArray[Any], k: int) -> NDArray[Any]:
+    """Rows of the k greatest rates times lifts, best first; ties by row.
+
+    A heap of the kinds by the best row of each that was not taken yet: most kinds are looked at
+    once.
+    """
+    heap, value, at = np.empty(len(lift), np.int64), np.empty(len(lift)), starts[:-1].copy()
+    for kind in range(len(lift)):
+        value[kind] = rates[at[kind]] * lift[kind]
+        heap[kind] = kind
+    size = len(lift)
+    for place in range(size // 2 - 1, -1, -1):
+        _sink(heap, size, place, value, at)
+    rows = np.empty(k, np.int64)
+    for i in range(k):
+        kind = heap[0]
+        rows[i] = at[kind]
+        at[kind] += 1
+        if at[kind] < starts[kind + 1]:
+            value[kind] = rates[at[kind]] * lift[kind]
+        else:
+            size -= 1
+            heap[0] = heap[size]
+        _sink(heap, size, 0, value, at)
+    return rows
+
+
+@njit(cache=True)
+def _sink(heap: NDArray[Any], size: int, place: int, value: NDArray[Any], at: NDArray[Any]) -> None:
+    """Put the kind at a place of the heap where it belongs below."""
+    kind = heap[place]
+    while True:
+        below = 2 * place + 1
+        if below >= size:
+            break
+        if below + 1 < size and _before(heap[below + 1], heap[below], value, at):
+            below += 1
+        if not _before(heap[below], kind, value, at):
+            break
+        heap[place] = heap[below]
+        place = below
+    heap[place] = kind
+
+
+@njit(cache=True)
+def _before(one: int, other: int, value: NDArray[Any], at: NDArray[Any]) -> bool:
+    return value[one] > value[other] or (value[one] == value[other] and at[one] < at[other])

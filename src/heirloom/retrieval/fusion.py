@@ -1,13 +1,15 @@
 """Fusion: candidates of several retrievers as one list, each with its sources."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.errors import ConfigError
 from heirloom.core.slate import Candidates
-from heirloom.retrieval.top import best
+from heirloom.retrieval.top import best, firsts_alike
 
 RRF_K = 60
 MAX_SOURCES = 32
@@ -53,14 +55,36 @@ def fuse(
         slots.append(taken)
         parts.append((weights or {}).get(name, 1.0) / (RRF_K + 1.0 + np.arange(len(taken))))
         bits.append(np.full(len(taken), 1 << bit, np.uint32))
-    distinct, inverse = np.unique(np.concatenate(slots), return_inverse=True)
-    scores = np.bincount(inverse, np.concatenate(parts), minlength=len(distinct))
-    sources = np.zeros(len(distinct), np.uint32)
-    np.bitwise_or.at(sources, inverse, np.concatenate(bits))
+    every = np.concatenate(slots)
+    distinct, scores, sources = _added(
+        every, np.concatenate(parts), np.concatenate(bits), firsts_alike(every)
+    )
+    order = np.argsort(distinct)
+    distinct, scores, sources = distinct[order], scores[order], sources[order]
     rows = best(scores, pool)
     unfinished = tuple(name for candidates in ordered for name in candidates.unfinished)
     fused = scores[rows].astype(np.float32)
     return Candidates(distinct[rows], fused, sources[rows], names, unfinished)
+
+
+@njit(cache=True)
+def _added(
+    slots: NDArray[Any], parts: NDArray[Any], bits: NDArray[Any], first: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Each slot once, in the order in which it came: the sum of its parts, and all its bits."""
+    place = np.empty(len(slots), np.int64)
+    distinct, scores = np.empty(len(slots), np.int32), np.zeros(len(slots))
+    sources = np.zeros(len(slots), np.uint32)
+    count = 0
+    for row in range(len(slots)):
+        if first[row] == row:
+            place[row] = count
+            distinct[count] = slots[row]
+            count += 1
+        at = place[first[row]]
+        scores[at] += parts[row]
+        sources[at] |= bits[row]
+    return distinct[:count], scores[:count], sources[:count]
 
 
 def _check(names: tuple[str, ...], found: Sequence[Candidates]) -> None:

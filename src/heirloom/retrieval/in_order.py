@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.kept import Arrays, Given, alike
 from heirloom.retrieval.retriever import Passes
+from heirloom.retrieval.top import ascending
 
 _Part = tuple[NDArray[np.int64], NDArray[np.int32]]
 _NOTHING: _Part = np.zeros(0, np.int64), np.zeros(0, np.int32)
@@ -65,7 +66,7 @@ class InOrder:
             for start, stop in ends:
                 some = slots[start:stop]
                 found.append(some[keys[some] == known[start:stop]])
-        return np.unique(np.concatenate(found))
+        return ascending(np.concatenate(found))
 
     def since(self, least: int, keys: NDArray[np.integer]) -> NDArray[np.int32]:
         """The slots with keys from `least` on, ascending; `keys` as for `of`."""
@@ -73,7 +74,7 @@ class InOrder:
         for known, slots in (self._whole, self._late):
             start = np.searchsorted(known, least, "left")
             found.append(slots[start:][keys[slots[start:]] == known[start:]])
-        return np.unique(np.concatenate(found))
+        return ascending(np.concatenate(found))
 
     def greatest(self, keys: NDArray[np.integer], passes: Passes, k: int) -> NDArray[np.int32]:
         """Slots that pass, ascending, all with the k greatest keys of such among them.
@@ -93,7 +94,7 @@ class InOrder:
                 some = some[passes(some)]
                 found.append(some)
                 passed, stop, piece = passed + len(some), start, 2 * piece
-        return np.unique(np.concatenate(found))
+        return ascending(np.concatenate(found))
 
 
 def _merged(part: _Part, new: _Part) -> _Part:

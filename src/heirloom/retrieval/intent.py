@@ -114,8 +114,7 @@ def _having(phrase: Sequence[str], words: Words) -> NDArray[np.int32]:
     slots = slots[weights > HASHTAG_WEIGHT]
     for word in others:
         if len(slots):
-            also, weights = words.having(word)
-            slots = slots[np.isin(slots, also[weights > HASHTAG_WEIGHT])]
+            slots = slots[words.strongly(word, slots)]
     return slots
 
 
@@ -146,9 +145,9 @@ def meant(
     for said in ([*named, *rest], named):
         if said and not len(slots):
             slots = _having(said, words)
-    codes, counts = np.unique(category[slots[slots < len(category)]], return_counts=True)
-    often = counts >= LEAST * counts.sum()
-    codes, counts = codes[often], counts[often]
+    counts = np.bincount(category[slots[slots < len(category)]])
+    codes = np.flatnonzero((counts > 0) & (counts >= LEAST * counts.sum())).astype(np.int32)
+    counts = counts[codes]
     of = department[codes]
     shares = counts / np.bincount(of, counts)[of] if len(codes) else counts.astype(np.float64)
     told = shares >= LEAST

@@ -11,6 +11,7 @@ from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
 from heirloom.retrieval.content import NO_SLOTS, ContentIndex
+from heirloom.retrieval.top import firsts_alike
 from heirloom.retrieval.vectors.answer import OutOfTime
 from heirloom.retrieval.vectors.where import Where
 
@@ -147,7 +148,9 @@ def _nearest(
         scores.append((share / np.arange(1, len(found.slots) + 1)).astype(np.float32))
         complete &= found.complete
     every, score = np.concatenate(slots), np.concatenate(scores)
-    order = np.lexsort((every, -score))
-    _, first = np.unique(every[order], return_index=True)
-    rows = order[np.sort(first)][:k]
+    if len(slots) > 2:  # of one vector, each is there once and in order
+        order = np.lexsort((every, -score))
+        order = order[firsts_alike(every[order]) == np.arange(len(order))]
+        every, score = every[order], score[order]
+    rows = slice(k)
     return Candidates.of(name, every[rows], score[rows], complete=complete)

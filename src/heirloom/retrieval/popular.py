@@ -5,6 +5,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.errors import ConfigError, InputError
@@ -14,12 +15,12 @@ from heirloom.core.kept import Arrays, Given, Kept, alike, joined, object_of, of
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
-from heirloom.retrieval.decayed import Decayed
+from heirloom.retrieval.decayed import Decayed, read_at
 from heirloom.retrieval.front import Front
 from heirloom.retrieval.rate import DAY_MS, Rate
 from heirloom.retrieval.retriever import Passes
 from heirloom.retrieval.shelf import EDITED, LISTED, Shelf, mentions
-from heirloom.retrieval.top import best, fitted
+from heirloom.retrieval.top import ascending, best, fitted
 
 ENGAGEMENT: Mapping[str, int] = {
     Kind.CLICK: 1,
@@ -93,6 +94,7 @@ class Popular:
         self._context = Decayed(context_half_life_ms)
         self._groups: dict[tuple[int, int], int] = {}
         self._pairs = np.zeros((0, 2), np.int64)
+        self._categories = 1  # how many codes of categories `_pairs` has
         self._group = np.zeros(0, np.int64)
         self._on_offer = np.zeros(0, np.bool_)
         self._departments: dict[str, int] = {"": 0}
@@ -172,7 +174,7 @@ class Popular:
         if len(self._front):
             lifts = self._lifts(request)
             near = self._front.best(self._declared_lifts(request) * lifts[0], lifts[1], WIDE * k)
-            near = np.union1d(near, self._changed[: self._changes])
+            near = ascending(np.concatenate([near, self._changed[: self._changes]]))
             passing = near[passes(near)]
             if 2 * len(passing) >= len(near):
                 return self._best(request, passing, k)
@@ -189,9 +191,10 @@ class Popular:
             weight = self._declared_weights[field]
             if code and weight:
                 lift = self._declared_lift(field, code, slots, categories, request.query.t)
-                value *= lift**weight
+                value *= lift if weight == 1 else lift**weight
         by_category, by_size = self._lifts(request)
-        value *= by_category[categories] * by_size[self._shelf.column("size")[slots]]
+        sizes = self._shelf.column("size")[slots]
+        value = _lifted(value, categories, sizes, by_category, by_size)
         rows = best(value, k)
         scores = np.log(np.maximum(value[rows], 1e-300)).astype(np.float32)
         return Candidates.of(self.name, slots[rows].astype(np.int32), scores)
@@ -312,6 +315,7 @@ class Popular:
         if len(self._groups) > len(self._pairs):
             new = list(islice(self._groups, len(self._pairs), None))
             self._pairs = np.concatenate([self._pairs, np.array(new, np.int64)])
+            self._categories = 1 + max(self._categories - 1, *(pair[1] for pair in new))
 
     def _learn_departments(self, listings: Mapping[int, Listing]) -> None:
         categories = self._shelf.column("category")
@@ -326,15 +330,17 @@ class Popular:
 
     def _rate(self, slots: NDArray[np.intp], t: int) -> NDArray[np.float64]:
         """[slots] float64, the geometric mean of the rates of all half-lives."""
-        product = np.ones(len(slots))
-        categories = int(self._pairs[:, 1].max(initial=0)) + 1
-        group = self._group[slots]
+        rates = []
         for rate in self._rates:
             everything = rate.of_level("all", 1, t, 0.0)[0]
-            by_category = rate.of_level("category", categories, t, everything)
-            by_group = rate.of_rows("group", group, t, by_category[self._pairs[group, 1]])
-            product *= rate.of_slots(slots, t, by_group)
-        root: NDArray[np.float64] = product ** (1 / len(self._rates))
+            above = rate.of_level("category", self._categories, t, everything)
+            rates.append(rate.of_listings(slots, self._group, self._pairs[:, 1], t, above))
+        if len(rates) == 1:
+            return rates[0]
+        product = np.ones(len(slots))
+        for each in rates:
+            product *= each
+        root: NDArray[np.float64] = product ** (1 / len(rates))
         return root
 
     def _declared_lift(
@@ -350,9 +356,12 @@ class Popular:
         by_category, share = self._declared_shares(field, code, rows, t)
         if share <= 0:
             return np.ones(len(slots))
-        read, prior = self._context.read, self.prior_events
-        held = read((field, code, "slot"), slots, t) + prior * by_category[categories]
-        lift: NDArray[np.float64] = held / (read((field, 0, "slot"), slots, t) + prior) / share
+        kept, scale = self._context.kept, self._context.decay.scale(t)
+        of_value, of_any = kept((field, code, "slot")), kept((field, 0, "slot"))
+        constants = scale, self.prior_events, share
+        lift: NDArray[np.float64] = _lift_of(
+            np.asarray(slots, np.int64), categories, of_value, of_any, by_category, constants
+        )
         return lift
 
     def _declared_shares(
@@ -415,6 +424,39 @@ class Popular:
         prior = self.prior_events
         lift: NDArray[np.float64] = (own + prior * usual * above) / (own.sum() + prior) / usual
         return lift
+
+
+@njit(cache=True)
+def _lift_of(
+    slots: NDArray[Any],
+    categories: NDArray[Any],
+    of_value: NDArray[Any],
+    of_any: NDArray[Any],
+    by_category: NDArray[Any],
+    constants: tuple[float, float, float],
+) -> NDArray[Any]:
+    """[slots] (n + prior · P(value | category)) / (N + prior) / P(value), by decayed sums."""
+    scale, prior, share = constants
+    lift = np.empty(len(slots))
+    for i in range(len(slots)):
+        held = read_at(of_value, slots[i], scale) + prior * by_category[categories[i]]
+        lift[i] = held / (read_at(of_any, slots[i], scale) + prior) / share
+    return lift
+
+
+@njit(cache=True)
+def _lifted(
+    value: NDArray[Any],
+    categories: NDArray[Any],
+    sizes: NDArray[Any],
+    by_category: NDArray[Any],
+    by_size: NDArray[Any],
+) -> NDArray[Any]:
+    """[slots] each value times the lifts of its category and size."""
+    lifted = np.empty(len(value))
+    for i in range(len(value)):
+        lifted[i] = value[i] * (by_category[categories[i]] * by_size[sizes[i]])
+    return lifted
 
 
 def _parts(facts: Facts) -> Iterator[Facts]:

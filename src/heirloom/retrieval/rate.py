@@ -4,13 +4,15 @@ import math
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.kept import Arrays, Given, joined, within
-from heirloom.retrieval.decayed import Decayed
+from heirloom.retrieval.decayed import Decayed, read_at
 from heirloom.retrieval.top import at_rows, fitted
 
 DAY_MS = 86_400_000
+_NOTHING = np.zeros(0, np.int64)
 _LEAST = 1e-9
 """A rate before anybody engaged with anything: the same for all."""
 
@@ -77,12 +79,37 @@ class Rate:
         days = (number - self.counts.read(("moved", level), rows, t)) * self._life_days
         return self._shrunk(self.counts.read(("engaged", level), rows, t), days, above)
 
-    def of_slots(
-        self, slots: Rows, t: int, above: NDArray[np.float64] | float
+    def of_listings(
+        self,
+        slots: Rows,
+        group: NDArray[np.int64],
+        category: NDArray[np.int64],
+        t: int,
+        by_category: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """[slots] float64, engagement a day of each listing as of t."""
-        days = (1 - self.counts.read(("since", "slot"), slots, t)) * self._life_days
-        return self._shrunk(self.counts.read(("engaged", "slot"), slots, t), days, above)
+        """[slots] float64, engagement a day of each listing as of t.
+
+        Args:
+            slots: of the listings.
+            group: [all slots] the row of each one's group of the like.
+            category: [groups] each one's category.
+            t: as of when, ms.
+            by_category: [categories] float64, their rates.
+        """
+        counts, none = self.counts, _NOTHING
+        rates: NDArray[np.float64] = _of_listings(
+            np.asarray(slots, np.int64),
+            group,
+            category,
+            by_category,
+            self._on_offer.get("group", none),
+            counts.kept(("moved", "group")),
+            counts.kept(("engaged", "group")),
+            counts.kept(("since", "slot")),
+            counts.kept(("engaged", "slot")),
+            (counts.decay.scale(t), self._life_days, self.prior_days),
+        )
+        return rates
 
     def _shrunk(
         self,
@@ -94,3 +121,36 @@ class Rate:
         days = np.maximum(days, 0)
         rate = (engaged + self.prior_days * above) / (days + self.prior_days)
         return np.maximum(rate, _LEAST)
+
+
+@njit(cache=True)
+def _one(engaged: float, days: float, above: float, prior: float) -> float:
+    """As `Rate._shrunk`, of one."""
+    return max((engaged + prior * above) / (max(days, 0.0) + prior), _LEAST)
+
+
+@njit(cache=True)
+def _of_listings(
+    slots: Rows,
+    group: Rows,
+    category: Rows,
+    by_category: Rows,
+    on_offer: Rows,
+    moved: Rows,
+    engaged_group: Rows,
+    since: Rows,
+    engaged: Rows,
+    constants: tuple[float, float, float],
+) -> Rows:
+    """Each listing's rate, shrunk to its group's, that to its category's."""
+    scale, life, prior = constants
+    rates = np.empty(len(slots))
+    for i in range(len(slots)):
+        slot, of = slots[i], group[slots[i]]
+        number = on_offer[of] if of < len(on_offer) else 0
+        days = (number - read_at(moved, of, scale)) * life
+        above = by_category[category[of]]
+        above = _one(read_at(engaged_group, of, scale), days, above, prior)
+        days = (1 - read_at(since, slot, scale)) * life
+        rates[i] = _one(read_at(engaged, slot, scale), days, above, prior)
+    return rates

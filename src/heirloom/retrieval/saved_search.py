@@ -21,6 +21,7 @@ from heirloom.retrieval.in_order import InOrder
 from heirloom.retrieval.recent import newest
 from heirloom.retrieval.retriever import Matcher, Passes
 from heirloom.retrieval.shelf import Shelf
+from heirloom.retrieval.top import ascending
 
 MOST = 20
 """Searches of one person that are kept."""
@@ -154,7 +155,7 @@ class SavedSearch:
                 mask = self._catalogue.mask(search.filters)
                 new = new[self._matcher().matching(search.text, mask, least=1)[new]]
             found.append(new)
-        slots = np.unique(np.concatenate(found))
+        slots = ascending(np.concatenate(found))
         if not len(slots):
             return Candidates.none(self.name)
         return newest(self.name, self._shelf, request, slots, k)

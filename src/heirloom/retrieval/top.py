@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 
@@ -52,3 +53,37 @@ def fitted(array: NDArray[Any], size: int, fill: object = 0) -> NDArray[Any]:
     longer = np.full((max(size, 2 * len(array), 64), *array.shape[1:]), fill, array.dtype)
     longer[: len(array)] = array
     return longer
+
+
+def ascending(slots: NDArray[Any]) -> NDArray[Any]:
+    """Each slot once, ascending. As `np.unique`, in a third of the time for hundreds.
+
+    >>> ascending(np.array([7, 3, 7]))
+    array([3, 7])
+    """
+    ordered = np.sort(slots)
+    new = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    distinct: NDArray[Any] = ordered[new]
+    return distinct
+
+
+@njit(cache=True)
+def firsts_alike(codes: NDArray[Any]) -> NDArray[Any]:
+    """[rows] int64, of each row the first with the same code; by an open-addressing table.
+
+    >>> firsts_alike(np.array([7, 9, 7, 9, 8])).tolist()
+    [0, 1, 0, 1, 4]
+    """
+    size = 4
+    while size < 2 * len(codes):
+        size *= 2
+    table, first = np.full(size, -1, np.int64), np.empty(len(codes), np.int64)
+    for row in range(len(codes)):
+        at = (codes[row] * 0x9E3779B1 >> 7) & (size - 1)
+        while table[at] >= 0 and codes[table[at]] != codes[row]:
+            at = (at + 1) & (size - 1)
+        if table[at] < 0:
+            table[at] = row
+        first[row] = table[at]
+    return first

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.kept import Arrays, Given, alike, joined, of_texts, texts_of, within
@@ -15,6 +17,8 @@ from heirloom.retrieval.words_of import WordsOf
 FIELD_WEIGHT = {"brand": 1.0, "category": 1.0, "title": 1.0, "colour": 0.8, "material": 0.8}
 HASHTAG_WEIGHT = 0.4
 MAX_QUERY_WORDS = 16
+SCANNED = 32_768
+"""A word of more listings is looked for among the words of each listing asked about."""
 _MAX_HASHTAGS = 30
 _EXPANSIONS = 4
 _LEAST_LIKE = 0.45
@@ -31,12 +35,14 @@ class Words:
     def __init__(self) -> None:
         self._postings: dict[str, _Postings] = {}
         self._generation = np.zeros(0, np.int32)
-        self._of = WordsOf()
+        self._of = WordsOf()  # those of more than hashtags come first
+        self._strong = np.zeros(0, np.int16)  # [slots], how many these are
         self._by_gram: dict[str, set[str]] = {}
 
     def put(self, slot: int, weighted: Mapping[str, float]) -> None:
         """Give a slot its words, in place of those it had."""
         self._generation = fitted(self._generation, slot + 1)
+        self._strong = fitted(self._strong, slot + 1)
         self._generation[slot] += 1
         for word in self._of.pop(slot):
             self._release(word)
@@ -46,7 +52,9 @@ class Words:
                 postings = self._postings[word] = _Postings()
                 self._know(word)
             postings.append(slot, int(self._generation[slot]), weight)
-        self._of[slot] = weighted
+        strong = [word for word, weight in weighted.items() if weight > HASHTAG_WEIGHT]
+        self._of[slot] = dict.fromkeys((*strong, *weighted))
+        self._strong[slot] = len(strong)
 
     def _know(self, word: str) -> None:
         for gram in _grams(word):
@@ -57,6 +65,7 @@ class Words:
         each = list(self._postings.values())
         return {
             "generation": self._generation,
+            "strong": self._strong,
             "sizes": np.array([(one.size, one.alive) for one in each], np.int64).reshape(-1, 2),
             **_Postings.columns(each),
             **joined({"words": of_texts(self._postings), "of": self._of.arrays(self._postings)}),
@@ -66,7 +75,7 @@ class Words:
         """As `core.kept.Kept`."""
         own = alike("Words", arrays, self.arrays())
         texts = texts_of(within(own, "words"))
-        self._generation = own["generation"]
+        self._generation, self._strong = own["generation"], own["strong"]
         start = 0
         for word, (size, alive) in zip(texts, own["sizes"].tolist(), strict=True):
             self._postings[word] = _Postings.restored(own, slice(start, start + size), alive)
@@ -99,6 +108,22 @@ class Words:
         if word not in self._postings:
             return np.zeros(0, np.int32), np.zeros(0, np.float32)
         return self._postings[word].live(self._generation, most)
+
+    def strongly(self, word: str, slots: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """[slots] bool: whether each has a word, and not by its hashtags alone.
+
+        Args:
+            word: the word.
+            slots: few, each once, of those that have words. Their number bounds the time.
+        """
+        postings = self._postings.get(word)
+        if postings is None:
+            return np.zeros(len(slots), np.bool_)
+        if postings.size <= SCANNED:
+            return postings.strongly(self._generation, slots)
+        asked = zip(slots.tolist(), self._strong[slots].tolist(), strict=True)
+        has = (word in self._of.get(slot)[:strong] for slot, strong in asked)
+        return np.fromiter(has, np.bool_, len(slots))
 
     def beginning(self, start: str) -> list[str]:
         """Known words that begin with two letters or more."""
@@ -213,6 +238,15 @@ class _Postings:
         valid = generation[slots] == self._generations[taken]
         return slots[valid], self._weights[taken][valid]
 
+    def strongly(
+        self, generation: NDArray[np.int32], slots: NDArray[np.int32]
+    ) -> NDArray[np.bool_]:
+        """See Words.strongly."""
+        found: NDArray[np.bool_] = _strongly(
+            self._slots[: self.size], self._generations, self._weights, generation, slots
+        )
+        return found
+
     def sweep(self, generation: NDArray[np.int32]) -> None:
         """Drop what is no longer valid."""
         valid = generation[self._slots[: self.size]] == self._generations[: self.size]
@@ -220,6 +254,37 @@ class _Postings:
         self._generations = self._generations[: self.size][valid]
         self._weights = self._weights[: self.size][valid]
         self.size = len(self._slots)
+
+
+@njit(cache=True)
+def _strongly(
+    posted: NDArray[Any],
+    generations: NDArray[Any],
+    weights: NDArray[Any],
+    generation: NDArray[Any],
+    slots: NDArray[Any],
+) -> NDArray[Any]:
+    """[slots] bool: which of these distinct slots stand in valid postings of some weight.
+
+    One walk through the postings, beside an open-addressing table of the slots asked about.
+    """
+    size = 4
+    while size < 2 * len(slots):
+        size *= 2
+    table, found = np.full(size, -1, np.int64), np.zeros(len(slots), np.bool_)
+    for row in range(len(slots)):
+        at = (slots[row] * 0x9E3779B1 >> 7) & (size - 1)
+        while table[at] >= 0:
+            at = (at + 1) & (size - 1)
+        table[at] = row
+    least = np.float32(HASHTAG_WEIGHT)
+    for i in range(len(posted)):
+        at = (posted[i] * 0x9E3779B1 >> 7) & (size - 1)
+        while table[at] >= 0 and slots[table[at]] != posted[i]:
+            at = (at + 1) & (size - 1)
+        if table[at] >= 0 and weights[i] > least and generation[posted[i]] == generations[i]:
+            found[table[at]] = True
+    return found
 
 
 def weighted_words(listing: Listing) -> dict[str, float]:

@@ -29,14 +29,21 @@ class WordsOf:
         self.pop(slot)
         self._own[slot] = tuple(words)
 
-    def pop(self, slot: int) -> tuple[str, ...]:
-        """Forget a slot; the words it had, none if it is unknown."""
+    def get(self, slot: int) -> tuple[str, ...]:
+        """The words of a slot, none if it is unknown."""
         if slot >= len(self._there) or not self._there[slot]:
-            return self._own.pop(slot, ())
-        self._there[slot] = False
-        self._restored -= 1
+            return self._own.get(slot, ())
         numbers = self._numbers[self._starts[slot] : self._starts[slot + 1]]
         return tuple(self._texts[number] for number in numbers.tolist())
+
+    def pop(self, slot: int) -> tuple[str, ...]:
+        """Forget a slot; the words it had, none if it is unknown."""
+        if slot not in self or slot in self._own:
+            return self._own.pop(slot, ())
+        had = self.get(slot)
+        self._there[slot] = False
+        self._restored -= 1
+        return had
 
     def arrays(self, texts: Iterable[str]) -> Arrays:
         """All of it, for `restore` with the same texts; all words are among them."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.query import Request
 from heirloom.core.slate import FeatureBatch, Reason
-from heirloom.slates.words import BY_SOURCE, FOUND_ONLY, IN_WORDS, Row
+from heirloom.slates.words import BY_SOURCE, FOUND_ONLY, IN_WORDS, Row, Words
 
 MAX_REASONS = 3
 
@@ -63,14 +63,17 @@ def reasons(
         rows = (Row(request, catalogue, slot, values[i], (), place) for i, slot in _numbered(slots))
         return [_found(row, named)[:MAX_REASONS] for row, named in zip(rows, sources, strict=False)]
     usual, result = ranked.usual.tolist(), []
-    added, telling = ranked.contributions.tolist(), ranked.telling.tolist()
     about = dict(zip(ranked.groups, ranked.about, strict=True))
+    columns = {group: i for i, group in enumerate(ranked.groups)}
+    named = _named(ranked)
     for i, slot in _numbered(slots):
         row = Row(request, catalogue, slot, values[i], usual, place)
-        gained = dict(zip(ranked.groups, added[i], strict=True))
-        named = [group for group, tells in zip(ranked.groups, telling[i], strict=True) if tells]
-        named.sort(key=lambda group: -gained[group])
-        result.append(_ranked(row, sources[i], gained, named, about)[:MAX_REASONS])
+        known = [
+            (source, group, words)
+            for source, group, words in _knowing(sources[i])
+            if group not in columns or ranked.contributions[i, columns[group]] >= 0
+        ]
+        result.append(_ranked(row, known, named[i], about)[:MAX_REASONS])
     return result
 
 
@@ -91,17 +94,32 @@ def _found(row: Row, sources: Sequence[str]) -> tuple[Reason, ...]:
     return tuple(Reason(words, source=source) for source, words in found if words)
 
 
+@lru_cache(1_024)
+def _knowing(sources: tuple[str, ...]) -> tuple[tuple[str, str, Words], ...]:
+    """Of the retrievers that proposed a listing, those that know something by themselves."""
+    return tuple(each for each in BY_SOURCE if each[0] in sources)
+
+
+def _named(ranked: Ranked) -> list[list[str]]:
+    """[shown] the groups that may be named of each, the most telling first."""
+    rows, of = np.nonzero(ranked.telling)
+    order = np.lexsort((of, -ranked.contributions[rows, of], rows))
+    named: list[list[str]] = [[] for _ in range(len(ranked.telling))]
+    for row, group in zip(rows[order].tolist(), of[order].tolist(), strict=True):
+        named[row].append(ranked.groups[group])
+    return named
+
+
 def _ranked(
     row: Row,
-    sources: Sequence[str],
-    gained: Mapping[str, float],
+    known: Sequence[tuple[str, str, Words]],
     named: Sequence[str],
     about: Mapping[str, str],
 ) -> tuple[Reason, ...]:
-    """What retrievers alone know, unless the ranking speaks against it; then the strongest."""
+    """What retrievers alone know and the ranking does not speak against; then the strongest."""
     said, spoken = [], set()
-    for source, group, words in BY_SOURCE:
-        if source in sources and gained.get(group, 0.0) >= 0 and (told := words(row)):
+    for source, group, words in known:
+        if told := words(row):
             said.append(Reason(told, group if group in named else "", source))
             spoken.add(group)
     for group in named:

@@ -1,8 +1,8 @@
 """Words of reasons: for each group of features and each retriever, the fact that a person knows."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from math import isnan, log, nan
+from typing import NamedTuple
 
 from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.query import Request
@@ -11,8 +11,7 @@ NO_SIZES = frozenset({"one size", "onesize", "os", "no size", "universal"})
 """What sellers write of things that have no size."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One listing of the slate, with what it was ranked by and what is usual beside it.
 
     Attributes:
@@ -35,7 +34,10 @@ class Row:
 
     def above(self, *names: str) -> bool:
         """Whether any of these features is known and greater than usual; than 0 if that is NaN."""
-        for place in (self.place[name] for name in names if name in self.place):
+        for name in names:
+            place = self.place.get(name)
+            if place is None:
+                continue
             usual = self.usual[place] if self.usual else nan
             if self.values[place] > (0.0 if isnan(usual) else usual):
                 return True

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.apps.test_http_paging import slate_of
+from tests.apps.test_http_paging import every, slate_of
 
 from heirloom.apps.paging import Pages
 from heirloom.apps.problems import ProblemError
@@ -31,12 +31,12 @@ def test_an_order_comes_back_as_it_was() -> None:
 
 def test_a_page_goes_on_in_another_process(tmp_path: Path) -> None:
     one, other = Pages(of(tmp_path, 1)), Pages(of(tmp_path, 2))
-    first = one.first(Query(t=1_000), slate_of(5), 2, lambda _: True)
+    first = one.first(Query(t=1_000), slate_of(5), 2, every)
     assert first.next_token is not None
-    later = other.later(first.next_token, 2, 1_000, lambda _: lambda _: True)
+    later = other.later(first.next_token, 2, 1_000, lambda _: every)
     assert [each.listing for each in later.shown] == ["l2", "l3"]
     assert later.next_token is not None
-    last = one.later(later.next_token, 2, 1_000, lambda _: lambda _: True)
+    last = one.later(later.next_token, 2, 1_000, lambda _: every)
     assert [each.position for each in last.shown] == [4]
 
 
@@ -53,11 +53,11 @@ def test_the_latest_orders_are_kept_also_by_one_that_is_started_again(tmp_path: 
 
 def test_an_order_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
     pages = Pages(of(tmp_path, 1))
-    token = pages.first(Query(t=1_000), slate_of(5), 2, lambda _: True).next_token
+    token = pages.first(Query(t=1_000), slate_of(5), 2, every).next_token
     assert token is not None
     (tmp_path / "orders-1" / "s").unlink()
     with pytest.raises(ProblemError, match="410"):
-        pages.later(token, 2, 1_000, lambda _: lambda _: True)
+        pages.later(token, 2, 1_000, lambda _: every)
 
 
 def test_a_disk_without_room_costs_the_order_and_no_more(

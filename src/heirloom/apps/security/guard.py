@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from heirloom.apps.problems import ProblemError
+from heirloom.apps.security.addresses import Addresses, place_of
 from heirloom.apps.security.caller import ANYONE, STRANGER, Allowance, Caller, Scope
 from heirloom.apps.security.keys import WatchedKeys, is_key
 from heirloom.apps.security.rate import Buckets
@@ -44,6 +45,7 @@ class Guard:
         tokens: of its identity provider, if it has one.
         buckets: where requests are counted; None: nobody is limited.
         allowance: of those who have none of their own.
+        addresses: where those are counted who ask without a key; None: they are not.
         clock: ms since 1970 UTC.
     """
 
@@ -54,12 +56,14 @@ class Guard:
         tokens: Tokens | None = None,
         buckets: Buckets | None = None,
         allowance: Allowance = Allowance(),  # noqa: B008 - frozen
+        addresses: Addresses | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._keys = keys
         self._tokens = tokens
         self._buckets = buckets
         self._allowance = allowance
+        self._addresses = addresses
         self._clock = clock
         self._refused: Callable[[str], None] = lambda _: None
 
@@ -111,6 +115,7 @@ class Guard:
 
     async def _admit(self, request: Request, scope: Scope | None, *, page: bool) -> Caller:
         if self._keys is None:
+            self._count_address(request, wrong=False)
             return ANYONE
         shown = shown_by(request.headers.get("authorization", ""), page=page)
         found = self._find(shown)
@@ -118,8 +123,12 @@ class Guard:
             await asyncio.get_running_loop().run_in_executor(None, self._tokens.refresh)
             found = self._find(shown)
         if scope is None:
-            return STRANGER if isinstance(found, str) else found
+            if not isinstance(found, str):
+                return found
+            self._count_address(request, wrong=False)
+            return STRANGER
         if isinstance(found, str):
+            self._count_address(request, wrong=True)
             raise self._refusal(found, scope, page=page)
         if scope not in found.scopes:
             self._refused("scope")
@@ -161,14 +170,27 @@ class Guard:
         wait = self._buckets.take(caller.bucket, caller.allowance or self._allowance)
         if wait:
             self._refused("rate")
-            seconds = -(-wait // 1_000_000_000)
-            raise ProblemError(
-                429,
-                "This key asks too often.",
-                wanted=f"the next request after {seconds} s",
-                came=caller.name,
-                headers={"retry-after": str(seconds)},
-            )
+            raise _too_often("This key asks too often.", caller.name, wait)
+
+    def _count_address(self, request: Request, *, wrong: bool) -> None:
+        if self._addresses is None or request.client is None:
+            return
+        host = request.client.host
+        if wait := self._addresses.take(host, wrong=wrong):
+            self._refused("address")
+            said = "Too much comes from this address without a good key."
+            raise _too_often(said, place_of(host), wait)
+
+
+def _too_often(said: str, who: str, wait: int) -> ProblemError:
+    seconds = -(-wait // 1_000_000_000)
+    return ProblemError(
+        429,
+        said,
+        wanted=f"the next request after {seconds} s",
+        came=who,
+        headers={"retry-after": str(seconds)},
+    )
 
 
 def shown_by(header: str, *, page: bool) -> str | None:

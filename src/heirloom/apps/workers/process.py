@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import uvicorn
 from starlette.applications import Starlette
 
 from heirloom.apps import api as a
@@ -64,7 +65,7 @@ def write(run: Run, at: int, alive: int) -> int:
     inner = Doors(_listening(run.path(run.board.names[at])), Guard())
     app = application_of(system, inner, Shared(run.visits(-1), {}))
     app.router.routes.insert(0, ingest_route(app.state.desk))
-    _serve(run, at, alive, app, [], [Beside(app, inner.public, inner=True)])
+    _serve(run, at, alive, configured(app), [], [Beside(app, inner.public, inner=True)])
     return 0
 
 
@@ -81,7 +82,8 @@ def work(run: Run, at: int, alive: int) -> int:
     app = application_of(system, run.doors, shared)
     own = Starlette(routes=[own_route(app.state.desk)])
     inner = Beside(own, _listening(run.path(board.names[at])), inner=True)
-    _serve(run, at, alive, app, [run.doors.public], [*admin_of(app, run.doors), inner])
+    config = run.doors.config(app)
+    _serve(run, at, alive, config, [run.doors.public], [*admin_of(app, run.doors), inner])
     return 0
 
 
@@ -89,7 +91,7 @@ def _serve(
     run: Run,
     at: int,
     alive: int,
-    app: Starlette,
+    config: uvicorn.Config,
     doors: list[socket.socket],
     beside: Sequence[Beside],
 ) -> None:
@@ -101,7 +103,7 @@ def _serve(
         board.answers(at, system.live.n, system.policy.bundle, refused=refused)
 
     server = Announced(
-        configured(app),
+        config,
         lambda: board.enter(at, READY),
         beside=beside,
         publication=publication,

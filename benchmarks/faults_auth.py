@@ -55,6 +55,9 @@ HIDDEN = (
 )  # fmt: skip
 """Ways around a route's path, and what only other processes of the system may ask."""
 _TOKENS = """
+[http.addresses]
+wrong_per_second = 0          # all of it comes from one address, which is to be answered 401
+
 [http.auth]
 required = true
 

@@ -24,11 +24,12 @@ class _Told(uvicorn.Server):
 
 
 @contextmanager
-def on_loopback(app: Any) -> Iterator[str]:
-    """Its address as host:port."""
+def on_loopback(app: Any, **more: Any) -> Iterator[str]:
+    """Its address as host:port; `more` is for uvicorn."""
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
-        server = _Told(uvicorn.Config(app, http=BoundedHead, log_level="warning", lifespan="off"))
+        settings = {"http": BoundedHead, "log_level": "warning", "lifespan": "off", **more}
+        server = _Told(uvicorn.Config(app, **settings))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
         thread.start()
         try:

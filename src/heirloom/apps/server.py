@@ -18,10 +18,11 @@ from heirloom.apps.build import System
 from heirloom.apps.deadline import Limits
 from heirloom.apps.http import Shared, application
 from heirloom.apps.publication import Publication
+from heirloom.apps.security.addresses import Connections
 from heirloom.apps.security.guard import Guard
-from heirloom.apps.security.head import BoundedHead
+from heirloom.apps.security.head import BoundedHead, counted
 from heirloom.apps.security.opening import guard_of
-from heirloom.apps.settings import Settings
+from heirloom.apps.settings import HttpPart, Settings
 from heirloom.core.errors import StoreError
 
 LOOPBACK = "127.0.0.1"
@@ -46,12 +47,21 @@ class Doors:
         guard: before it.
         admin: the same on the loopback for metrics and health; None: they are told at `public`.
         admin_guard: before it.
+        http: what the settings say of the public one; None: it stands open within the system.
     """
 
     public: socket.socket
     guard: Guard
     admin: socket.socket | None = None
     admin_guard: Guard | None = None
+    http: HttpPart | None = None
+
+    def config(self, app: Any) -> uvicorn.Config:
+        """Of what answers at the public door."""
+        if self.http is None:
+            return configured(app)
+        most = Connections(self.http.addresses.connections, self.http.proxies)
+        return configured(app, connections=most, forwarded_allow_ips=list(self.http.proxies))
 
     @property
     def address(self) -> str:
@@ -92,20 +102,30 @@ def opened(
         ConfigError: others than this machine could ask, and no key is there to ask for.
     """
     http = settings.http
-    guard = guard_of(http.auth, folder=settings.system.folder, host=host, unguarded=unguarded)
+    guard = guard_of(
+        http.auth,
+        folder=settings.system.folder,
+        host=host,
+        unguarded=unguarded,
+        addresses=http.addresses,
+    )
     public = _bound(host, port, "--port")
     admin_port = http.admin_port if admin_port is None else admin_port
     if admin_port is None:
-        return Doors(public, guard)
+        return Doors(public, guard, http=http)
     try:
         admin = _bound(LOOPBACK, admin_port, "[http] admin_port")
         inner = guard_of(
-            http.auth, folder=settings.system.folder, host=LOOPBACK, unguarded=unguarded
+            http.auth,
+            folder=settings.system.folder,
+            host=LOOPBACK,
+            unguarded=unguarded,
+            addresses=http.addresses,
         )
     except BaseException:
         public.close()
         raise
-    return Doors(public, guard, admin, inner)
+    return Doors(public, guard, admin, inner, http)
 
 
 def _bound(host: str, port: int, option: str) -> socket.socket:
@@ -147,11 +167,17 @@ class Beside:
         return config
 
 
-def configured(app: Any, **more: Any) -> uvicorn.Config:
-    """How every server of ours is run."""
+def configured(app: Any, *, connections: Connections | None = None, **more: Any) -> uvicorn.Config:
+    """How every server of ours is run.
+
+    Args:
+        app: what answers.
+        connections: counts those that are open; None: there is no limit.
+        more: of uvicorn.
+    """
     return uvicorn.Config(
         app,
-        http=BoundedHead,
+        http=BoundedHead if connections is None else counted(connections),
         log_config=None,
         log_level="warning",
         server_header=False,
@@ -302,7 +328,7 @@ def run(
         )
         app = application_of(system, doors, sagemaker=sagemaker)
         server = Announced(
-            configured(app),
+            doors.config(app),
             partial(announce, doors.address),
             beside=admin_of(app, doors),
             publication=publication,

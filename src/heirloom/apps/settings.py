@@ -21,7 +21,8 @@ from pydantic import (
 from heirloom.apps.deadline import MOST_MS, Limits
 from heirloom.apps.intake import Room
 from heirloom.apps.logs import LogPart
-from heirloom.apps.security.settings import AuthPart
+from heirloom.apps.security.addresses import networks_of
+from heirloom.apps.security.settings import AddressesPart, AuthPart
 from heirloom.apps.tracing import TelemetryPart
 from heirloom.core.errors import ConfigError
 from heirloom.core.event import Kind, Surface
@@ -361,6 +362,15 @@ class HttpPart(_Part):
     """Processes that answer; more than 1 have a writer beside them."""
     max_body_bytes: PositiveInt = 1 << 20
     auth: AuthPart = AuthPart()
+    addresses: AddressesPart = AddressesPart()
+    proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    """Addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+
+    @field_validator("proxies")
+    @classmethod
+    def _of_addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        networks_of(proxies)  # its error says which is none
+        return proxies
 
 
 class ServingPart(_Part):

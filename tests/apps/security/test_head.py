@@ -25,6 +25,7 @@ async def echo(request: Request) -> Response:
 @pytest.fixture
 def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     monkeypatch.setattr(head, "HEAD_S", 0.3)
+    monkeypatch.setattr(head, "BODY_S", 0.6)
     app = Starlette(routes=[Route("/{any:path}", echo, methods=["GET", "POST"])])
     server = uvicorn.Server(
         uvicorn.Config(app, http=BoundedHead, log_level="critical", lifespan="off")
@@ -88,3 +89,17 @@ def test_a_head_that_is_too_large_is_cut_off(
 def test_who_sends_no_head_is_not_waited_for(address: tuple[str, int]) -> None:
     for parts in ((), (b"GET / HT",), (GET,)):
         assert answer(address, *parts) == b""
+
+
+def test_a_body_that_never_ends_is_not_waited_for(address: tuple[str, int]) -> None:
+    head = GET.replace(b"GET", b"POST") + b"content-length: 9\r\n\r\n"
+    assert answer(address, head + b"12345678") == b""
+    kept = head.replace(b"close", b"keep-alive")
+    with socket.create_connection(address, timeout=5) as client:
+        for _ in range(3):
+            client.sendall(kept + b"123456789")
+            came = b""
+            while not came.endswith(b" 9"):
+                part = client.recv(65_536)
+                assert part, came
+                came += part

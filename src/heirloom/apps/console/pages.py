@@ -115,7 +115,7 @@ class Console:
         known = wanted in {HOME, *(page.path for page in PAGES)}
         response = RedirectResponse(wanted if known else HOME, 303)
         if not self._guard.is_open:
-            cookie = self._guard.sign_in(last_choice(form, "key"))
+            cookie = self._guard.sign_in(request, last_choice(form, "key"))
             response.set_cookie(
                 COOKIE,
                 cookie,

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from heirloom.apps.problems import ProblemError
+from heirloom.apps.security.addresses import Addresses, place_of
 from heirloom.apps.security.caller import ANYONE, STRANGER, Allowance, Caller, Scope
 from heirloom.apps.security.keys import WatchedKeys, id_of, is_key
 from heirloom.apps.security.rate import Buckets
@@ -49,6 +50,7 @@ class Guard:
         tokens: of its identity provider, if it has one.
         buckets: where requests are counted; None: nobody is limited.
         allowance: of those who have none of their own.
+        addresses: where those are counted who ask without a key; None: they are not.
         clock: ms since 1970 UTC.
     """
 
@@ -59,12 +61,14 @@ class Guard:
         tokens: Tokens | None = None,
         buckets: Buckets | None = None,
         allowance: Allowance = Allowance(),  # noqa: B008 - frozen
+        addresses: Addresses | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._keys = keys
         self._tokens = tokens
         self._buckets = buckets
         self._allowance = allowance
+        self._addresses = addresses
         self._clock = clock
         self.sessions = Sessions(lambda: clock() / 1e3)
         self._refused: Callable[[str], None] = lambda _: None
@@ -113,14 +117,14 @@ class Guard:
             for route in group
         ]
 
-    def sign_in(self, key: str) -> str:
+    def sign_in(self, request: Request, key: str) -> str:
         """The cookie of a new session of whom a key with scope admin opens the console.
 
         Raises:
             ProblemError: 401, 403, 429.
         """
         found = self._find(key) if is_key(key) else "unknown"
-        self._check(found, "admin", "console")
+        self._check(request, found, "admin", "console")
         return self.sessions.begin(id_of(key))
 
     def _guarded(self, handler: Handler, scope: Scope | None, way: Way) -> Handler:
@@ -132,17 +136,18 @@ class Guard:
 
     async def _admit(self, request: Request, scope: Scope | None, way: Way) -> Caller:
         if self._keys is None:
+            self._count_address(request, wrong=False)
             return ANYONE
         header = request.headers.get("authorization", "")
         cookie = request.cookies.get(COOKIE, "") if way == "console" and not header else ""
         if cookie:
-            return self._check(self._in_session(cookie), scope, way)
+            return self._check(request, self._in_session(cookie), scope, way)
         shown = shown_by(header, page=way == "page")
         found = self._find(shown)
         if found == UNKNOWN_KEY and self._tokens is not None and self._tokens.may_refresh():
             await asyncio.get_running_loop().run_in_executor(None, self._tokens.refresh)
             found = self._find(shown)
-        return self._check(found, scope, way)
+        return self._check(request, found, scope, way)
 
     def _in_session(self, cookie: str) -> Caller | str:
         key_id = self.sessions.key_id(cookie)
@@ -150,10 +155,16 @@ class Guard:
             return "session"
         return self._keys.table().of_id(key_id, self._clock())
 
-    def _check(self, found: Caller | str, scope: Scope | None, way: Way) -> Caller:
+    def _check(
+        self, request: Request, found: Caller | str, scope: Scope | None, way: Way
+    ) -> Caller:
         if scope is None:
-            return STRANGER if isinstance(found, str) else found
+            if not isinstance(found, str):
+                return found
+            self._count_address(request, wrong=False)
+            return STRANGER
         if isinstance(found, str):
+            self._count_address(request, wrong=True)
             raise self._refusal(found, scope, way)
         if scope not in found.scopes:
             self._refused("scope")
@@ -197,14 +208,27 @@ class Guard:
         wait = self._buckets.take(caller.bucket, caller.allowance or self._allowance)
         if wait:
             self._refused("rate")
-            seconds = -(-wait // 1_000_000_000)
-            raise ProblemError(
-                429,
-                "This key asks too often.",
-                wanted=f"the next request after {seconds} s",
-                came=caller.name,
-                headers={"retry-after": str(seconds)},
-            )
+            raise _too_often("This key asks too often.", caller.name, wait)
+
+    def _count_address(self, request: Request, *, wrong: bool) -> None:
+        if self._addresses is None or request.client is None:
+            return
+        host = request.client.host
+        if wait := self._addresses.take(host, wrong=wrong):
+            self._refused("address")
+            said = "Too much comes from this address without a good key."
+            raise _too_often(said, place_of(host), wait)
+
+
+def _too_often(said: str, who: str, wait: int) -> ProblemError:
+    seconds = -(-wait // 1_000_000_000)
+    return ProblemError(
+        429,
+        said,
+        wanted=f"the next request after {seconds} s",
+        came=who,
+        headers={"retry-after": str(seconds)},
+    )
 
 
 def shown_by(header: str, *, page: bool) -> str | None:

@@ -1,16 +1,25 @@
-"""The head of a request, bounded at the socket: in bytes and in time.
+"""The head of a request, bounded at the socket: in bytes and in time; and its body in time.
 
-uvicorn with httptools has no limit on headers, and waits for their end for ever.
+uvicorn with httptools has no limit on headers, and waits for their end, and a body's, for ever. Nor
+does it limit how many connections one address opens.
 """
 
 import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from heirloom.apps.security.addresses import Connections
+
 MAX_HEAD = 32 << 10
 """Bytes of the request line and all headers."""
 HEAD_S = 10.0
 """Seconds in which they must have come."""
+BODY_S = 60.0
+"""Seconds in which a body must have come, from the end of its head."""
+_TOO_MANY = (
+    b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"content-length: 0\r\n\r\n"
+)
 
 
 class _TooLargeError(ValueError):
@@ -20,8 +29,13 @@ class _TooLargeError(ValueError):
 class BoundedHead(HttpToolsProtocol):
     """uvicorn's protocol, which closes a connection whose request does not get to its body.
 
-    Over MAX_HEAD bytes are answered 400; a head that takes longer than HEAD_S is not answered.
+    Over MAX_HEAD bytes are answered 400; a head that takes longer than HEAD_S is not answered. A
+    body that takes longer than BODY_S has ended too early, for who reads it.
     """
+
+    door: Connections | None = None
+    """Counts its connections."""
+    _counted = ""
 
     _size = 0
     _complete = False
@@ -31,11 +45,19 @@ class BoundedHead(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection: its first head is waited for."""
         super().connection_made(transport)
+        if self.door is not None and self.client is not None:
+            if not self.door.enter(self.client[0]):
+                transport.write(_TOO_MANY)
+                transport.close()
+                return
+            self._counted = self.client[0]
         self._timer = self.loop.call_later(HEAD_S, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
         self._stop_waiting()
+        if self.door is not None and self._counted:
+            self.door.leave(self._counted)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -70,6 +92,12 @@ class BoundedHead(HttpToolsProtocol):
         self._complete = True
         self._stop_waiting()
         super().on_headers_complete()
+        self._timer = self.loop.call_later(BODY_S, self.transport.close)
+
+    def on_message_complete(self) -> None:
+        """Nothing more of it is to come."""
+        self._stop_waiting()
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request, and close."""
@@ -86,3 +114,8 @@ class BoundedHead(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def counted(connections: Connections) -> type[BoundedHead]:
+    """The protocol of a door that counts its connections."""
+    return type("CountedHead", (BoundedHead,), {"door": connections})

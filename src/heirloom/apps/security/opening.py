@@ -2,18 +2,28 @@
 
 from pathlib import Path
 
+from heirloom.apps.security.addresses import Addresses
 from heirloom.apps.security.guard import Guard
 from heirloom.apps.security.keys import KeysFile, WatchedKeys
 from heirloom.apps.security.rate import Buckets
-from heirloom.apps.security.settings import AuthPart, is_loopback
+from heirloom.apps.security.settings import AddressesPart, AuthPart, is_loopback
 from heirloom.apps.security.tokens import Tokens
 from heirloom.core.errors import ConfigError
 
 BUCKETS = "buckets"
 """The file in the system's folder that all its workers count requests in."""
+OF_ADDRESSES = "addresses"
+"""The same for requests without a key."""
 
 
-def guard_of(auth: AuthPart, *, folder: Path, host: str, unguarded: bool = False) -> Guard:
+def guard_of(
+    auth: AuthPart,
+    *,
+    folder: Path,
+    host: str,
+    unguarded: bool = False,
+    addresses: AddressesPart = AddressesPart(),  # noqa: B008 - frozen
+) -> Guard:
     """The guard of a door.
 
     A door that this machine alone can reach is open unless the settings or a provider's tokens
@@ -25,6 +35,7 @@ def guard_of(auth: AuthPart, *, folder: Path, host: str, unguarded: bool = False
         host: where the door listens.
         unguarded: leave it open whatever host and settings say, as a person asked for in so many
             words.
+        addresses: [http.addresses].
 
     Raises:
         ConfigError: the door asks for a key and nothing would open it.
@@ -32,13 +43,19 @@ def guard_of(auth: AuthPart, *, folder: Path, host: str, unguarded: bool = False
     closed = auth.required
     if closed is None:
         closed = auth.tokens is not None or not is_loopback(host)
-    if unguarded or not closed:
-        return Guard()
+    is_open = unguarded or not closed
+    places = None
+    if addresses.per_second or not is_open:
+        buckets = Buckets(folder / OF_ADDRESSES)
+        places = Addresses(buckets, free=addresses.free, wrong=addresses.wrong)
+    if is_open:
+        return Guard(addresses=places)
     guard = Guard(
         WatchedKeys(KeysFile(folder)),
         tokens=None if auth.tokens is None else Tokens(auth.tokens),
         buckets=Buckets(folder / BUCKETS),
         allowance=auth.allowance,
+        addresses=places,
     )
     if not guard.can_be_passed():
         raise ConfigError(

@@ -77,6 +77,32 @@ class AuthPart(BaseModel):
         return self
 
 
+class AddressesPart(BaseModel):
+    """How much may come from one address: who asks without a key, or with wrong ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    per_second: float = Field(default=0.0, ge=0, lt=1e9)
+    """Requests where no key is asked for, in the long run; 0: no limit."""
+    burst: PositiveInt = 100
+    """And at once."""
+    wrong_per_second: float = Field(default=5.0, ge=0, lt=1e9)
+    """Requests that a closed door refuses with 401, before it is 429; 0: no limit."""
+    wrong_burst: PositiveInt = 200
+    connections: int = Field(default=0, ge=0)
+    """Open at once, in each process; 0: no limit."""
+
+    @property
+    def free(self) -> Allowance:
+        """Of requests that need no key."""
+        return Allowance(self.per_second, self.burst)
+
+    @property
+    def wrong(self) -> Allowance:
+        """Of requests with wrong keys."""
+        return Allowance(self.wrong_per_second, self.wrong_burst)
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server that listens there.
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import uvicorn
 from starlette.applications import Starlette
 
 from heirloom.apps import api as a
@@ -75,7 +76,7 @@ def write(run: Run, at: int, alive: int) -> int:
         system, inner, Shared(run.visits(-1), {}, processes=run.gather(at), is_behind=True)
     )
     app.router.routes.insert(0, ingest_route(app.state.desk))
-    _serve(run, at, alive, app, [], [Beside(app, inner.public, inner=True)])
+    _serve(run, at, alive, configured(app), [], [Beside(app, inner.public, inner=True)])
     return 0
 
 
@@ -93,7 +94,8 @@ def work(run: Run, at: int, alive: int) -> int:
     app = application_of(system, run.doors, shared)
     own = Starlette(routes=[own_route(app.state.desk)])
     inner = Beside(own, _listening(run.path(board.names[at])), inner=True)
-    _serve(run, at, alive, app, [run.doors.public], [*admin_of(app, run.doors), inner])
+    config = run.doors.config(app)
+    _serve(run, at, alive, config, [run.doors.public], [*admin_of(app, run.doors), inner])
     return 0
 
 
@@ -101,7 +103,7 @@ def _serve(
     run: Run,
     at: int,
     alive: int,
-    app: Starlette,
+    config: uvicorn.Config,
     doors: list[socket.socket],
     beside: Sequence[Beside],
 ) -> None:
@@ -113,7 +115,7 @@ def _serve(
         board.answers(at, system.live.n, system.policy.bundle, refused=refused)
 
     server = Announced(
-        configured(app),
+        config,
         lambda: board.enter(at, READY),
         beside=beside,
         publication=publication,

@@ -148,8 +148,7 @@ def test_many_at_once_are_field_by_field(seed: int) -> None:
     appeal, shown, prices = folded(random_log(seed, 300), [])
     appeal.refit(shown, prices)
     total = np.zeros(len(SLOTS))
-    size = len(appeal._row)
-    known = SLOTS < size
+    known = np.less(SLOTS, len(appeal._row))
     fields = zip(appeal._logs, appeal._codes(SLOTS[known], prices), strict=True)
     for log, codes in fields:
         there = codes < len(log)

@@ -141,3 +141,17 @@ def test_photos_and_a_good_price_draw() -> None:
     assert cheap_photos > dear_photos > cheap > dear
     assert cheap_photos - cheap == pytest.approx(np.log(3), abs=0.05)
     assert cheap - dear == pytest.approx(np.log(2), abs=0.05)
+
+
+@given(seed=st.integers(0, 200))
+def test_many_at_once_are_field_by_field(seed: int) -> None:
+    appeal, shown, prices = folded(random_log(seed, 300), [])
+    appeal.refit(shown, prices)
+    total = np.zeros(len(SLOTS))
+    known = np.less(SLOTS, len(appeal._row))
+    fields = zip(appeal._logs, appeal._codes(SLOTS[known], prices), strict=True)
+    for log, codes in fields:
+        there = codes < len(log)
+        total[np.flatnonzero(known)[there]] += log[codes[there]]
+    wanted = np.rint(total * 4096) / 4096
+    assert (appeal.of(SLOTS, prices) + 0.0).tobytes() == (wanted + 0.0).tobytes()

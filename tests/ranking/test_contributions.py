@@ -151,3 +151,17 @@ def test_what_is_told_is_among_the_strongest_and_raises(added: Values) -> None:
 )
 def test_margins(added: list[float], told: list[bool]) -> None:
     assert telling(np.array([added], np.float32))[0].tolist() == told
+
+
+@given(matrices)
+def test_what_is_told_is_what_ordering_all_groups_tells(added: Values) -> None:
+    order = np.argsort(-added, axis=1, kind="stable")
+    ranked = np.take_along_axis(added, order, axis=1)
+    rest = np.zeros(len(added), np.float32)
+    if added.shape[1] > len(SURE):
+        rest = np.maximum(ranked[:, len(SURE)], 0)
+    naive, whole = np.zeros(added.shape, np.bool_), np.abs(added).sum(axis=1)
+    for place, margin in enumerate(SURE[: added.shape[1]]):
+        above = ranked[:, place] - rest
+        naive[np.arange(len(added)), order[:, place]] = (above > 0) & (above >= margin * whole)
+    assert telling(added).tolist() == naive.tolist()

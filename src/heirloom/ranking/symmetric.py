@@ -190,24 +190,25 @@ def _leaf(
     leaf: NDArray[Any],
 ) -> None:
     """Write each row's leaf in the tree of these splits. Four at once: eight rows a step."""
-    leaf[:] = 0
     split = first
+    if last - split < 4:
+        leaf[:] = 0
     while last - split >= 4:
-        low = np.int32(split - first)
+        low, kept = np.uint32(split - first), np.uint32(0xFFFFFFFF if split > first else 0)
         a, b = columns[features[split]], columns[features[split + 1]]
         c, d = columns[features[split + 2]], columns[features[split + 3]]
         at_a, at_b = borders[split], borders[split + 1]
         at_c, at_d = borders[split + 2], borders[split + 3]
         for row in range(len(leaf)):
-            bits = np.int32(a[row] > at_a) | (np.int32(b[row] > at_b) << np.int32(1))
-            bits |= np.int32(c[row] > at_c) << np.int32(2)
-            bits |= np.int32(d[row] > at_d) << np.int32(3)
-            leaf[row] |= bits << low
+            bits = np.uint32(a[row] > at_a) | (np.uint32(b[row] > at_b) << np.uint32(1))
+            bits |= np.uint32(c[row] > at_c) << np.uint32(2)
+            bits |= np.uint32(d[row] > at_d) << np.uint32(3)
+            leaf[row] = (leaf[row] & kept) | bits << low
         split += 4
     for rest in range(split, last):
         column, border = columns[features[rest]], borders[rest]
         for row in range(len(leaf)):
-            leaf[row] |= np.int32(column[row] > border) << np.int32(rest - first)
+            leaf[row] |= np.uint32(column[row] > border) << np.uint32(rest - first)
 
 
 @njit(cache=True)
@@ -220,13 +221,20 @@ def _sums(
     columns: NDArray[Any],
     total: NDArray[Any],
 ) -> None:
-    """Add each tree's leaf to `total` [rows], in the trees' order."""
-    leaf = np.empty(len(total), np.int32)
-    for tree in range(len(starts) - 1):
+    """Add each tree's leaf to `total` [rows], in the trees' order; two trees at a time."""
+    leaf, other = np.empty(len(total), np.uint32), np.empty(len(total), np.uint32)
+    trees = len(starts) - 1
+    for tree in range(0, trees, 2):
         _leaf(features, borders, splits[tree], splits[tree + 1], columns, leaf)
         mine = leaves[starts[tree] : starts[tree + 1]]
+        if tree + 1 == trees:
+            for row in range(len(total)):
+                total[row] += mine[leaf[row]]
+            break
+        _leaf(features, borders, splits[tree + 1], splits[tree + 2], columns, other)
+        theirs = leaves[starts[tree + 1] : starts[tree + 2]]
         for row in range(len(total)):
-            total[row] += mine[leaf[row]]
+            total[row] = (total[row] + mine[leaf[row]]) + theirs[other[row]]
 
 
 @njit(cache=True)
@@ -247,7 +255,7 @@ def _losses(
     That is [groups, rows].
     """
     n = len(total)
-    leaf, value = np.empty(n, np.int32), np.empty(n)
+    leaf, value = np.empty(n, np.uint32), np.empty(n)
     for tree in range(len(starts) - 1):
         first, last = splits[tree], splits[tree + 1]
         _leaf(features, borders, first, last, columns, leaf)
@@ -262,9 +270,9 @@ def _losses(
                 new &= group_of[features[earlier]] != group
             if not new:
                 continue
-            kept, other = np.int32(0), np.int32(0)
+            kept, other = np.uint32(0), np.uint32(0)
             for same in range(first, last):
-                bit = np.int32(1 << (same - first))
+                bit = np.uint32(1 << (same - first))
                 if group_of[features[same]] != group:
                     kept |= bit
                 elif instead[features[same]] > borders[same]:

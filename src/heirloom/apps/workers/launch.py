@@ -33,6 +33,7 @@ def serve(
     port: int,
     admin_port: int | None = None,
     unguarded: bool = False,
+    at: Path | None = None,
     announce: Callable[[str], None] = announce_on_stdout,
     patience: Patience = Patience(),  # noqa: B008 - frozen
 ) -> int:
@@ -42,7 +43,9 @@ def serve(
         ConfigError, StoreError: as of System and `server.opened`, or it cannot be forked.
     """
     _check(settings)
-    doors = opened(settings, host=host, port=port, admin_port=admin_port, unguarded=unguarded)
+    doors = opened(
+        settings, host=host, port=port, admin_port=admin_port, unguarded=unguarded, at=at
+    )
     try:
         system = System(settings)
         try:

@@ -67,8 +67,8 @@ class Directory:
         claims = _claims(shown) if self._tokens else {}
         issuer, told = claims.get("iss"), claims.get("aud")
         for audience in told if isinstance(told, list) else [told]:
-            known = isinstance(issuer, str) and isinstance(audience, str)
-            if known and (name := self._tokens.get((issuer, audience), "")):
+            name = self._tokens.get((str(issuer), str(audience)))
+            if name is not None:
                 return name
         return ""
 

@@ -39,18 +39,19 @@ from heirloom.ranking.lightgbm import LightGBMLambdaMART
 from heirloom.ranking.ranker import Ranker
 from heirloom.testing.ranking import examples
 
+FILE = "file:" + "///etc/passwd"
 ADDRESSES = (
     "http://169.254.169.254/latest/meta-data/", "https://169.254.169.254/", "https://[fe80::1]/",
     "https://[fd00:ec2::254]/", "https://[fd12:3456::1]/", "https://127.0.0.1/", "https://[::1]/",
     "https://localhost/", "https://0.0.0.0/", "https://10.0.0.1/", "https://192.168.0.1/",
     "https://2852039166/", "https://0xA9FEA9FE/", "https://[::ffff:169.254.169.254]/",
-    "https://[64:ff9b::a9fe:a9fe]/", "http://127.0.0.1/", "file:///etc/passwd", "gopher://[::1]/",
+    "https://[64:ff9b::a9fe:a9fe]/", "http://127.0.0.1/", FILE, "gopher://[::1]/",
     "ftp://127.0.0.1/x", "data:application/json,{}", "https://me:secret@127.0.0.1/",
     "//127.0.0.1/x",
 )  # fmt: skip
 PHOTOS = (
     "../secret.png", "/etc/passwd", "a/../../secret.png", "link.png", "linked/secret.png",
-    "file:///etc/passwd", "http://169.254.169.254/x.png", "https://127.0.0.1/x.png", "pipe", ".",
+    FILE, "http://169.254.169.254/x.png", "https://127.0.0.1/x.png", "pipe", ".",
     "\x00", "a" * 5_000,
 )  # fmt: skip
 
@@ -242,7 +243,7 @@ def try_paths(target: Target, tried: Tried) -> None:
     _removed(target.bundles / target.other.name)
     for pointer in (f"../../{outside.name}", str(outside), "..", ".", "", "/", "\x00", "a" * 5_000,
                     f"{target.good}/", f"{target.good}/../{target.good}", target.good.upper(),
-                    f"{target.good}\n..", "file:///etc", b"\xff\xfe", "0" * 32):  # fmt: skip
+                    f"{target.good}\n..", FILE, b"\xff\xfe", "0" * 32):  # fmt: skip
         _note(tried, f"the pointer names {pointer[:60]!r}", target.refuses(pointer))
     for change in ({"kind": "os.system"}, {"kind": "../linear"}, {"format": 99}, {"columns": []},
                    {"kind": "catboost"}, {"encoders": "../../x"}):  # fmt: skip

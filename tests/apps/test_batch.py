@@ -244,7 +244,7 @@ def test_what_lies_in_the_way_is_named(system: System, people: Path, tmp_path: P
     with pytest.raises(NotFoundError, match="no bundle '0000"):
         made(system, people, tmp_path / "new", bundle="0" * 32)
     with pytest.raises(BundleError, match=r"'\.\./x': this is no bundle's id"):
-        made(system, people, tmp_path / "new", bundle="../x")
+        made(system, people, tmp_path / "newer", bundle="../x")
     with pytest.raises(InputError, match="log offset 9999"):
         made(system, people, tmp_path / "newer", at=9_999)
 

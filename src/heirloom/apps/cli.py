@@ -181,11 +181,26 @@ def serve(
     ] = False,
     sagemaker: AsContainer = False,
     opt_ml: OptMl = OPT_ML,
+    tenants: Annotated[
+        Path | None, typer.Option(help="TOML that lists systems; their keys tell them apart.")
+    ] = None,
+    at: Annotated[
+        Path | None, typer.Option(hidden=True, help="Where a tenant listens, for the front.")
+    ] = None,
 ) -> None:
     """Serve the API and the shop window until Ctrl-C."""
     if sagemaker:
         serve_in_container(opt_ml)
         return
+    if tenants is not None:
+        from heirloom.apps.tenants.launch import serve as serve_tenants
+
+        serve_tenants(tenants, host=host, port=port)
+        return
+    if at is not None:
+        from heirloom.apps.tenants.processes import end_with_parent
+
+        end_with_parent()
     from heirloom.apps.build import System
     from heirloom.apps.server import run
     from heirloom.apps.workers import launch
@@ -202,6 +217,7 @@ def serve(
                 port=settings.http.port if port is None else port,
                 admin_port=admin_port,
                 unguarded=unguarded,
+                at=at,
             )
         )
     if workers is not None and workers > 1:
@@ -212,6 +228,7 @@ def serve(
         port=settings.http.port if port is None else port,
         unguarded=unguarded,
         admin_port=admin_port,
+        at=at,
     )
 
 

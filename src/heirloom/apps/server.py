@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -26,11 +27,14 @@ from heirloom.apps.settings import HttpPart, Settings
 from heirloom.core.errors import StoreError
 
 LOOPBACK = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # noqa: S104
 GRACE_S = 5
 """So long a request under way may still take when the server is told to end."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LOOK_EVERY = 5
 """Ticks of uvicorn, of 0.1 s."""
+_INNER: dict[str, Any] = {"forwarded_allow_ips": "*", "timeout_keep_alive": 3_600}
+"""Where processes of ours alone ask, who say for whom, on connections that they keep open."""
 
 
 def announce_on_stdout(address: str) -> None:
@@ -60,12 +64,16 @@ class Doors:
         """Of what answers at the public door."""
         if self.http is None:
             return configured(app)
+        if self.public.family == socket.AF_UNIX:
+            return configured(app, **_INNER)
         most = Connections(self.http.addresses.connections, self.http.proxies)
         return configured(app, connections=most, forwarded_allow_ips=list(self.http.proxies))
 
     @property
     def address(self) -> str:
         """Of the public door."""
+        if self.public.family == socket.AF_UNIX:
+            return f"unix:{self.public.getsockname()}"
         host, port = self.public.getsockname()[:2]
         return f"http://{host}:{port}"
 
@@ -87,6 +95,7 @@ def opened(
     port: int,
     admin_port: int | None = None,
     unguarded: bool = False,
+    at: Path | None = None,
 ) -> Doors:
     """The doors of a system, bound.
 
@@ -96,12 +105,14 @@ def opened(
         port: 0 picks a free one.
         admin_port: of the loopback, for metrics and health; None: the settings' own.
         unguarded: ask for no key, wherever it listens.
+        at: a path at which to listen, in place of host and port; keys are asked for there.
 
     Raises:
         StoreError: a port is taken.
         ConfigError: others than this machine could ask, and no key is there to ask for.
     """
     http = settings.http
+    host = host if at is None else EVERYWHERE
     guard = guard_of(
         http.auth,
         folder=settings.system.folder,
@@ -109,12 +120,12 @@ def opened(
         unguarded=unguarded,
         addresses=http.addresses,
     )
-    public = _bound(host, port, "--port")
+    public = bound(host, port, "--port") if at is None else bound_at(at)
     admin_port = http.admin_port if admin_port is None else admin_port
     if admin_port is None:
         return Doors(public, guard, http=http)
     try:
-        admin = _bound(LOOPBACK, admin_port, "[http] admin_port")
+        admin = bound(LOOPBACK, admin_port, "[http] admin_port")
         inner = guard_of(
             http.auth,
             folder=settings.system.folder,
@@ -128,7 +139,20 @@ def opened(
     return Doors(public, guard, admin, inner, http)
 
 
-def _bound(host: str, port: int, option: str) -> socket.socket:
+def bound_at(path: Path) -> socket.socket:
+    """A socket that other processes find by its path, in place of a dead one's."""
+    path.unlink(missing_ok=True)
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    door.bind(str(path))
+    return door
+
+
+def bound(host: str, port: int, option: str) -> socket.socket:
+    """A socket of an address.
+
+    Raises:
+        StoreError: it is taken; `option` is how to choose another.
+    """
     door = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -161,7 +185,7 @@ class Beside:
         """For uvicorn; loaded."""
         more: dict[str, Any] = {}
         if self.inner:
-            more = {"forwarded_allow_ips": "*", "timeout_keep_alive": 3_600}
+            more = _INNER
         config = configured(self.app, lifespan="off", **more)
         config.load()
         return config
@@ -304,6 +328,7 @@ def run(
     unguarded: bool = False,
     sagemaker: bool = False,
     admin_port: int | None = None,
+    at: Path | None = None,
     announce: Callable[[str], None] = announce_on_stdout,
 ) -> None:
     """Serve in this process until a signal; what is under way is answered, then all is closed.
@@ -315,6 +340,7 @@ def run(
         unguarded: ask for no key, wherever it listens.
         sagemaker: answer what SageMaker asks of a container, and nothing else.
         admin_port: of the loopback, for metrics and health; None: the settings' own.
+        at: a path at which to listen, in place of host and port.
         announce: told the address, once it answers.
 
     Raises:
@@ -324,7 +350,7 @@ def run(
     publication = Publication(system)
     try:
         doors = opened(
-            system.settings, host=host, port=port, admin_port=admin_port, unguarded=unguarded
+            system.settings, host=host, port=port, admin_port=admin_port, unguarded=unguarded, at=at
         )
         app = application_of(system, doors, sagemaker=sagemaker)
         server = Announced(

@@ -15,10 +15,9 @@ from heirloom.apps import api as a
 from heirloom.apps.build import System
 from heirloom.apps.http import Shared, application
 from heirloom.apps.security.guard import Guard
-from heirloom.apps.server import Announced, Beside, Doors, configured
+from heirloom.apps.server import Announced, Beside, Doors, bound_at, configured
 from heirloom.apps.settings import load
 from heirloom.apps.workers.forward import Forward, Sends, ingest_route
-from heirloom.apps.workers.process import _listening
 from heirloom.apps.workers.shared_visits import SharedVisits
 from heirloom.core.event import Event
 
@@ -56,7 +55,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     )
     app.router.routes.insert(0, ingest_route(app.state.desk))
     ready = threading.Event()
-    inner = Doors(_listening(path), Guard())
+    inner = Doors(bound_at(path), Guard())
     server = Announced(
         configured(app, loop="asyncio"),  # uvloop closes its sockets after its end
         ready.set,

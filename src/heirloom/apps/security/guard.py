@@ -208,7 +208,7 @@ class Guard:
         wait = self._buckets.take(caller.bucket, caller.allowance or self._allowance)
         if wait:
             self._refused("rate")
-            raise _too_often("This key asks too often.", caller.name, wait)
+            raise too_often("This key asks too often.", caller.name, wait)
 
     def _count_address(self, request: Request, *, wrong: bool) -> None:
         if self._addresses is None or request.client is None:
@@ -217,10 +217,11 @@ class Guard:
         if wait := self._addresses.take(host, wrong=wrong):
             self._refused("address")
             said = "Too much comes from this address without a good key."
-            raise _too_often(said, place_of(host), wait)
+            raise too_often(said, place_of(host), wait)
 
 
-def _too_often(said: str, who: str, wait: int) -> ProblemError:
+def too_often(said: str, who: str, wait: int) -> ProblemError:
+    """429, and when to come again: after `wait` ns."""
     seconds = -(-wait // 1_000_000_000)
     return ProblemError(
         429,

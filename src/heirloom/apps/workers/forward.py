@@ -65,12 +65,12 @@ class Forward:
         Raises:
             ProblemError: 413, 503.
         """
-        body = await self._body(request)
+        body = await body_of(request, self._max_body)
         target = request.scope["raw_path"]
         if query := request.scope["query_string"]:
             target += b"?" + query
         try:
-            answer = await self._upstream.ask(request.method, target, _headers(request), body)
+            answer = await self._upstream.ask(request.method, target, headers_of(request), body)
         except AwayError as error:
             raise away(error) from error
         response = Response(answer.body, answer.status)
@@ -80,18 +80,23 @@ class Forward:
         ]
         return response
 
-    async def _body(self, request: Request) -> bytes:
-        """As it came: the writer unpacks it, and holds it to its limit once more."""
-        parts, size = [], 0
-        try:
-            async for part in request.stream():
-                size += len(part)
-                if size > self._max_body:
-                    raise too_large(self._max_body, f"more than {self._max_body} bytes")
-                parts.append(part)
-        except ClientDisconnect as error:
-            raise ProblemError(400, "The client left before the body was complete.") from error
-        return b"".join(parts)
+
+async def body_of(request: Request, limit: int) -> bytes:
+    """A request's body as it came: who answers unpacks it, and holds it to a limit once more.
+
+    Raises:
+        ProblemError: 413.
+    """
+    parts, size = [], 0
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise too_large(limit, f"more than {limit} bytes")
+            parts.append(part)
+    except ClientDisconnect as error:
+        raise ProblemError(400, "The client left before the body was complete.") from error
+    return b"".join(parts)
 
 
 def away(error: AwayError) -> ProblemError:
@@ -110,8 +115,18 @@ def away(error: AwayError) -> ProblemError:
     )
 
 
-def _headers(request: Request) -> Headers:
-    kept = [(name, value) for name, value in request.headers.raw if name not in _NOT_FORWARDED]
+def headers_of(request: Request, *, with_key: bool = False) -> Headers:
+    """What is said of a request to who answers it.
+
+    Args:
+        request: as it came.
+        with_key: the key too, for somebody who asks for it.
+    """
+    kept = [
+        (name, value)
+        for name, value in request.headers.raw
+        if name not in _NOT_FORWARDED or (with_key and name == b"authorization")
+    ]
     kept.append((b"x-forwarded-proto", request.scope["scheme"].encode()))
     if (trace := request.scope.get(TRACE)) is not None:
         kept += trace.headers

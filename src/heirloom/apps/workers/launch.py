@@ -35,6 +35,7 @@ def serve(
     port: int,
     admin_port: int | None = None,
     unguarded: bool = False,
+    at: Path | None = None,
     announce: Callable[[str], None] = announce_on_stdout,
     patience: Patience = Patience(),  # noqa: B008 - frozen
 ) -> int:
@@ -45,7 +46,9 @@ def serve(
     """
     _check(settings)
     tracing.check(settings.telemetry)
-    doors = opened(settings, host=host, port=port, admin_port=admin_port, unguarded=unguarded)
+    doors = opened(
+        settings, host=host, port=port, admin_port=admin_port, unguarded=unguarded, at=at
+    )
     try:
         system = System(settings)
         try:

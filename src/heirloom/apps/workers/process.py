@@ -21,6 +21,7 @@ from heirloom.apps.server import (
     Doors,
     admin_of,
     application_of,
+    bound_at,
     configured,
 )
 from heirloom.apps.workers.board import READY, Board
@@ -71,7 +72,7 @@ def write(run: Run, at: int, alive: int) -> int:
     run.doors.close()
     system = run.system
     system.resume(reader=False)
-    inner = Doors(_listening(run.path(run.board.names[at])), Guard())
+    inner = Doors(bound_at(run.path(run.board.names[at])), Guard())
     app = application_of(
         system, inner, Shared(run.visits(-1), {}, processes=run.gather(at), is_behind=True)
     )
@@ -93,7 +94,7 @@ def work(run: Run, at: int, alive: int) -> int:
     shared = Shared(run.visits(at), instead, forward, gather)
     app = application_of(system, run.doors, shared)
     own = Starlette(routes=[own_route(app.state.desk)])
-    inner = Beside(own, _listening(run.path(board.names[at])), inner=True)
+    inner = Beside(own, bound_at(run.path(board.names[at])), inner=True)
     config = run.doors.config(app)
     _serve(run, at, alive, config, [run.doors.public], [*admin_of(app, run.doors), inner])
     return 0
@@ -127,11 +128,3 @@ def _serve(
     finally:
         publication.close()
         system.close()
-
-
-def _listening(path: Path) -> socket.socket:
-    """A socket that other processes of this system find by its path, in place of a dead one's."""
-    path.unlink(missing_ok=True)
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    door.bind(str(path))
-    return door

@@ -40,11 +40,13 @@ def package(
 
 def serve_in_container(root: Path) -> None:
     """Serve the package under root/model until a signal."""
+    from heirloom.apps import logs
     from heirloom.apps.build import System
     from heirloom.apps.sagemaker import port, unpacked
     from heirloom.apps.server import run
 
     with unpacked(root / "model") as settings:
+        logs.begin(settings.log)
         # SageMaker alone reaches the container, and IAM says who may ask SageMaker.
         run(System(settings), host="0.0.0.0", port=port(), unguarded=True, sagemaker=True)  # noqa: S104
 

@@ -10,7 +10,17 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from heirloom.apps.console.history import FIELDS, GAUGES, SLOTS, STEP_S, Counted, History, row_of
+from heirloom.apps.console.history import (
+    FIELDS,
+    GAUGES,
+    SLOTS,
+    STATUSES,
+    STEP_S,
+    Counted,
+    History,
+    row_of,
+)
+from heirloom.apps.console.live import _Past
 from heirloom.apps.console.numbers import Numbers, quantile
 
 NOW = 1_750_000_000.0
@@ -126,3 +136,18 @@ def test_a_row_names_each_count_once() -> None:
     assert (counted.rungs[0], counted.rungs[8], counted.rungs.sum()) == (3, 1, 4)
     assert counted.outcomes.tolist() == [0, 0, 0, 6, 0]
     assert counted.times.shape[0] * counted.times.shape[1] + 24 == COUNTS
+
+
+def test_who_is_not_asked_is_not_behind() -> None:
+    """Each of two processes is ten entries behind; one of them answers."""
+
+    class Two:
+        history, here, writer = History(("idle", "asked")), 0, None
+
+    for step in range(3):
+        Two.history.put(0, NOW + step * STEP_S, row(5.0, behind=10.0))
+        Two.history.put(1, NOW + step * STEP_S, row(5.0 + step, behind=10.0 + step))
+    past = _Past(Two(), NOW + 3 * STEP_S).told()  # type: ignore[arg-type]
+    assert past.behind[-3:] == [0.0, 11.0, 12.0]
+    assert past.requests_per_s[-1] == len(STATUSES) / STEP_S
+    assert past.requests_per_s[0] is None

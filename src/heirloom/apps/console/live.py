@@ -126,6 +126,7 @@ class Past(msgspec.Struct, frozen=True):
     p95_ms: list[float | None]
     full: list[float | None]
     behind: list[float | None]
+    """Of the processes that were asked meanwhile."""
     waiting: list[float | None]
 
 
@@ -228,6 +229,9 @@ class _Past:
         # The row of these two seconds is not written yet, or not by all.
         self._counts = np.nan_to_num(np.sum(grown, axis=0))[:-1]
         self._gauges = np.array(gauges)[:, :-1]
+        asked = Counted(np.array(grown)[:, :-1]).statuses.sum(-1) > 0
+        # Who is not asked folds nothing: that it is behind is no news.
+        self._gauges[:, :, _BEHIND] *= asked
         self.rates = Counted(self._counts[-NOW_S // STEP_S :].sum(0) / NOW_S)
         self.minute = Counted(self._counts[-MINUTE_S // STEP_S :].sum(0))
 

@@ -139,7 +139,7 @@ class Decayed:
         sums[sums < _LEAST] = 0.0
         return sums
 
-    def kept(self, name: Hashable) -> NDArray[np.float64]:
+    def kept(self, name: Name) -> NDArray[np.float64]:
         """The sums as they are kept, for `read_at`; none where nothing was counted."""
         return self._sums.get(name, _NONE)
 

@@ -89,8 +89,8 @@ class Live(Protocol):
     def people(self) -> People:
         """What is known of persons."""
 
-    def stands(self, slot: int) -> bool:
-        """Whether the listing in a slot may be shown now."""
+    def standing(self, slots: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """[slots] bool: whether the listing in each may be shown now."""
 
     def epoch(self) -> int:
         """How much was announced up to now about what may be shown."""

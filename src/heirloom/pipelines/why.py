@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,11 +117,12 @@ def contributed(
 
 
 def _leaves_out(ranker: object) -> TypeGuard[LeavesOut]:
-    return _has_without(type(ranker))
+    kind: Any = type(ranker)
+    return _has_without(kind)
 
 
 @cache
-def _has_without(kind: type) -> bool:
+def _has_without(kind: Any) -> bool:
     """A class is asked once: to look for a protocol's methods takes longer than to call one."""
     return issubclass(kind, LeavesOut)
 

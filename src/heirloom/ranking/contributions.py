@@ -40,7 +40,8 @@ def usual(values: NDArray[np.float32], codes: NDArray[np.bool_]) -> NDArray[np.f
     if not len(values):
         return np.full(values.shape[1], np.nan, np.float32)
     # Much is said of the person or the moment alone: there is nothing to put in order.
-    middle, bits = values[0].copy(), np.ascontiguousarray(values).view(np.int32)
+    middle: NDArray[np.float32] = values[0].copy()
+    bits = np.ascontiguousarray(values).view(np.int32)
     differs = (bits != bits[0]).any(axis=0)
     ordered = np.sort(values.T[differs], axis=1)  # NaN comes last
     known = len(values) - np.isnan(ordered).sum(axis=1)

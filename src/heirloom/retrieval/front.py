@@ -66,7 +66,9 @@ class Front:
     ) -> NDArray[np.int32]:
         """[slots] at most k, by the rate times the lifts of category and size [codes]."""
         lift = by_category[self._category] * by_size[self._size]
-        return self._slots[_merged(self._rates, self._starts, lift, min(max(k, 0), len(self)))]
+        rows = _merged(self._rates, self._starts, lift, min(max(k, 0), len(self)))
+        slots: NDArray[np.int32] = self._slots[rows]
+        return slots
 
 
 @njit(cache=True)
@@ -142,4 +144,4 @@ def _sink(heap: NDArray[Any], size: int, place: int, value: NDArray[Any], at: ND
 
 @njit(cache=True)
 def _before(one: int, other: int, value: NDArray[Any], at: NDArray[Any]) -> bool:
-    return value[one] > value[other] or (value[one] == value[other] and at[one] < at[other])
+    return bool(value[one] > value[other] or (value[one] == value[other] and at[one] < at[other]))

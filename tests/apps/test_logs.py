@@ -110,6 +110,10 @@ def test_a_line_says_whose_request_failed_and_where(
     assert (last["route"], last["request_id"]) == ("/search", search.headers["x-request-id"])
     assert "anna" not in str(told)
     assert "private" not in str(told)
+    monkeypatch.setattr(door.system, "recommend", broken)  # nothing can be made at all
+    fallen = door.client.post("/v1/recommend", json={})
+    (line,) = [each for each in map(json.loads, read()) if "another rung" in each["message"]]
+    assert line["request_id"] == fallen.headers["x-request-id"]
 
 
 def test_requests_are_logged_only_where_that_is_asked(

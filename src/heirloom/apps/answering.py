@@ -169,17 +169,16 @@ class Answers:
         """A step, on the system's thread; what fails of itself is in the log with its stack."""
         self._line.begin()
         began = time.monotonic_ns()
-        try:
-            with about(turn.request_id):
+        with about(turn.request_id):
+            try:
                 return step()
-        except (InputError, MismatchError):
-            raise
-        except Exception as error:
-            with about(turn.request_id):
+            except (InputError, MismatchError):
+                raise
+            except Exception as error:
                 log.exception("request %s: another rung answers", turn.request_id)
-            raise Unanswered from error
-        finally:
-            self._line.end(time.monotonic_ns() - began)
+                raise Unanswered from error
+            finally:
+                self._line.end(time.monotonic_ns() - began)
 
     def _told(self, ticket: int, turn: Turn, *, ok: bool) -> None:
         """Tell the breaker of answers, unless it was the request that had so little time."""

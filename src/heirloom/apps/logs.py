@@ -27,7 +27,7 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b(heirloom_console|person|stated)=[^\s;,\"']+"), rf"\1={_REMOVED}"),
     (re.compile(r"\b(hlm_[0-9a-f]{1,12})_[\w-]+"), rf"\1_{_REMOVED}"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"), _REMOVED),
-    (re.compile(r"(?i)\b(bearer|basic|token)(\s+)(?!realm)[\w.~+/=-]{6,}"), rf"\1\2{_REMOVED}"),
+    (re.compile(r"(?i)\b(bearer|basic|token)(\s+)(?!realm|hlm_)[\w.~+/=-]{6,}"), rf"\1\2{_REMOVED}"),
     (re.compile(r"(://[^\s/:@]*):[^\s/@]+@"), rf"\1:{_REMOVED}@"),
     (
         re.compile(r"(?i)\b((?:x-)?api[-_]?key|password|passwd|secret|dsn)(['\"]?\s*[:=]\s*['\"]?)"
@@ -64,7 +64,7 @@ def redacted(text: str) -> str:
     """A line without secrets; the id of a key stays, so that it can be revoked.
 
     >>> redacted("GET /v1/search: Bearer hlm_0123456789ab_c2VjcmV0 was refused")
-    'GET /v1/search: Bearer [removed] was refused'
+    'GET /v1/search: Bearer hlm_0123456789ab_[removed] was refused'
     >>> redacted("hlm_0123456789ab_c2VjcmV0; postgresql://me:pass@host/db; cookie: a=b; c=d")
     'hlm_0123456789ab_[removed]; postgresql://me:[removed]@host/db; cookie: [removed]'
     """

@@ -71,12 +71,12 @@ def test_a_restart_goes_on_from_the_latest_snapshot(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     system = opened(tmp_path)
-    assert system.restored_to == 0
+    assert system.began_at == 0
     system.ingest(listed())  # 63: due
     system.close()
     assert offsets(tmp_path) == [63]
     system = opened(tmp_path)
-    assert system.restored_to == 63
+    assert system.began_at == 63
     system.ingest(clicks(0, 30))  # not due
     query = Query(t=START_MS, user="u3", k=40)
     served = system.recommend(query)
@@ -84,7 +84,7 @@ def test_a_restart_goes_on_from_the_latest_snapshot(
     assert offsets(tmp_path) == [63]
 
     again = opened(tmp_path)
-    assert again.restored_to == 63
+    assert again.began_at == 63
     assert again.live.n == 93
     assert served.features is not None
     replayed = again.recommend(query).features
@@ -102,7 +102,7 @@ def test_a_restart_goes_on_from_the_latest_snapshot(
     assert not caplog.records
     with caplog.at_level(logging.WARNING):
         older = opened(tmp_path)
-    assert older.restored_to == 93
+    assert older.began_at == 93
     assert "is not what was written" in caplog.text
     whole = older.empty_live(retrievers=False)
     whole.replay(older.log.read())
@@ -139,7 +139,7 @@ def test_a_disk_that_refuses_snapshots_stops_nobody(
         system.close()
     assert "nothing is lost" in caplog.text
     again = opened(tmp_path)
-    assert again.restored_to == 0
+    assert again.began_at == 0
     again.close()
 
 
@@ -205,7 +205,7 @@ def test_what_is_damaged_is_never_used_and_the_answers_are_the_same(
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             system = opened(here, every=10_000)
-        assert system.restored_to == 63
+        assert system.began_at == 63
         assert "it is not used and may be deleted" in caplog.text
         assert answers(system) == expected
         system.close()
@@ -218,7 +218,7 @@ def test_nothing_left_of_the_snapshots_is_the_log_alone(
     here = copied(folder, tmp_path / "here")
     shutil.rmtree(here / "snapshots")
     system = opened(here, every=10_000)
-    assert system.restored_to == 0
+    assert system.began_at == 0
     assert answers(system) == expected
     system.close()
 
@@ -252,7 +252,7 @@ def test_a_child_killed_at_any_statement_harms_nothing(
         served = answers(system)
         system.close()
         again = opened(here, every=10_000)
-        stood.add(again.restored_to)
+        stood.add(again.began_at)
         assert again.live.n == 138
         assert answers(again) == served
         again.close()
@@ -276,7 +276,7 @@ def test_a_snapshot_is_made_beside_the_server_or_without_one(tmp_path: Path) -> 
     assert (made.from_offset, made.to_offset) == (70, 70)
     assert offsets(tmp_path) == [63, 70]
     again = opened(tmp_path, every=10_000)
-    assert again.restored_to == 70
+    assert again.began_at == 70
     assert answers(again) == served
     again.close()
 
@@ -291,7 +291,7 @@ def test_a_reader_takes_no_snapshot_of_what_is_not_announced(tmp_path: Path) -> 
     writer.ingest(clicks(0, 7))
     writer.snapshot()
     reader = System(settings(tmp_path, 10_000), clock=Clock(), reader=True)
-    assert reader.restored_to == reader.live.n == 63
+    assert reader.began_at == reader.live.n == 63
     reader.close()
     writer.availability = announced
     writer.close()

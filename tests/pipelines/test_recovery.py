@@ -86,6 +86,16 @@ def states_of(live: Live, log: EventLog) -> dict[str, Kept]:
     }
 
 
+def same_states(ours: dict[str, Kept], theirs: dict[str, Kept]) -> None:
+    """In every byte of every array."""
+    assert ours.keys() == theirs.keys()
+    for name, state in theirs.items():
+        assert ours[name].n == state.n
+        assert ours[name].arrays.keys() == state.arrays.keys()
+        for key, array in state.arrays.items():
+            assert ours[name].arrays[key].tobytes() == array.tobytes(), key
+
+
 def every_retriever(live: Live) -> dict[str, Retriever]:
     """Our own, but the one whose index has threads of its own."""
     return {name: make(live) for name, make in OWN_RETRIEVERS.items() if name != "tantivy"}
@@ -114,7 +124,8 @@ def answers(live: Live, queries: list[Query]) -> list[bytes]:
         shown = [(each, live.catalogue.listing(live.catalogue.slot_of(each.listing)))
                  for each in slate.shown]  # fmt: skip
         found.append(repr((shown, live.intent(query.text))).encode() + values.tobytes())
-    return found
+    stands = [live.catalogue.column(name).tobytes() for name in ("status", "generation")]
+    return [*found, *stands]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -172,6 +183,7 @@ def test_what_is_restored_is_what_was_kept_in_every_byte_and_goes_on_so() -> Non
     kept = states_of(whole, shop.log)
     live = begun(shop.empty, shop.log, lambda name: [kept[name]], print)
     assert live.n == n
+    same_states(states_of(live, shop.log), kept)
     shop.run(14)
     for each in (live, whole):
         codes, known = shop.log.vocabulary(), each.vocabulary
@@ -180,12 +192,8 @@ def test_what_is_restored_is_what_was_kept_in_every_byte_and_goes_on_so() -> Non
         known.foresee(new)
         each.replay(shop.log.read(n))
         assert each.n == shop.log.end() > n
-    ours, theirs = states_of(live, shop.log), states_of(whole, shop.log)
-    assert ours.keys() == theirs.keys()
-    for name, state in theirs.items():
-        assert ours[name].arrays.keys() == state.arrays.keys()
-        for key, array in state.arrays.items():
-            assert ours[name].arrays[key].tobytes() == array.tobytes(), key
+    ours = states_of(live, shop.log)
+    same_states(ours, states_of(whole, shop.log))
     queries = [shop.query() for _ in range(12)]
     assert answers(live, queries) == answers(whole, queries)
     again = begun(shop.empty, shop.log, lambda name: [ours[name]], print)

@@ -101,6 +101,8 @@ class System:
     Attributes:
         sends: takes events to the process that writes, where this is one of its workers.
         beside: what `ready` tells of the processes that answer beside this one.
+        restored_to: the log offset of the features that were kept, 0 for none.
+        began_at: the offset from which the log was read, for all that is kept is as far.
 
     Args:
         settings: one TOML.
@@ -156,8 +158,8 @@ class System:
             self.learned = learned_in(self._current()) if answering else {}
             self.index = self._shared_index(self.encoders) if answering else None
             self.live = self._kept.begun(self._nothing_folded, self._reach())
-            self.restored_to = self.live.n
-            self._snapshot_due = self.restored_to + settings.system.snapshot_every
+            self.restored_to, self.began_at = self.live.features.n, self.live.n
+            self._snapshot_due = self.began_at + settings.system.snapshot_every
             self._begin()
             self._restate()
             if self.index is not None:

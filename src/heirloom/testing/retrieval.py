@@ -223,12 +223,14 @@ class RetrieverLaws:
         """What cannot be kept (`core.kept`) is folded from the log's beginning at each start."""
         world = checkerboard()
         whole, first, again = self.make(), self.make(), self.make()
-        if not is_kept(first) or not is_kept(again):
+        giver: object = first
+        taker: object = again
+        if not is_kept(giver) or not is_kept(taker):
             return
         before, after = world.parts([cut])
         for retriever in (whole, first):
             retriever.apply(*before)
-        again.restore({name: array.copy() for name, array in first.arrays().items()})
+        taker.restore({name: array.copy() for name, array in giver.arrays().items()})
         for retriever in (whole, again):
             retriever.apply(*after)
         allowed = np.ones(len(world.catalogue), np.bool_)

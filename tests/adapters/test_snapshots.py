@@ -56,7 +56,8 @@ def test_what_was_written_is_mapped_back(tmp_path: Path) -> None:
     assert (snapshot.of, snapshot.n, snapshot.mark) == (OF, 12, "mark")
     assert same(snapshot)
     mapped = snapshot.arrays["features.counts"]
-    assert isinstance(mapped, np.memmap)
+    assert type(mapped) is np.ndarray
+    assert isinstance(mapped.base, np.memmap)
     mapped[0] = -1  # private to the reader
     assert same(latest(tmp_path)[0][0])
 
@@ -242,6 +243,9 @@ def test_a_writer_that_waited_for_a_removal_writes_all_the_same(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == [OF, OLD]
 
 
+ARRAY = {"dtype": "<i4", "shape": [1], "size": 1, "xxh64": "0"}
+
+
 def cut(path: Path) -> None:
     os.truncate(path / "features.counts.npy", 100)
 
@@ -282,8 +286,10 @@ def restate(**changed: object):
         (undated, "no manifest"),
         (restate(of="other@1"), "wanted 'view@00000000'"),
         (restate(n=19), "wanted 'view@00000000' at 20"),
-        (restate(format=2), "format 2"),
-        (restate(arrays={"../x": {"dtype": "<i4", "shape": [1], "blake2b": ""}}), "not what was"),
+        (restate(format=1), "format 1"),
+        (restate(arrays={"../x": {**ARRAY, "xxh64": ""}}), "not what was"),
+        (restate(arrays={"features.counts": {**ARRAY, "size": 0}}), "not what was"),
+        (restate(arrays={"features.counts": {**ARRAY, "size": 1 << 40}}), "not what was"),
     ],
 )
 def test_the_torn_and_the_foreign_are_refused_and_the_older_one_is_used(
@@ -296,6 +302,33 @@ def test_the_torn_and_the_foreign_are_refused_and_the_older_one_is_used(
     (sentence,) = refused
     assert why in sentence
     assert "may be deleted" in sentence
+
+
+def test_room_to_grow_is_kept_and_takes_no_disk(tmp_path: Path) -> None:
+    """The zeros at an array's end come back, and nothing but zeros is taken there."""
+    grown = np.zeros(1 << 25, np.uint8)
+    grown[:10] = 7
+    for n in (10, 20):
+        where = Snapshots(tmp_path).write(OF, n, "", {"grown": grown}) / "grown.npy"
+    assert where.stat().st_size > len(grown)
+    if where.stat().st_blocks * 512 > len(grown):
+        pytest.skip("this disk keeps holes")
+    (found, _), refused = latest(tmp_path)
+    assert not refused
+    assert found.n == 20
+    assert np.array_equal(found.arrays["grown"], grown)
+    found.arrays["grown"][-1] = 1  # there is room indeed
+    for offset in (-1, -(1 << 20), where.stat().st_size // 2):
+        with where.open("r+b") as file:
+            at = file.seek(offset, os.SEEK_END if offset < 0 else os.SEEK_SET)
+            file.write(b"x")
+        ((found, *_), (sentence,)) = latest(tmp_path)
+        assert found.n == 10
+        assert "not what was written" in sentence
+        with where.open("r+b") as file:
+            file.seek(at)
+            file.write(bytes(1))
+        assert not latest(tmp_path)[1]  # zeros again, though the disk keeps them now
 
 
 def test_names_and_objects_are_refused(tmp_path: Path) -> None:

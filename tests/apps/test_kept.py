@@ -76,14 +76,14 @@ def test_a_start_encodes_what_came_since(
     again.close()
     assert not caplog.records
 
-    (kept,) = (tmp_path / "vectors").glob("*/*/vectors.npy")
+    (kept,) = (tmp_path / "snapshots").glob("content@*/*/content.vectors.npy")
     content = bytearray(kept.read_bytes())
     content[-1] ^= 1
     kept.write_bytes(content)
     encoded.clear()
     with caplog.at_level(logging.WARNING):
         damaged = opened(tmp_path)
-    assert "'vectors' is not what was written" in caplog.text
+    assert "'content.vectors' is not what was written" in caplog.text
     assert sum(encoded) == len(stock)
     assert [near(damaged, anchor) for anchor in anchors] == served
     damaged.close()
@@ -106,4 +106,4 @@ def test_vectors_of_another_model_are_not_taken(
     assert sum(encoded) == len(stock)
     again.snapshot()
     again.close()
-    assert len(list((tmp_path / "vectors").iterdir())) == 2  # both are kept
+    assert len(list((tmp_path / "snapshots").glob("content@*"))) == 2  # both are kept

@@ -1,6 +1,6 @@
 """A shop in memory with random traffic: late, duplicate, tied, skewed, restarted, slots reused."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -23,11 +23,12 @@ from heirloom.features.view import FeatureView
 from heirloom.pipelines.ingest import Ingest
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.policy import Policy
-from heirloom.pipelines.recovery import Snapshot, fitting
+from heirloom.pipelines.recovery import Snapshot, begun
 from heirloom.pipelines.serve import recommend, record
 from heirloom.retrieval.content import ContentIndex
 from heirloom.retrieval.neighbours import Similar, Taste
 from heirloom.retrieval.recent import Recent
+from heirloom.retrieval.retriever import Retriever
 from heirloom.retrieval.search import Search
 from heirloom.slates.exposure import Exposure
 from heirloom.slates.frequency import Frequency
@@ -68,6 +69,17 @@ def empty_live(
     )
 
 
+def few_retrievers(live: Live) -> dict[str, Retriever]:
+    """Those of QUOTAS."""
+    content = live.content
+    return {
+        "recent": Recent(),
+        "taste": Taste(content),
+        "similar": Similar(content),
+        "search": Search(content),
+    }
+
+
 @cache
 def person_encoder() -> PersonEncoder:
     """Of no training: it stands for any that reads what was done, stated and asked."""
@@ -80,10 +92,17 @@ def person_encoder() -> PersonEncoder:
 class Shop:
     """Ingests and answers as a System does, over a log in memory."""
 
-    def __init__(self, seed: int, pace: int = 1, shares: Shares | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        pace: int = 1,
+        shares: Shares | None = None,
+        retrievers: Callable[[Live], Mapping[str, Retriever]] | None = None,
+    ) -> None:
         self.rng = np.random.default_rng(seed)
         self.pace = pace  # how fast time passes
         self.shares = shares
+        self.retrievers = retrievers or few_retrievers
         self.log = MemoryLog()
         self.anteroom = MemoryAnteroom()
         self.now = START_MS
@@ -93,21 +112,16 @@ class Shop:
         self.refused: list[str] = []
         self.restart()
 
-    def restart(self, *snapshots: Snapshot) -> None:
-        """Forget all and fold the log again, from a snapshot on where one is given."""
-        self.live = empty_live(self.log, shares=self.shares)
-        content = self.live.content
-        self.live.add(
-            {
-                "recent": Recent(),
-                "taste": Taste(content),
-                "similar": Similar(content),
-                "search": Search(content),
-            }
-        )
-        if found := fitting(self.live.view, self.log, snapshots, self.refused.append):
-            self.live.restore(found.features, found.people)
-        self.live.replay(self.log.read())
+    def empty(self) -> Live:
+        """A state of its own that has folded nothing yet."""
+        live = empty_live(self.log, shares=self.shares)
+        live.add(self.retrievers(live))
+        return live
+
+    def restart(self, latest: Callable[[str], Iterable[Snapshot]] = lambda _: ()) -> None:
+        """Forget all and fold the log again, from snapshots on where some are given, by name."""
+        self.live = begun(self.empty, self.log, latest, self.refused.append)
+        self.live.replay(self.log.read(self.live.n))
         self.live.vocabulary.know_all()
         self._ingest = Ingest(
             log=self.log,

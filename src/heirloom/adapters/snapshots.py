@@ -11,8 +11,9 @@ A state that nobody holds and nobody has used for RETIRED_AFTER_MS, as that of a
 version, goes when another is written.
 """
 
+import errno
 import fcntl
-import hashlib
+import io
 import logging
 import os
 import re
@@ -30,25 +31,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.adapters.sqlite_database import sync_folder
+from heirloom.adapters.xxhash import xxh64
 from heirloom.core.errors import InputError, StoreError
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
 """Of each state so many are kept, the latest: one more than is needed while all is well."""
 RETIRED_AFTER_MS = 30 * 86_400_000
 """30 days: until then a release can be rolled back, and the old one starts as quickly as ever."""
 _RETIRED = ".retired-"
+_DISK_BLOCK = 4_096
 _NAME = re.compile(r"[a-z0-9_.@-]{1,100}")
-_BLOCK = 1 << 20
+_BLOCK = 8 << 20
+"""Bytes that are written at once and synced, so that nobody else who syncs waits for gigabytes."""
 
 
 logger = logging.getLogger(__name__)
 
 
 class _Array(msgspec.Struct, frozen=True):
+    """An array's file: `size` bytes are written, and zeros follow of which the disk keeps none."""
+
     dtype: str
     shape: tuple[int, ...]
-    blake2b: str
+    size: int
+    xxh64: str
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -247,12 +254,37 @@ def _newest_first(home: Path) -> list[Path]:
 
 
 def _save(path: Path, array: NDArray[Any]) -> _Array:
+    """An array as a .npy file; the zeros at its end, room to grow mostly, as a hole."""
     if array.dtype.hasobject:
         raise InputError(f"snapshot: {path.stem!r} holds objects; wanted numbers")
-    with path.open("wb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-        _sync(file.fileno(), file.flush)
-    return _Array(_dtype(array.dtype), array.shape, _digest(path))
+    array = np.ascontiguousarray(array)
+    data = array.reshape(-1).view(np.uint8) if array.size else np.zeros(0, np.uint8)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    used = _used(data)
+    with path.open("wb", buffering=0) as file:
+        file.write(header.getvalue())
+        for start in range(0, used, _BLOCK):
+            block = data[start : min(start + _BLOCK, used)].data
+            while block:
+                block = block[file.write(block) :]
+            os.fdatasync(file.fileno())
+        os.ftruncate(file.fileno(), header.tell() + len(data))
+        os.fsync(file.fileno())
+    size = header.tell() + used
+    return _Array(_dtype(array.dtype), array.shape, size, xxh64(_mapped(path, size)))
+
+
+def _used(data: NDArray[np.uint8]) -> int:
+    """Up to which byte there is anything but zeros, about: zeros of less than a block stay."""
+    end = len(data)
+    while end and not data[max(end - _BLOCK, 0) : end].any():
+        end = max(end - _BLOCK, 0)
+    return end
+
+
+def _mapped(path: Path, size: int) -> NDArray[np.uint8]:
+    return np.asarray(np.memmap(path, np.uint8, "r", shape=(size,)))
 
 
 def _sync(descriptor: int, flush: Callable[[], None]) -> None:
@@ -265,12 +297,30 @@ def _dtype(dtype: np.dtype[Any]) -> str:
     return repr(dtype.descr) if dtype.names else dtype.str
 
 
-def _digest(path: Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+def _as_written(path: Path, wanted: _Array) -> bool:
+    """Whether the bytes are those, and nothing but zeros follow."""
+    whole = path.stat().st_size
+    if not 0 < wanted.size <= whole or xxh64(_mapped(path, wanted.size)) != wanted.xxh64:
+        return False
+    return (
+        wanted.size == whole
+        or _is_hole(path, wanted.size)
+        or not _mapped(path, whole)[wanted.size :].any()
+    )
+
+
+def _is_hole(path: Path, start: int) -> bool:
+    """Whether the disk keeps nothing from there on but what fills the last block of the file."""
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        after = -(-start // _DISK_BLOCK) * _DISK_BLOCK
+        file.seek(start)
+        if any(file.read(after - start)):
+            return False
+        try:
+            os.lseek(file.fileno(), after, os.SEEK_DATA)
+        except OSError as error:
+            return error.errno == errno.ENXIO
+    return False
 
 
 def _load(folder: Path, of: str) -> Snapshot:
@@ -290,11 +340,11 @@ def _load(folder: Path, of: str) -> Snapshot:
     for name, wanted in manifest.arrays.items():
         path = folder / f"{name}.npy"
         try:
-            if not _NAME.fullmatch(name) or _digest(path) != wanted.blake2b:
+            if not _NAME.fullmatch(name) or not _as_written(path, wanted):
                 raise no(f"{name!r} is not what was written")
             empty = 0 in wanted.shape  # nothing cannot be mapped
-            array: NDArray[Any] = np.load(
-                path, mmap_mode=None if empty else "c", allow_pickle=False
+            array: NDArray[Any] = np.asarray(
+                np.load(path, mmap_mode=None if empty else "c", allow_pickle=False)
             )
         except (OSError, ValueError) as error:
             raise no(f"{name!r} cannot be read ({error})") from None

@@ -128,11 +128,12 @@ def state_of(
     bundle = _bundle_folder(settings, batch.bundle)
     encoders = encoders_in(bundle, settings, PhotoStore.of(settings))
     learned = learned_in(bundle)
-    live = empty_live(settings, registry, log, encoders=encoders, learned=learned)
     kept = Kept(settings.system.folder, CutOff(log, batch.n))
     try:
-        kept.restore(live)
-        live.replay(log.read(0, batch.n))
+        live = kept.begun(
+            lambda: empty_live(settings, registry, log, encoders=encoders, learned=learned)
+        )
+        live.replay(log.read(live.n, batch.n))
     finally:
         kept.close()
     policy = policy_of(settings, None, "")

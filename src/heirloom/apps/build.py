@@ -29,7 +29,7 @@ from heirloom.apps.encoding import (
     train_encoders,
 )
 from heirloom.apps.indexing import shared_index
-from heirloom.apps.kept import Kept
+from heirloom.apps.kept import Kept, ended
 from heirloom.apps.learning import Learned, learn, learned_in, teach
 from heirloom.apps.photos import PhotoStore
 from heirloom.apps.registry import Registry, pick
@@ -55,6 +55,7 @@ from heirloom.encoders.pair import HASHED, Encoders
 from heirloom.features.rows import Packing
 from heirloom.features.view import FeatureView
 from heirloom.pipelines import recovery
+from heirloom.pipelines.as_of import CutOff
 from heirloom.pipelines.audit import Budget, auditor
 from heirloom.pipelines.candidates import popular, retrieve
 from heirloom.pipelines.explain import Explained, explain
@@ -82,6 +83,9 @@ from heirloom.slates.frequency import Frequency
 
 logger = logging.getLogger(__name__)
 
+SNAPSHOT_ENDS_S = 5.0
+"""Who closes waits so long for a snapshot that is being written, which is ended anyhow."""
+
 
 class System:
     """One marketplace: its log, its live state, and the policy that answers.
@@ -96,6 +100,8 @@ class System:
     Attributes:
         sends: takes events to the process that writes, where this is one of its workers.
         beside: what `ready` tells of the processes that answer beside this one.
+        restored_to: the log offset of the features that were kept, 0 for none.
+        began_at: the offset from which the log was read, for all that is kept is as far.
 
     Args:
         settings: one TOML.
@@ -149,12 +155,10 @@ class System:
             self.availability = AvailabilityFile(self.folder / "availability", writes=not reader)
             self.encoders = self._encoders_in(self._current()) if answering else HASHED
             self.learned = learned_in(self._current()) if answering else {}
-            self.live = self.empty_live()
             self.index = self._shared_index(self.encoders) if answering else None
-            self.live.content.index = self.index or self.live.content.index
-            folds = not reader or self.store is None
-            self.restored_to = self._kept.restore(self.live) if folds else 0
-            self._snapshot_due = self.restored_to + settings.system.snapshot_every
+            self.live = self._kept.begun(self._nothing_folded, self._reach())
+            self.restored_to, self.began_at = self.live.features.n, self.live.n
+            self._snapshot_due = self.began_at + settings.system.snapshot_every
             self._begin()
             self._restate()
             if self.index is not None:
@@ -225,20 +229,34 @@ class System:
             rules=settings.events.rules,
         )
         self.records = ParquetRecords(self.folder / "slates", **settings.records.model_dump())
-        self._writing: threading.Thread | None = None
+        self._writing = 0  # the process that writes a snapshot
         self.write_behind = None if self.reader else self._write_behind()
 
     def _begin(self) -> None:
         """Fold the log: to its end; a reader, to what is announced or the store stands at."""
         if self.reader:
-            if self.store is not None:
-                stored = StoredFeatures(self.live.view, self.store)
-                self.live.read_features_from(stored, self._follow)
-                self._kept.restore_vectors(self.live, self.store.mark().n)
             self._catch_up()
             return
         self._follow(self.log.end())
         self.live.vocabulary.know_all()
+
+    def _nothing_folded(self) -> Live:
+        """As `empty_live`, with the index and the store of features that are named."""
+        live = self.empty_live()
+        live.content.index = self.index or live.content.index
+        if self.reader and self.store is not None:
+            live.read_features_from(StoredFeatures(live.view, self.store), self._follow)
+        return live
+
+    def _reach(self) -> EventLog:
+        """The log as far as it may be folded: a reader's to where the store of features stands.
+
+        Or to what is announced: a snapshot may be of entries that are not acknowledged yet.
+        """
+        if not self.reader or self.availability is None:
+            return self.log
+        announced = self.availability.n
+        return CutOff(self.log, announced if self.store is None else self.store.mark().n)
 
     def _restate(self) -> None:
         """What may be shown is read from the file of availability; the writer writes it first."""
@@ -613,6 +631,7 @@ class System:
                 fold_content(content, self.log.read(n, self.live.n))  # what came meanwhile
                 self.live.change_encoders(encoders, content)
                 self.encoders, self.index = encoders, index
+                self._snapshot_due = self.live.n  # else a start would encode all anew
             teach(self.live.retrievers, learned)
             self.learned = learned
             if point:
@@ -671,7 +690,9 @@ class System:
         return examples
 
     def snapshot(self) -> int:
-        """Keep features, people and vectors as they are, for a quicker start; gives the offset.
+        """Keep all that is folded as it is, for a quicker start; gives the offset.
+
+        Nobody is answered meanwhile.
 
         Raises:
             StoreError: the disk refuses, or the state may be ahead of the log.
@@ -682,30 +703,28 @@ class System:
                     f"snapshot: a write to the log failed ({self._ingest.failure}), so the state "
                     "may be ahead of it; start again"
                 )
-            copies = self._kept.copies(self.live)
-            self._snapshot_due = copies.n + self.settings.system.snapshot_every
-        if copies.n:
-            self._kept.write(copies)
-        return copies.n
+            self._snapshot_due = self.live.n + self.settings.system.snapshot_every
+            if self.live.n:
+                self._kept.write(self.live)
+        return self.live.n
 
     def _snapshot_if_due(self) -> None:
-        """In a thread of its own: requests and events go on while the disk writes."""
-        if self.live.n < self._snapshot_due or (self._writing and self._writing.is_alive()):
+        """In a child process: requests and events go on while it writes."""
+        if self.live.n < self._snapshot_due or self._ingest.failure is not None:
             return
-
-        def write() -> None:
-            try:
-                self.snapshot()
-            except StoreError as error:  # a restart folds more of the log; nothing else is lost
-                logger.warning("%s", error)
-
-        self._writing = threading.Thread(target=write, name="snapshot")
-        self._writing.start()
+        if self._writing and not ended(self._writing, 0):
+            return
+        self._snapshot_due = self.live.n + self.settings.system.snapshot_every
+        try:
+            self._writing = self._kept.begin(self.live)
+        except StoreError as error:
+            logger.warning("%s", error)
 
     def close(self) -> None:
         """Write what is waiting to be written, and let the files go."""
         if self._writing:
-            self._writing.join()
+            ended(self._writing, SNAPSHOT_ENDS_S)
+            self._writing = 0
         if self.index is not None:
             self.index.close()
         if self.availability is not None:

@@ -316,6 +316,14 @@ def backfill(
 
 
 @app.command()
+def snapshot(system: SystemFile = LAPTOP, folder: Folder = None) -> None:
+    """Keep all that the log tells, for a quick start; a server may run beside it."""
+    from heirloom.apps.snapshot import run
+
+    console.print(str(run(_settings(system, folder))), highlight=False)
+
+
+@app.command()
 def demo(
     size: Annotated[str, typer.Option(help="small (about a minute) or demo.")] = "demo",
     seed: Annotated[int, typer.Option(help="Same seed, same marketplace.")] = 0,

@@ -1,13 +1,15 @@
 """Kept: a system's snapshots, from which a start goes on instead of from the log's beginning."""
 
 import logging
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-
-from heirloom.adapters.snapshots import Snapshots
+from heirloom.adapters.forked import forked
+from heirloom.adapters.snapshots import Snapshot, Snapshots
+from heirloom.core.errors import StoreError
 from heirloom.core.log import EventLog
 from heirloom.pipelines import recovery
 from heirloom.pipelines.live import Live
@@ -15,68 +17,79 @@ from heirloom.pipelines.recovery import Folded
 
 logger = logging.getLogger(__name__)
 
-Arrays = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Copies:
-    """What is to be kept, as of log offset n."""
-
-    n: int
-    view: str
-    folded: Arrays
-    model: str
-    content: Arrays
-
 
 class Kept:
-    """Snapshots of features and people, and of the listings' vectors, in two folders.
+    """Snapshots of all that is folded: of a view's state, of what a model's vectors tell, the rest.
 
-    Vectors are kept by their model: those of another are never taken, and stay for a return.
+    A view's and a model's are kept by their names: those of others are never taken, and stay for a
+    return.
     """
 
     def __init__(self, folder: Path, log: EventLog) -> None:
-        self._log = log
-        self._folded = Snapshots(folder / "snapshots")
-        self._vectors = Snapshots(folder / "vectors")
+        self._folder, self._log = folder / "snapshots", log
+        self._snapshots = Snapshots(self._folder)
 
-    def restore(self, live: Live) -> int:
-        """Give a state that has folded nothing what is kept; gives features' offset, 0 for none."""
-        self.restore_vectors(live, self._log.end())
-        found = recovery.fitting(
-            live.view,
-            self._log,
-            self._folded.latest(recovery.name_of(live.view), logger.warning),
-            logger.warning,
-        )
-        if found:
-            live.restore(found.features, found.people)
-        return found.n if found else 0
+    def begun(self, make: Callable[[], Live], log: EventLog | None = None) -> Live:
+        """A state that holds what is kept; fold the log on from its `n`.
 
-    def restore_vectors(self, live: Live, end: int) -> int:
-        """The vectors alone, of an offset up to `end`; gives their offset, 0 for none."""
-        kept = self._vectors.latest(recovery.name_of_content(live.content), logger.warning)
-        return recovery.restore_content(live.content, self._log, kept, logger.warning, end)
+        Args:
+            make: gives one that has folded nothing.
+            log: not past its end, if not as far as the log of this.
+        """
 
-    def copies(self, live: Live) -> Copies:
-        """Of all that is to be kept, for `write` to write while the state goes on."""
-        folded, content = Folded(live.features, live.people), live.content
-        return Copies(
-            folded.n, recovery.name_of(live.view), folded.arrays(),
-            recovery.name_of_content(content), content.arrays(),
-        )  # fmt: skip
+        def latest(name: str) -> Iterable[Snapshot]:
+            return self._snapshots.latest(name, logger.warning)
 
-    def write(self, copies: Copies) -> None:
-        """Durable when this returns.
+        return recovery.begun(make, log or self._log, latest, logger.warning)
+
+    def write(self, live: Live) -> None:
+        """All of a state as it is; durable when this returns.
 
         Raises:
             StoreError: the disk refuses.
         """
-        mark = recovery.mark_of(self._log, copies.n)
-        self._folded.write(copies.view, copies.n, mark, copies.folded)
-        self._vectors.write(copies.model, copies.n, mark, copies.content)
+        _write(self._snapshots, live, recovery.mark_of(self._log, live.n))
+
+    def begin(self, live: Live) -> int:
+        """Write it in a child process, as it is now; gives its id, for `ended`.
+
+        Raises:
+            StoreError: there is no memory for a child.
+        """
+        mark = recovery.mark_of(self._log, live.n)
+        try:
+            # The files that these snapshots hold are closed in the child: it has its own.
+            return forked(lambda: _write(Snapshots(self._folder), live, mark))
+        except OSError as error:
+            raise StoreError(
+                f"snapshot: {error}; a start folds more of the log, nothing is lost"
+            ) from error
 
     def close(self) -> None:
         """Hold no snapshot any longer."""
-        self._folded.close()
-        self._vectors.close()
+        self._snapshots.close()
+
+
+def ended(child: int, seconds: float) -> bool:
+    """Wait for a child that writes, but not longer; whether it ended. Its failure is logged."""
+    until, status = time.monotonic() + seconds, 0
+    with suppress(ChildProcessError):
+        while (found := os.waitpid(child, os.WNOHANG)) == (0, 0):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+        status = os.waitstatus_to_exitcode(found[1])
+    if status:
+        logger.warning(
+            "snapshot: process %d, which was to write it, ended with %d; a start folds more of the "
+            "log, nothing is lost", child, status,
+        )  # fmt: skip
+    return True
+
+
+def _write(snapshots: Snapshots, live: Live, mark: str) -> None:
+    folded = Folded(live.features, live.people)
+    if folded.n == live.n:  # not where features are read from a store
+        snapshots.write(recovery.name_of(live.view), live.n, mark, folded.arrays())
+    for name, arrays in recovery.kept_of(live).items():
+        snapshots.write(name, live.n, mark, arrays)

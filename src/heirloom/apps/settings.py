@@ -54,8 +54,9 @@ class SystemPart(_Part):
     """Attributes that people and queries may declare, in a fixed order: append only."""
     retire_after_days: PositiveInt = 30
     """A sold or removed listing keeps its slot for so long."""
-    snapshot_every: PositiveInt = 500_000
-    """So many log entries are folded between two snapshots of the state."""
+    snapshot_every: PositiveInt = 200_000
+    """So many log entries are folded between two snapshots: at most so many, or twice as many after
+    a crash while one is written, are folded at a start."""
 
 
 class SharesPart(_Part):

@@ -8,10 +8,23 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.core.errors import InputError
 from heirloom.core.event import Event, Kind
 from heirloom.core.facts import LISTING_ROW
+from heirloom.core.kept import (
+    Arrays,
+    Given,
+    alike,
+    joined,
+    object_of,
+    of_object,
+    of_texts,
+    texts_of,
+    within,
+)
 from heirloom.core.listing import Listing, Status
 from heirloom.core.query import Filters
+from heirloom.core.records import Records
 from heirloom.core.vocabulary import Vocabulary
 
 DAY_MS = 86_400_000
@@ -40,7 +53,7 @@ class Catalogue:
         self.vocabulary = vocabulary
         self.retire_after_ms = retire_after_ms
         self._slots: dict[str, int] = {}
-        self._listings: list[Listing | None] = []
+        self._listings = Records()
         self._retiring: deque[tuple[int, int, int]] = deque()  # (t of the end, slot, generation)
         self._retired: dict[str, bytes] = {}  # one LISTING_ROW without slot, as it last stood
         self._size = 0
@@ -55,6 +68,38 @@ class Catalogue:
         }
         self._under: dict[tuple[str, int], NDArray[np.bool_]] = {}
         self._stems: dict[tuple[int, int], NDArray[np.int32]] = {}
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        return {
+            "known": of_object(self.vocabulary.sizes()),
+            "slots": np.array(list(self._slots.values()), np.int32),
+            "retiring": np.array(self._retiring, np.int64).reshape(-1, 3),
+            "rows": np.frombuffer(b"".join(self._retired.values()), LISTING_ROW),
+            "size": np.array([self._size], np.int64),
+            **joined({
+                "column": self._columns,
+                "ids": of_texts(self._slots),
+                "retired": of_texts(self._retired),
+                "listings": self._listings.arrays(),
+            }),
+        }  # fmt: skip
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("Catalogue", arrays, self.arrays())
+        for field, size in object_of(own["known"], dict[str, int]).items():
+            self.vocabulary.know(field, size - 1)
+            if self.vocabulary.size(field) < size:
+                raise InputError(
+                    f"Catalogue: {size} codes of {field}; the log has {self.vocabulary.size(field)}"
+                )
+        self._slots = dict(zip(texts_of(within(own, "ids")), own["slots"].tolist(), strict=True))
+        self._retiring = deque(map(tuple, own["retiring"].tolist()))
+        rows = map(bytes, own["rows"])
+        self._retired = dict(zip(texts_of(within(own, "retired")), rows, strict=True))
+        self._columns, self._size = within(own, "column"), int(own["size"][0])
+        self._listings.restore(within(own, "listings"))
 
     def __len__(self) -> int:
         return self._size
@@ -283,5 +328,5 @@ class Catalogue:
                 self._columns[name] = grown
             self._columns["status"][self._size :] = Status.REMOVED
         if size > self._size:
-            self._listings.extend([None] * (size - self._size))
+            self._listings.reach(size)
             self._size = size

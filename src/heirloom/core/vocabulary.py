@@ -144,6 +144,10 @@ class Vocabulary:
         """How many codes a field has, 0 included: the length of an array by code."""
         return len(self.texts(field))
 
+    def sizes(self) -> dict[str, int]:
+        """`size` of each field that has a code."""
+        return {field: len(texts) for field, texts in self._texts.items()}
+
     def drain_new(self) -> list[tuple[str, int, str]]:
         """(field, code, text) given since the last call."""
         new, self._new = self._new, []

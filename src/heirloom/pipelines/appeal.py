@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.facts import Facts
+from heirloom.core.kept import Arrays, Given, alike
 from heirloom.core.listing import Listing
 from heirloom.pipelines.prices import PriceLevels
 from heirloom.pipelines.shown import Shown
@@ -56,6 +57,22 @@ class Appeal:
         self._price[slots] = rows["price_minor"]
         for slot, listing in listings.items():
             self._row["photos"][slot] = min(listing.photos, MAX_PHOTOS)
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        return {
+            "row": self._row,
+            "price": self._price,
+            **{f"log.{field}": log for field, log in zip(FIELDS, self._logs, strict=True)},
+            **{f"dear.{field}": dear for field, dear in self._dear.items()},
+        }
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("Appeal", arrays, self.arrays())
+        self._row, self._price = own["row"], own["price"]
+        self._logs = [own[f"log.{field}"] for field in FIELDS]
+        self._dear = {field: own[f"dear.{field}"] for field in self._dear}
 
     def refit(self, shown: Shown, prices: PriceLevels) -> None:
         """Fit the multipliers to all listings there are."""

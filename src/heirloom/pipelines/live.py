@@ -6,6 +6,7 @@ log. It is the same object in each case, so what was served can be replayed.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,6 +24,7 @@ from heirloom.core.event import (
     person_key,
 )
 from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
+from heirloom.core.kept import Arrays, Given, joined, within
 from heirloom.core.listing import Listing, Status
 from heirloom.core.log import Entry
 from heirloom.core.query import Query, Request
@@ -122,6 +124,7 @@ class Live:
         self.frequency = frequency
         self.minor_per_major = minor_per_major
         self.n = 0
+        self._from: dict[str, int] = {}  # parts that were restored, and at which offset
         self._intent: tuple[str, int, Intent] = "", 0, NOTHING
         self._asked: tuple[Request | None, int, Wanted | None] = None, 0, None
         self._stored: StoredFeatures | None = None
@@ -160,17 +163,49 @@ class Live:
             self._intent = text, self.n, found
         return self._intent[2]
 
+    @property
+    def parts(self) -> dict[str, object]:
+        """What is folded from the log, by name, but the view's features and people."""
+        rules = {"exposure": self.exposure, "frequency": self.frequency}
+        return {
+            "catalogue": self.catalogue,
+            "preferences": self.preferences,
+            "saved_searches": self.saved_searches,
+            "searches": self.searches,
+            "shown": _Tallied(self.shown, self.prices, self.appeal),
+            "content": self.content,
+            **{name: part for name, part in rules.items() if part is not None},
+            **{f"retriever.{name}": part for name, part in self.retrievers.items()},
+        }
+
     def restore(self, features: FeatureState, people: People) -> None:
         """Take over folded features and people, of an offset the log reaches; only before it.
 
-        All else is folded from the log's beginning still: the catalogue, content, retrievers,
-        preferences. Until `n` has come to their offset, look nothing up.
+        Until `n` has come to their offset, look nothing up.
         """
         if self.n:
             raise ValueError(f"Live: state is restored before the log is folded (n={self.n})")
         if features.columns != self.features.columns:
             raise ValueError(f"Live: the state restored is not of the view {self.view.name!r}")
         self.features, self.people = features, people
+
+    def go_on(self, restored: Mapping[str, int]) -> None:
+        """Fold each of the parts from its own offset on, and the log from the least of them on.
+
+        Args:
+            restored: by name, those of `parts` that hold the log's first so many entries; the
+                others are folded from the beginning. Until `n` has come to the greatest, look
+                nothing up.
+        """
+        if self.n:
+            raise ValueError(f"Live: state is restored before the log is folded (n={self.n})")
+        self._from = dict(restored)
+        of_view = [self.people.n] if self._stored else [self.people.n, self.features.n]
+        self.n = min([*of_view, *(self._from.get(name, 0) for name in self.parts)])
+
+    def _takes(self, name: str, seq: int) -> bool:
+        """Whether a part is to fold an entry; not what it was restored with."""
+        return seq >= self._from.get(name, 0)
 
     def read_features_from(self, stored: StoredFeatures, follow: Callable[[int], None]) -> None:
         """Fold all but features, which another process folds and writes to a store of rows.
@@ -192,8 +227,9 @@ class Live:
             self._take(batch)
 
     def _take(self, entries: Sequence[Entry]) -> None:
+        since = self._from.get("catalogue", 0)
         for entry in entries:
-            if entry.event.kind in STOCK_KINDS and entry.listing_rows:
+            if entry.seq >= since and entry.event.kind in STOCK_KINDS and entry.listing_rows:
                 slot = int(np.frombuffer(entry.listing_rows, LISTING_ROW)["slot"][0])
                 self.catalogue.apply(entry.event, slot)
         self.fold(entries)
@@ -202,11 +238,15 @@ class Live:
         """Fold consecutive entries that the catalogue has taken over already."""
         while entries:
             # The log's offset decides, not how it was cut into batches: a replay does the same.
-            ahead = REFIT_EVERY - entries[0].seq % REFIT_EVERY
+            first = entries[0].seq
+            ahead = REFIT_EVERY - first % REFIT_EVERY
+            for n in self._from.values():
+                ahead = min(ahead, n - first) if n > first else ahead
             self._fold(entries[:ahead])
             if self.n % REFIT_EVERY == 0:
-                self.content.refit()
-                if due(self.n, REFIT_EVERY):
+                if self._takes("content", self.n - 1):
+                    self.content.refit()
+                if self._takes("shown", self.n - 1) and due(self.n, REFIT_EVERY):
                     self.appeal.refit(self.shown, self.prices)
             entries = entries[ahead:]
 
@@ -221,21 +261,29 @@ class Live:
             self.features.apply(new)
             self.applied(new)
         self.people.apply(facts[max(self.people.n - first, 0) :])
-        self.preferences.apply(entries)
-        self.saved_searches.apply(entries)
-        self.searches.apply(facts)
-        self.prices.apply(facts)
-        self.shown.apply(facts)
-        if self.exposure is not None:
+        if self._takes("preferences", first):
+            self.preferences.apply(entries)
+        if self._takes("saved_searches", first):
+            self.saved_searches.apply(entries)
+        if self._takes("searches", first):
+            self.searches.apply(facts)
+        if self.exposure is not None and self._takes("exposure", first):
             self.exposure.apply(facts)
-        if self.frequency is not None:
+        if self.frequency is not None and self._takes("frequency", first):
             self.frequency.apply(facts)
         listings = _listings_by_slot(entries)
-        self.appeal.apply(facts, listings)
-        self.content.apply(facts, listings)
-        for retriever in self.retrievers.values():
-            retriever.apply(facts, listings)
+        if self._takes("shown", first):
+            self.prices.apply(facts)
+            self.shown.apply(facts)
+            self.appeal.apply(facts, listings)
+        if self._takes("content", first):
+            self.content.apply(facts, listings)
+        for name, retriever in self.retrievers.items():
+            if self._takes(f"retriever.{name}", first):
+                retriever.apply(facts, listings)
         self.n = entries[-1].seq + 1
+        if self._from and self.n >= max(self._from.values()):
+            self._from = {}
 
     def change_encoders(self, encoders: Encoders, content: ContentIndex) -> None:
         """Know listings and people by other vectors from now on.
@@ -433,6 +481,23 @@ class Live:
             **declared_texts(request, self.vocabulary, self.declared),
             **request.query.attributes,
         }
+
+
+class _Tallied(NamedTuple):
+    """What appeal is fitted to, and what was fitted: they are kept together or not at all."""
+
+    shown: Shown
+    prices: PriceLevels
+    appeal: Appeal
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        return joined({name: part.arrays() for name, part in self._asdict().items()})
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        for name, part in self._asdict().items():
+            part.restore(within(arrays, name))
 
 
 def fold_content(content: ContentIndex, entries: Iterable[Entry]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from heirloom.core.event import Kind, Scalar, person_key
+from heirloom.core.kept import Arrays, Given, alike, object_of, of_object
 from heirloom.core.log import Entry
 from heirloom.core.vocabulary import Vocabulary
 
@@ -42,6 +43,17 @@ class Preferences:
                 if (stated := event.attributes.get(name)) is not None
             }
             self._of[person] = {**self._of.get(person, {}), **said}
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        return {"of": of_object(self._of), "stated": of_object(self._stated)}
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("Preferences", arrays, self.arrays())
+        of = object_of(own["of"], dict[int, dict[str, tuple[str, ...]]])
+        self._stated = object_of(own["stated"], dict[int, dict[str, Scalar | list[str]]])
+        self._of = of
 
     def stated(self, person: int) -> Mapping[str, Scalar | list[str]]:
         """All that a person stated, by name, each as it was stated last."""

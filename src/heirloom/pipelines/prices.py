@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import Facts
+from heirloom.core.kept import Arrays, Given, alike
 from heirloom.core.query import Request
 from heirloom.retrieval.shelf import mentions
 from heirloom.retrieval.top import fitted
@@ -33,6 +34,15 @@ class PriceLevels:
         self._sums, self._counts = fitted(self._sums, size), fitted(self._counts, size)
         np.add.at(self._sums, rows["category"], _whole_log(rows["price_minor"]))
         np.add.at(self._counts, rows["category"], 1)
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        return {"sums": self._sums, "counts": self._counts}
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("PriceLevels", arrays, self.arrays())
+        self._sums, self._counts = own["sums"], own["counts"]
 
     def over(
         self, category: NDArray[np.int32], price_minor: NDArray[np.int64]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from heirloom.core.catalogue import DAY_MS, Catalogue
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import Facts
+from heirloom.core.kept import Arrays, Given, alike
 from heirloom.core.query import Request
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.retrieval.intent import EXACT
@@ -64,6 +65,19 @@ class Searches:
         self._rows = _fold(
             self._row, self._done, self._asked, self._t, self._rows, persons, queries, times
         )
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        rows = np.array([self._rows], np.int64)
+        return {
+            "row": self._row, "done": self._done, "asked": self._asked, "t": self._t, "rows": rows
+        }  # fmt: skip
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("Searches", arrays, self.arrays())
+        self._row, self._done, self._rows = own["row"], own["done"], int(own["rows"][0])
+        self._asked, self._t = own["asked"], own["t"]
 
     def recent(self, person: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """The person's latest searches, newest first: codes of the words, times in ms."""

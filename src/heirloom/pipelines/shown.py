@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from heirloom.core.errors import InputError
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import Facts
+from heirloom.core.kept import Arrays, Given, alike
 from heirloom.retrieval.top import fitted
 
 Array = NDArray[Any]
@@ -110,6 +111,18 @@ class Shown:
             self.kept,
             self._slates_kept,
         )
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        names = ("latest", "slates", "slot", "place", "used", "tries", "expected", "opened")
+        return {"kept": np.array([self.kept])} | {name: vars(self)[f"_{name}"] for name in names}
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("Shown", arrays, self.arrays())
+        if own.pop("kept").tolist() != [self.kept]:
+            raise InputError(f"Shown: of another number of places than {self.kept}")
+        vars(self).update({f"_{name}": array for name, array in own.items()})
 
     @property
     def tally(self) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ rests on it. The index holds those on offer alone.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from heirloom.core.errors import InputError, ShapeError
 from heirloom.core.event import KIND_CODE, STOCK_KINDS, Kind
 from heirloom.core.facts import Facts
+from heirloom.core.kept import Arrays, Given, alike, joined, within
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.retrieval.diction import Diction
 from heirloom.retrieval.intent import likely
 from heirloom.retrieval.offers import Offers
-from heirloom.retrieval.shelf import EDITED, LISTED, mentions
 from heirloom.retrieval.top import best, fitted
 from heirloom.retrieval.vectors.answer import Answer, FilteredIndex, OutOfTime
 from heirloom.retrieval.vectors.codebook import Codebook
@@ -47,7 +47,6 @@ TRAINED_FROM = 50_000
 """From so many listings on offer the index learns a codebook; below it compares every row."""
 _EVERY_ROW = Settings(exact_rows=np.inf)
 NO_SLOTS = np.zeros(0, np.int32)
-_TOLD = np.isin(np.arange(len(Kind)), (LISTED, EDITED))
 _STOCK = sum(1 << KIND_CODE[kind] for kind in STOCK_KINDS)
 _WORDS_SHARE = 0.8
 _WEIGHT_UNIT = 1 << 20
@@ -104,7 +103,6 @@ class ContentIndex:
         # Of the latest request: a retriever asks, and then the columns given.
         self._interests: tuple[Request, tuple[NDArray[np.float32], NDArray[np.float32]]] | None
         self._interests = None
-        self._restored_to = 0  # vectors are of this offset until the log is folded up to it
 
     @property
     def model_id(self) -> str:
@@ -135,33 +133,20 @@ class ContentIndex:
             ShapeError: the encoder's vectors are not [listings, dim]; nothing was folded.
         """
         self._interests = None
-        if not facts.kinds & _STOCK and not self._restored_to:
+        if not facts.kinds & _STOCK:
             return
-        new = self._to_encode(facts, listings)
-        vectors = self._encoded(new) if new else None
+        vectors = self._encoded(listings) if listings else None
         touched = self.offers.apply(facts, listings)
         if vectors is not None:
-            slots = np.fromiter(new, np.int32, len(new))
+            slots = np.fromiter(listings, np.int32, len(listings))
             self._put(slots, vectors)
             touched = np.union1d(touched, slots)
         for slot, listing in listings.items():
             self.words.put(slot, weighted_words(listing))
         self.diction.put(listings)
-        if self._restored_to:
-            if int(facts.events["seq"].max(initial=-1)) + 1 < self._restored_to:
-                return
-            touched, self._restored_to = np.flatnonzero(self.offers.live).astype(np.int32), 0
         live = self.offers.live[touched]
         self.index.remove(touched[~live])
         self._enter(self.index, touched[live])
-
-    def _to_encode(self, facts: Facts, listings: Mapping[int, Listing]) -> Mapping[int, Listing]:
-        """Those of the listings whose vector was not restored."""
-        if not self._restored_to or not listings:
-            return listings
-        since = facts.events["seq"] >= self._restored_to
-        _, rows = mentions(facts, since & _TOLD[facts.events["kind"]])
-        return {slot: listings[slot] for slot in np.unique(rows["slot"]).tolist()}
 
     def _encoded(self, listings: Mapping[int, Listing]) -> NDArray[np.float32]:
         """[listings, dim]; zeros, as for no content, where the encoder gives no numbers."""
@@ -199,7 +184,7 @@ class ContentIndex:
         then half of the stock or more is new to it.
         """
         self.diction.refit()
-        if self._restored_to or not isinstance(self.index, VectorIndex):
+        if not isinstance(self.index, VectorIndex):
             return
         live = np.flatnonzero(self.offers.live[: self._size]).astype(np.int32)
         if len(live) < self._trained_from or self.offers.listed < self._train_at:
@@ -217,36 +202,43 @@ class ContentIndex:
         """
         vars(self).update(vars(other))
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Copies, for a snapshot, of what cannot be folded again without the encoder."""
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`; of an index that a server holds, nothing."""
         own = self.index if isinstance(self.index, VectorIndex) else None
-        trained = own.codebook.arrays() if own is not None and self._train_at else {}
         return {
-            "vectors": self.vectors.copy(),
-            "train_at": np.array([self._train_at], np.int64),
-            **trained,
+            "vectors": self._vectors,
+            "codes": self._codes,
+            "sizes": np.array([self._size, self._train_at, self._trained_from], np.int64),
+            **joined({
+                "offers": self.offers.arrays(),
+                "words": self.words.arrays(),
+                "diction": self.diction.arrays(),
+                "index": own.arrays(room=True) if own else {},
+            }),
+        }  # fmt: skip
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`. A server's index is given all that is on offer."""
+        like: Given = {
+            "vectors": self._vectors,
+            "codes": self._codes,
+            "sizes": np.zeros(0, np.int64),
         }
-
-    def restore(self, n: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `arrays` gave at log offset n; only before the log is folded.
-
-        What the log's first n entries list is not encoded again. Until they are folded, nothing is
-        found.
-
-        Raises:
-            InputError: they are not the arrays of this model's content.
-        """
-        if self._size or self.offers.listed:
-            raise ValueError("content: vectors are restored before the log is folded")
-        vectors, train_at = arrays.get("vectors"), arrays.get("train_at")
-        if vectors is None or train_at is None or vectors.shape[1:] != (self.encoder.dim,):
-            raise InputError(f"content: no vectors [slots, dim={self.encoder.dim}] in a snapshot")
-        if train_at[0] and isinstance(self.index, VectorIndex):
-            self.index = VectorIndex(Codebook.of(self.model_id, arrays))
-            self._train_at = int(train_at[0])
-        self._restored_to = n
-        if len(vectors):
-            self._put(np.arange(len(vectors), dtype=np.int32), vectors)
+        own = alike("ContentIndex", arrays, like)
+        size, train_at, trained_from = own["sizes"].tolist()
+        if trained_from != self._trained_from:
+            raise InputError(f"ContentIndex: trained from {trained_from} on offer: fold the log")
+        self.offers.restore(within(arrays, "offers"))
+        self.words.restore(within(arrays, "words"))
+        self.diction.restore(within(arrays, "diction"))
+        self._vectors, self._codes = own["vectors"], own["codes"]
+        self._size, self._train_at = size, train_at
+        if isinstance(self.index, VectorIndex):
+            settings = None if train_at else _EVERY_ROW
+            index = within(arrays, "index")
+            self.index = VectorIndex.of(self.model_id, index, settings=settings)
+        else:
+            self._enter(self.index, np.flatnonzero(self.offers.live).astype(np.int32))
 
     def nearest(
         self,

@@ -6,12 +6,13 @@ Cormode, Shkapenyuk, Srivastava, Xu, "Forward decay: a practical time decay mode
 systems", ICDE 2009, definition 3 with g exponential.
 """
 
-from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.core.errors import InputError
+from heirloom.core.kept import Arrays, Given, alike, object_of, of_object
 from heirloom.retrieval.top import at_rows, fitted
 
 _LARGEST_EXPONENT = 400
@@ -30,6 +31,18 @@ class Decay:
     def __init__(self, half_life_ms: int) -> None:
         self.half_life_ms = half_life_ms
         self._landmark: int | None = None
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        return {"landmark": of_object([self.half_life_ms, self._landmark])}
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("Decay", arrays, self.arrays())
+        half_life_ms, landmark = object_of(own["landmark"], tuple[int, int | None])
+        if half_life_ms != self.half_life_ms:
+            raise InputError(f"Decay: a half-life of {half_life_ms} ms; wanted {self.half_life_ms}")
+        self._landmark = landmark
 
     def moved(self, t: int) -> float:
         """Move the landmark if t is far past it; the factor for all sums kept so far."""
@@ -67,12 +80,27 @@ class Decay:
         return rest / self.half_life_ms, np.clip(halves, -2_000, 2_000).astype(np.int32)
 
 
+Name = str | tuple[int | str, ...]
+
+
 class Decayed:
     """Arrays of decayed sums by key, each [slots], [categories] or the like."""
 
     def __init__(self, half_life_ms: int) -> None:
         self.decay = Decay(half_life_ms)
-        self._sums: dict[Hashable, NDArray[np.float64]] = {}
+        self._sums: dict[Name, NDArray[np.float64]] = {}
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        sums = {f"sum.{at}": kept for at, kept in enumerate(self._sums.values())}
+        return {"names": of_object(list(self._sums)), **sums, **self.decay.arrays()}
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        self.decay.restore(arrays)
+        names = object_of(arrays["names"], list[str | tuple[int | str, ...]])
+        like = {f"sum.{at}": np.zeros(0) for at in range(len(names))}
+        self._sums = dict(zip(names, alike("Decayed", arrays, like).values(), strict=True))
 
     def to(self, t: int) -> None:
         """Be ready to count events at t."""
@@ -81,7 +109,7 @@ class Decayed:
             for name in self._sums:
                 self._sums[name] *= factor
 
-    def add(self, name: Hashable, rows: NDArray[Any], amounts: NDArray[np.float64]) -> None:
+    def add(self, name: Name, rows: NDArray[Any], amounts: NDArray[np.float64]) -> None:
         """Add amounts (already weighted by time) at rows, in order."""
         if len(rows) == 1:  # most often; `add.at` takes ten times as long to begin
             row = int(rows[0])
@@ -89,7 +117,7 @@ class Decayed:
         elif len(rows):
             np.add.at(self._reach(name, int(rows.max()) + 1), rows, amounts)
 
-    def read(self, name: Hashable, rows: NDArray[Any], t: int) -> NDArray[np.float64]:
+    def read(self, name: Name, rows: NDArray[Any], t: int) -> NDArray[np.float64]:
         """The sums at rows as of t; 0 where nothing was counted."""
         kept = self._sums.get(name)
         if kept is None or not len(rows):
@@ -104,7 +132,7 @@ class Decayed:
             if name == level or (isinstance(name, tuple) and name[-1] == level):
                 sums[rows[rows < len(sums)]] = 0.0
 
-    def _reach(self, name: Hashable, size: int) -> NDArray[np.float64]:
+    def _reach(self, name: Name, size: int) -> NDArray[np.float64]:
         kept = fitted(self._sums.get(name, np.zeros(0)), size, 0.0)
         self._sums[name] = kept
         return kept

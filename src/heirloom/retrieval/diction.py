@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.core.kept import Arrays, Given, alike, joined, of_texts, texts_of, within
 from heirloom.core.listing import Listing
 from heirloom.core.words import words
 from heirloom.retrieval.top import fitted
@@ -45,6 +46,25 @@ class Diction:
         self._word_places = np.zeros((1, DIM))
         self._centre = np.zeros(DIM)
         self._fitted_to = 0
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        return {
+            "of": self._of,
+            "places": self._places,
+            "word_places": self._word_places,
+            "centre": self._centre,
+            "fitted_to": np.array([self._fitted_to], np.int64),
+            **joined({"words": of_texts(self._codes)}),
+        }
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("Diction", arrays, self.arrays())
+        self._codes = {word: code for code, word in enumerate(texts_of(within(own, "words")), 1)}
+        self._of, self._places = own["of"], own["places"]
+        self._word_places, self._centre = own["word_places"], own["centre"]
+        self._fitted_to = int(own["fitted_to"][0])
 
     def put(self, listings: Mapping[int, Listing]) -> None:
         """Give slots the words of their listings."""

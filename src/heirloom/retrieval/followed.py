@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import Facts
+from heirloom.core.kept import Arrays, Given, alike, joined, object_of, of_object, within
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
@@ -53,6 +54,20 @@ class Followed:
             else:
                 bought = facts.listings[facts.starts[i] : facts.starts[i + 1]]["seller"]
                 sellers.update(dict.fromkeys(bought.tolist()))
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        sellers = {person: list(of) for person, of in self._sellers.items()}
+        parts = {"shelf": self._shelf.arrays(), "by_seller": self._by_seller.arrays()}
+        return {"sellers": of_object(sellers), **joined(parts)}
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        self._shelf.restore(within(arrays, "shelf"))
+        self._by_seller.restore(within(arrays, "by_seller"))
+        own = alike("Followed", arrays, {"sellers": of_object({})})
+        sellers = object_of(own["sellers"], dict[int, list[int]])
+        self._sellers = {person: dict.fromkeys(of) for person, of in sellers.items()}
 
     def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
         """At most k listings of those sellers, newest first."""

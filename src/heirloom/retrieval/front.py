@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from heirloom.core.kept import Arrays, Given, alike
 from heirloom.retrieval.top import best
 
 DEEP = 64
@@ -29,6 +30,16 @@ class Front:
 
     def __len__(self) -> int:
         return len(self._slots)
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        names = ("slots", "rates", "kind", "category", "size")
+        return {name: vars(self)[f"_{name}"] for name in names}
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("Front", arrays, self.arrays())
+        vars(self).update({f"_{name}": array for name, array in own.items()})
 
     def lay(
         self,

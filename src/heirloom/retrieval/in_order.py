@@ -5,6 +5,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.core.kept import Arrays, Given, alike
 from heirloom.retrieval.retriever import Passes
 
 _Part = tuple[NDArray[np.int64], NDArray[np.int32]]
@@ -24,6 +25,17 @@ class InOrder:
 
     def __init__(self) -> None:
         self._whole, self._late = _NOTHING, _NOTHING
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        (keys, slots), (late_keys, late_slots) = self._whole, self._late
+        return {"keys": keys, "slots": slots, "late.keys": late_keys, "late.slots": late_slots}
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("InOrder", arrays, self.arrays())
+        self._whole = own["keys"], own["slots"]
+        self._late = own["late.keys"], own["late.slots"]
 
     def put(self, slots: NDArray[np.integer], keys: NDArray[np.integer]) -> None:
         """Take slots in, each with its key from now on; of a slot that comes twice the last."""

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import Facts
+from heirloom.core.kept import Arrays, Given, alike, is_kept, joined, within
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
@@ -53,6 +54,22 @@ class LexicalSearch:
             if slot < len(self._open) and self._open[slot]:
                 self._index.upsert(slot, fields_of(listing))
         self._index.advance(n)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether its index can be kept."""
+        return is_kept(self._index)
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        index = self._index.arrays() if is_kept(self._index) else {}
+        return {"open": self._open, **joined({"index": index})}
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        self._open = alike("LexicalSearch", arrays, {"open": self._open})["open"]
+        if is_kept(self._index):
+            self._index.restore(within(arrays, "index"))
 
     def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
         """At most k listings by words and cosine, `content.relevance`; nothing without text.

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.facts import Facts
+from heirloom.core.kept import Arrays, Given
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
@@ -23,6 +24,13 @@ class Similar:
 
     def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:
         """Nothing to fold: the ContentIndex does."""
+
+    def arrays(self) -> Arrays:
+        """Nothing to keep either."""
+        return {}
+
+    def restore(self, arrays: Given) -> None:
+        """Nothing to take back."""
 
     def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
         """As `select`, by a mask."""
@@ -58,6 +66,13 @@ class Taste:
     def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:
         """Nothing to fold: the ContentIndex does."""
 
+    def arrays(self) -> Arrays:
+        """Nothing to keep either."""
+        return {}
+
+    def restore(self, arrays: Given) -> None:
+        """Nothing to take back."""
+
     def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
         """As `select`, by a mask."""
         return self.select(request, Where(allowed=allowed), k)
@@ -85,6 +100,13 @@ class Personal:
 
     def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:
         """Nothing to fold: the ContentIndex does."""
+
+    def arrays(self) -> Arrays:
+        """Nothing to keep either."""
+        return {}
+
+    def restore(self, arrays: Given) -> None:
+        """Nothing to take back."""
 
     def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
         """As `select`, by a mask."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import Facts
+from heirloom.core.kept import Arrays, Given, alike
 from heirloom.core.listing import Listing
 from heirloom.retrieval.shelf import LISTED, mentions
 from heirloom.retrieval.top import fitted
@@ -63,6 +64,17 @@ class Offers:
     def columns(self, slots: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
         """All of them [slots], by name."""
         return {name: column[slots] for name, column in self._columns.items()}
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        sizes = np.array([self.listed, self._size], np.int64)
+        return {"sizes": sizes, "live": self._live, **self._columns}
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("Offers", arrays, self.arrays())
+        self.listed, self._size = own.pop("sizes").tolist()
+        self._live, self._columns = own.pop("live"), own
 
     def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> NDArray[np.int32]:
         """Fold stock events; gives the slots that they are about, ascending, each once."""

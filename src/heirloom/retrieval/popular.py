@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heirloom.core.errors import ConfigError
+from heirloom.core.errors import ConfigError, InputError
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import MAX_DECLARED, Facts
+from heirloom.core.kept import Arrays, Given, Kept, alike, joined, object_of, of_object, within
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
@@ -101,6 +102,44 @@ class Popular:
         self._changed = np.zeros(0, np.int32)  # [changes] slots, since the front was laid
         self._changes = 0
         self._is_changed = np.zeros(0, np.bool_)  # [slots]
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        parts: dict[str, Kept] = {
+            "shelf": self._shelf, "front": self._front, "context": self._context,
+            **{f"rate.{at}": rate for at, rate in enumerate(self._rates)},
+        }  # fmt: skip
+        return {
+            "worth": self._worth,
+            "groups": np.array(list(self._groups), np.int64).reshape(-1, 2),
+            "pairs": self._pairs,
+            "group": self._group,
+            "on_offer": self._on_offer,
+            "departments": of_object(list(self._departments)),
+            "department": self._department,
+            "seen": np.array([*self._codes, self._changes], np.int64),
+            "changed": self._changed,
+            "is_changed": self._is_changed,
+            **joined({name: part.arrays() for name, part in parts.items()}),
+        }
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        for at, rate in enumerate(self._rates):
+            rate.restore(within(arrays, f"rate.{at}"))
+        self._shelf.restore(within(arrays, "shelf"))
+        self._front.restore(within(arrays, "front"))
+        self._context.restore(within(arrays, "context"))
+        own = alike("Popular", arrays, Popular().arrays())
+        if own["worth"].tolist() != self._worth.tolist():
+            raise InputError("Popular: counted by other worths of actions")
+        self._groups = {(int(b), int(c)): at for at, (b, c) in enumerate(own["groups"])}
+        self._pairs, self._group, self._on_offer = own["pairs"], own["group"], own["on_offer"]
+        departments = object_of(own["departments"], list[str])
+        self._departments = {text: at for at, text in enumerate(departments)}
+        categories, sizes, self._changes = own["seen"].tolist()
+        self._department, self._codes = own["department"], (categories, sizes)
+        self._changed, self._is_changed = own["changed"], own["is_changed"]
 
     def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:
         """Fold stock events and engagement."""

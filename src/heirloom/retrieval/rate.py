@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.core.kept import Arrays, Given, joined, within
 from heirloom.retrieval.decayed import Decayed
 from heirloom.retrieval.top import at_rows, fitted
 
@@ -32,6 +33,15 @@ class Rate:
         self.prior_days = prior_days
         self._life_days = half_life_ms / DAY_MS / math.log(2)
         self._on_offer: dict[str, NDArray[np.int64]] = {}
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        return joined({"counts": self.counts.arrays(), "on_offer": self._on_offer})
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        self.counts.restore(within(arrays, "counts"))
+        self._on_offer = within(arrays, "on_offer")
 
     def move(self, level: str, rows: Rows, t: Times, signs: NDArray[np.int64]) -> None:
         """Listings that come on offer (sign 1) or go (-1) at t, by their row of a level."""

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.facts import Facts
+from heirloom.core.kept import Arrays, Given, joined, within
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
@@ -27,6 +28,15 @@ class Recent:
         """Fold stock events."""
         changed = self._shelf.apply(facts)
         self._order.put(changed, self._shelf.column("listed_at")[changed])
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        return joined({"shelf": self._shelf.arrays(), "order": self._order.arrays()})
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        self._shelf.restore(within(arrays, "shelf"))
+        self._order.restore(within(arrays, "order"))
 
     def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
         """At most k listings, newest first; ties by slot."""

@@ -10,6 +10,7 @@ from heirloom.core.catalogue import Catalogue
 from heirloom.core.event import Event, Kind, person_key
 from heirloom.core.facts import Facts
 from heirloom.core.filters import Filters, filters_of
+from heirloom.core.kept import Arrays, Given, alike, joined, object_of, of_object, within
 from heirloom.core.listing import Listing
 from heirloom.core.log import Entry
 from heirloom.core.query import Request
@@ -68,6 +69,20 @@ class SavedSearches:
         elif not searches:
             del self._of[person]
 
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        saved = {person: list(searches.values()) for person, searches in self._of.items()}
+        return {"of": of_object(saved)}
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("SavedSearches", arrays, self.arrays())
+        saved = object_of(own["of"], dict[int, list[Saved]])
+        self._of = {
+            person: {(frozenset(words(each.text)), each.filters): each for each in searches}
+            for person, searches in saved.items()
+        }
+
     def of(self, person: int) -> tuple[Saved, ...]:
         """A person's searches, the latest saved first; none for 0."""
         return tuple(reversed(self._of.get(person, {}).values())) if person else ()
@@ -101,6 +116,15 @@ class SavedSearch:
         """Fold stock events."""
         changed = self._shelf.apply(facts)
         self._order.put(changed, self._shelf.column("listed_at")[changed])
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        return joined({"shelf": self._shelf.arrays(), "order": self._order.arrays()})
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        self._shelf.restore(within(arrays, "shelf"))
+        self._order.restore(within(arrays, "order"))
 
     def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
         """At most k listings of those searches, newest first."""

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.facts import Facts
+from heirloom.core.kept import Arrays, Given
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
@@ -26,6 +27,13 @@ class Search:
 
     def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:
         """Nothing to fold: the ContentIndex does."""
+
+    def arrays(self) -> Arrays:
+        """Nothing to keep either."""
+        return {}
+
+    def restore(self, arrays: Given) -> None:
+        """Nothing to take back."""
 
     def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
         """At most k listings that match the query's text; nothing without text."""

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import Facts
+from heirloom.core.kept import Arrays, Given, alike
 from heirloom.retrieval.top import fitted
 
 LISTED = KIND_CODE[Kind.LISTED]
@@ -28,6 +29,15 @@ class Shelf:
     def column(self, name: str) -> NDArray[Any]:
         """A view [slots] of listed_at, seller, brand, category or size."""
         return self._columns[name][: self.size]
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        return {"slots": np.array([self.size], np.int64), **self._columns}
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("Shelf", arrays, self.arrays())
+        self.size, self._columns = int(own.pop("slots")[0]), own
 
     def apply(self, facts: Facts) -> NDArray[np.int32]:
         """Fold listed and edited events; a reused slot is written anew. Gives the slots written."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
+from heirloom.core.kept import Arrays, Given, alike, joined, of_texts, texts_of, within
 from heirloom.retrieval.index import Found
 from heirloom.retrieval.lexical import (
     FIELD_WEIGHT,
@@ -21,19 +22,20 @@ from heirloom.retrieval.lexical import (
     parts_of,
 )
 from heirloom.retrieval.words import Words
+from heirloom.retrieval.words_of import WordsOf
 
 _WEAKEST_STRONG = min(FIELD_WEIGHT[field] for field in STRONG)
 
 
 class WordIndex:
-    """In memory. What is upserted is found by the next search; a restart folds the log again."""
+    """In memory. What is upserted is found by the next search."""
 
     def __init__(self, synonyms: Synonyms = NO_SYNONYMS) -> None:
         self.n = 0
         self._synonyms = synonyms
         self._words = Words()
         self._brands: dict[str, int] = {}
-        self._brand_of: dict[int, tuple[str, ...]] = {}
+        self._brand_of = WordsOf()
 
     def upsert(self, slot: int, fields: Fields) -> None:
         """Give a slot its words, in place of those it had."""
@@ -52,6 +54,28 @@ class WordIndex:
     def advance(self, n: int) -> None:
         """All of the log before offset n has been given."""
         self.n = n
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        return {
+            "n": np.array([self.n], np.int64),
+            "of_brand": np.array(list(self._brands.values()), np.int64),
+            **joined({
+                "words": self._words.arrays(),
+                "brands": of_texts(self._brands),
+                "brand_of": self._brand_of.arrays(self._brands),
+            }),
+        }  # fmt: skip
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        self._words.restore(within(arrays, "words"))
+        brands = texts_of(within(arrays, "brands"))
+        self._brand_of.restore(within(arrays, "brand_of"), brands)
+        numbers = dict.fromkeys(("n", "of_brand"), np.zeros(0, np.int64))
+        own = alike("WordIndex", arrays, numbers)
+        self._brands = dict(zip(brands, own["of_brand"].tolist(), strict=True))
+        self.n = int(own["n"][0])
 
     def match(self, text: str, allowed: NDArray[np.bool_], least: int) -> Found:
         """Slots int32 and scores float32 of what matches, best first, ties by slot."""
@@ -112,7 +136,7 @@ class WordIndex:
         return slots[keep], weights[keep]
 
     def _set_brand(self, slot: int, brand: tuple[str, ...]) -> None:
-        for word in self._brand_of.pop(slot, ()):
+        for word in self._brand_of.pop(slot):
             self._brands[word] -= 1
         for word in brand:
             self._brands[word] = self._brands.get(word, 0) + 1

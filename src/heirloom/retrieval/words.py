@@ -1,14 +1,16 @@
 """Words: an inverted index of listings' words, with idf and tolerance for misspelling."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.core.kept import Arrays, Given, alike, joined, of_texts, texts_of, within
 from heirloom.core.listing import Listing
 from heirloom.core.words import words
 from heirloom.retrieval.top import fitted
+from heirloom.retrieval.words_of import WordsOf
 
 FIELD_WEIGHT = {"brand": 1.0, "category": 1.0, "title": 1.0, "colour": 0.8, "material": 0.8}
 HASHTAG_WEIGHT = 0.4
@@ -29,29 +31,54 @@ class Words:
     def __init__(self) -> None:
         self._postings: dict[str, _Postings] = {}
         self._generation = np.zeros(0, np.int32)
-        self._of: dict[int, tuple[str, ...]] = {}
+        self._of = WordsOf()
         self._by_gram: dict[str, set[str]] = {}
 
     def put(self, slot: int, weighted: Mapping[str, float]) -> None:
         """Give a slot its words, in place of those it had."""
         self._generation = fitted(self._generation, slot + 1)
         self._generation[slot] += 1
-        for word in self._of.pop(slot, ()):
+        for word in self._of.pop(slot):
             self._release(word)
         for word, weight in weighted.items():
             postings = self._postings.get(word)
             if postings is None:
                 postings = self._postings[word] = _Postings()
-                for gram in _grams(word):
-                    self._by_gram.setdefault(gram, set()).add(word)
+                self._know(word)
             postings.append(slot, int(self._generation[slot]), weight)
-        self._of[slot] = tuple(weighted)
+        self._of[slot] = weighted
+
+    def _know(self, word: str) -> None:
+        for gram in _grams(word):
+            self._by_gram.setdefault(gram, set()).add(word)
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        each = list(self._postings.values())
+        return {
+            "generation": self._generation,
+            "sizes": np.array([(one.size, one.alive) for one in each], np.int64).reshape(-1, 2),
+            **_Postings.columns(each),
+            **joined({"words": of_texts(self._postings), "of": self._of.arrays(self._postings)}),
+        }
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("Words", arrays, self.arrays())
+        texts = texts_of(within(own, "words"))
+        self._generation = own["generation"]
+        start = 0
+        for word, (size, alive) in zip(texts, own["sizes"].tolist(), strict=True):
+            self._postings[word] = _Postings.restored(own, slice(start, start + size), alive)
+            self._know(word)
+            start += size
+        self._of.restore(within(own, "of"), texts)
 
     def remove(self, slot: int) -> None:
         """Take a slot's words away; one that has none is left as it is."""
         if slot in self._of:
             self.put(slot, {})
-            del self._of[slot]
+            self._of.pop(slot)
 
     def __len__(self) -> int:
         return len(self._of)
@@ -141,6 +168,27 @@ class _Postings:
         self._slots = np.zeros(4, np.int32)
         self._generations = np.zeros(4, np.int32)
         self._weights = np.zeros(4, np.float32)
+
+    @staticmethod
+    def columns(each: "Sequence[_Postings]") -> Arrays:
+        """Those of many, one after the other."""
+        empty = _Postings()
+        return {
+            "slots": np.concatenate([empty._slots[:0], *(p._slots[: p.size] for p in each)]),
+            "generations": np.concatenate(
+                [empty._generations[:0], *(p._generations[: p.size] for p in each)]
+            ),
+            "weights": np.concatenate([empty._weights[:0], *(p._weights[: p.size] for p in each)]),
+        }
+
+    @classmethod
+    def restored(cls, columns: Given, part: slice, alive: int) -> "_Postings":
+        """One of those that `columns` gave."""
+        postings = cls.__new__(cls)
+        postings.alive, postings.size = alive, part.stop - part.start
+        postings._slots, postings._weights = columns["slots"][part], columns["weights"][part]
+        postings._generations = columns["generations"][part]
+        return postings
 
     def append(self, slot: int, generation: int, weight: float) -> None:
         if self.size == len(self._slots):

@@ -10,8 +10,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from heirloom.core.errors import InputError
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import Facts
+from heirloom.core.kept import Arrays, Given, alike, of_object
 from heirloom.slates.control import LEAST, in_force, step
 from heirloom.slates.rules import GROUPS, Shares
 
@@ -133,6 +135,17 @@ class Exposure:
             )
             if wanted
         )
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        return {"shares": of_object(self.shares), **self._state._asdict()}
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("Exposure", arrays, self.arrays())
+        if own.pop("shares").tobytes() != of_object(self.shares).tobytes():
+            raise InputError(f"Exposure: counted for other shares than {self.shares}")
+        self._state = _State(**own)
 
     def apply(self, facts: Facts) -> None:
         """Fold the next part of the log."""

@@ -6,8 +6,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from heirloom.core.errors import InputError
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import Facts
+from heirloom.core.kept import Arrays, Given, alike
 from heirloom.slates.luck import mixed
 
 ACTIONS = (Kind.CLICK, Kind.SAVE, Kind.MESSAGE, Kind.OFFER, Kind.PURCHASE)
@@ -44,6 +46,18 @@ class Frequency:
     def nbytes(self) -> int:
         """Memory held, in bytes."""
         return self._sets.nbytes + self._opening.nbytes
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        return {"sets": self._sets, "opening": self._opening}
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        own = alike("Frequency", arrays, self.arrays())
+        if own["sets"].shape != self._sets.shape:
+            pairs = self._sets[..., 0].size
+            raise InputError(f"Frequency: of another number of pairs than {pairs}")
+        self._sets, self._opening = own["sets"], own["opening"]
 
     def apply(self, facts: Facts) -> None:
         """Fold the next part of the log."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.event import KIND_CODE, SURFACE_CODE, Event, Kind, Surface
 from heirloom.core.facts import EVENT_ROW, LISTING_ROW, MAX_DECLARED, Facts
+from heirloom.core.kept import is_kept
 from heirloom.core.listing import Listing
 from heirloom.core.query import Query, Request
 from heirloom.core.vocabulary import Vocabulary
@@ -216,6 +217,28 @@ class RetrieverLaws:
                 found = other.retrieve(request, allowed, 20)
                 np.testing.assert_array_equal(found.slots, expected.slots)
                 np.testing.assert_array_equal(found.scores, expected.scores)
+
+    @pytest.mark.parametrize("cut", [0, 39, 100, 160])
+    def test_what_was_kept_goes_on_as_it_was(self, cut: int) -> None:
+        """What cannot be kept (`core.kept`) is folded from the log's beginning at each start."""
+        world = checkerboard()
+        whole, first, again = self.make(), self.make(), self.make()
+        giver: object = first
+        taker: object = again
+        if not is_kept(giver) or not is_kept(taker):
+            return
+        before, after = world.parts([cut])
+        for retriever in (whole, first):
+            retriever.apply(*before)
+        taker.restore({name: array.copy() for name, array in giver.arrays().items()})
+        for retriever in (whole, again):
+            retriever.apply(*after)
+        allowed = np.ones(len(world.catalogue), np.bool_)
+        for request in requests(world):
+            expected = whole.retrieve(request, allowed, 20)
+            found = again.retrieve(request, allowed, 20)
+            assert found.slots.tobytes() == expected.slots.tobytes()
+            assert found.scores.tobytes() == expected.scores.tobytes()
 
     def test_a_request_changes_nothing(self) -> None:
         world = checkerboard()

@@ -204,6 +204,25 @@ def test_an_index_restored_is_the_same(world: Vectors, index: VectorIndex) -> No
         VectorIndex.of("m", kept, COLUMNS)
 
 
+def test_an_index_restored_with_its_room_goes_on_as_the_same(
+    world: Vectors, codebook: Codebook
+) -> None:
+    whole = filled(world, codebook)
+    kept = {name: array.copy() for name, array in whole.arrays(room=True).items()}
+    again = VectorIndex.of("m", kept, COLUMNS, BY_CODES)
+    slots = np.arange(700, 2_900, dtype=np.int32)  # more than there is room for
+    for index in (whole, again):
+        index.remove(slots[:100])
+        index.upsert(slots, world.rows[slots % len(world.rows)][::-1].copy())
+    assert len(again) == len(whole)
+    assert again.vectors(slots).tobytes() == whole.vectors(slots).tobytes()
+    for query in world.queries[:5]:
+        one, two = whole.find(query, k=K), again.find(query, k=K)
+        assert (one.slots.tobytes(), one.scores.tobytes()) == (
+            two.slots.tobytes(), two.scores.tobytes()
+        )  # fmt: skip
+
+
 def test_another_codebook_holds_the_same(
     world: Vectors, index: VectorIndex, twin: ExactVectors
 ) -> None:

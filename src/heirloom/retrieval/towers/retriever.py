@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.event import Kind
 from heirloom.core.facts import Facts
+from heirloom.core.kept import Given
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
@@ -53,6 +54,15 @@ class ByTakers:
     def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:  # noqa: ARG002
         """Fold stock events and what was taken."""
         self._takers.apply(facts)
+        self._encoded = None
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """As `core.kept.Kept`."""
+        return self._takers.arrays()
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        self._takers.restore(arrays)
         self._encoded = None
 
     def learn(self, facts: Facts, *, seed: int) -> dict[str, NDArray[Any]]:

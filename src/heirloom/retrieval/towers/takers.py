@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.core.errors import InputError
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.facts import MAX_DECLARED, Facts
+from heirloom.core.kept import Arrays, Given, alike, joined, object_of, of_object, within
 from heirloom.retrieval.decayed import Decay
 from heirloom.retrieval.rate import DAY_MS
 from heirloom.retrieval.shelf import LISTED, Shelf, mentions
@@ -99,6 +101,32 @@ class Takers:
         self._demand = [_Sums(days) for days in DEMAND_DAYS]
         self._profile = [_Sums(days) for days in PROFILE_DAYS]
         self._columns: dict[tuple[int, int], int] = {}
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        sums = {f"sums.{at}": each for at, each in enumerate((*self._demand, *self._profile))}
+        return {
+            "taken_by": self.taken_by,
+            "on_offer": self.on_offer,
+            "total": self._total,
+            "last": self._last,
+            "columns": of_object(list(self._columns)),
+            **joined({name: each.arrays() for name, each in sums.items()}),
+            **joined({"shelf": self.shelf.arrays()}),
+        }
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        self.shelf.restore(within(arrays, "shelf"))
+        for at, each in enumerate((*self._demand, *self._profile)):
+            each.restore(within(arrays, f"sums.{at}"))
+        like = ("taken_by", "on_offer", "total", "last", "columns")
+        own = alike("Takers", arrays, {name: self.arrays()[name] for name in like})
+        if own["taken_by"].tolist() != self.taken_by.tolist():
+            raise InputError("Takers: counted by other kinds of events")
+        self.on_offer, self._total, self._last = own["on_offer"], own["total"], own["last"]
+        columns = object_of(own["columns"], list[tuple[int, int]])
+        self._columns = {pair: at for at, pair in enumerate(columns)}
 
     def apply(self, facts: Facts) -> None:
         """Fold stock events and what was taken; the cuts of the log do not matter."""
@@ -245,6 +273,18 @@ class _Sums:
 
     def __post_init__(self) -> None:
         self.decay = Decay(int(self.days * DAY_MS))
+
+    def arrays(self) -> Arrays:
+        """As `core.kept.Kept`."""
+        return {"sums": self.sums, **self.decay.arrays()}
+
+    def restore(self, arrays: Given) -> None:
+        """As `core.kept.Kept`."""
+        self.decay.restore(arrays)
+        sums = arrays.get("sums")
+        if sums is None or sums.dtype != np.float64 or sums.ndim != 2:
+            raise InputError("takers: no sums [slots, columns] in a snapshot")
+        self.sums = sums
 
     def to(self, t: int) -> None:
         """Be ready to count events at t."""

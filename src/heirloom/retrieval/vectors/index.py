@@ -19,6 +19,7 @@ from heirloom.retrieval.vectors.memory import (
     Layout,
     Storage,
     refilled,
+    taken,
     used,
 )
 from heirloom.retrieval.vectors.searcher import Searcher, Settings
@@ -145,9 +146,13 @@ class VectorIndex:
             self._next_list = owner + 1
         return won
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything, for a snapshot: views, to be written before the next call that changes it."""
-        return {**self.codebook.arrays(), **used(self.layout, self._memory)}
+    def arrays(self, *, room: bool = False) -> dict[str, NDArray[Any]]:
+        """Everything, for a snapshot: views, to be written before the next call that changes it.
+
+        With `room`, what was grown in advance too, so that it need not be grown anew.
+        """
+        memory = self._memory._asdict() if room else used(self.layout, self._memory)
+        return {**self.codebook.arrays(), **memory}
 
     @classmethod
     def of(
@@ -158,7 +163,7 @@ class VectorIndex:
         settings: Settings | None = None,
         storage: Storage | None = None,
     ) -> "VectorIndex":
-        """From what `arrays` gave.
+        """From what `arrays` gave; in this process the arrays are its own then.
 
         Raises:
             InputError: the arrays are not of such an index.
@@ -179,7 +184,8 @@ class VectorIndex:
                 "build the index anew from the log"
             )
         own = {name: arrays[name] for name in shapes}
-        index._memory = refilled(index.layout, own, index._storage)
+        copied = storage is not None or not len(own["following"]) or not len(own["places"])
+        index._memory = refilled(index.layout, own, index._storage) if copied else taken(own)
         index._writing = index._recovered()
         return index
 

@@ -111,6 +111,13 @@ def used(layout: Layout, memory: Memory) -> dict[str, Array]:
     return {name: getattr(memory, name)[: shape[0]] for name, (shape, _) in shapes.items()}
 
 
+def taken(arrays: Mapping[str, Array]) -> Memory:
+    """The memory of these arrays themselves, as `used` gave them or with room beyond."""
+    header = arrays["header"].copy()
+    header[[H_CHUNKS, H_SLOTS]] = len(arrays["following"]), len(arrays["places"])
+    return Memory(**{**arrays, "header": header})
+
+
 def refilled(layout: Layout, arrays: Mapping[str, Array], storage: Storage) -> Memory:
     """A memory that holds what `used` gave."""
     chunks, slots = len(arrays["following"]), len(arrays["places"])

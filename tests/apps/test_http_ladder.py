@@ -185,6 +185,32 @@ def test_while_the_thread_is_stuck_others_are_answered_at_once_until_it_goes_on(
     assert door.client.get("/readyz").status_code == 200
 
 
+def test_a_long_line_is_no_thread_that_is_stuck(
+    open_door: Callable[..., Door], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Late behind one that was answered: the others are not kept from the thread for that."""
+    door = open_door(limits=Limits(deadline_ms=3_000))
+    warm_until_full(door)
+    look_up, begun, go = door.system.live.look_up, 0, threading.Event()
+
+    def all_but_the_first_hang(*args: Any) -> FeatureBatch:
+        nonlocal begun
+        begun += 1
+        while begun == 1 and door.app.state.desk.answers.waiting < 5:
+            time.sleep(0.001)  # all others have come before it is answered
+        if begun > 1:
+            go.wait()
+        return look_up(*args)
+
+    monkeypatch.setattr(door.system.live, "look_up", all_but_the_first_hang)
+    rungs = [answer.json()["rung"] for answer in together(door, 6, {"k": 5})]
+    assert sorted(rungs) == ["order of retrieval", *["popular"] * 5]
+    assert counted(door, "heirloom_breaker_state", part="", step="answer") == 0
+    go.set()
+    assert door.client.get("/readyz").status_code == 200
+    warm_until_full(door)
+
+
 def warm_until_full(door: Door) -> None:
     """Ask until all but the ranker, which is not there, answers: a probe is let through in time."""
     for _ in range(3_000):

@@ -46,13 +46,13 @@ def test_never_more_wait_than_may(most: int, sequence: Moves) -> None:
 
 
 @given(st.integers(1, 8), moves, st.integers(1, 2_000 * MS))
-def test_who_is_let_in_behind_others_can_wait_for_them(
+def test_who_is_let_in_behind_others_waits_for_them_half_their_time_at_most(
     most: int, sequence: Moves, left: int
 ) -> None:
     line = Line(most)
     waiting, _ = walk(line, sequence)
     if waiting < most:
-        assert (line.refusal(left) == "") == (not waiting or line.wait <= left)
+        assert (line.refusal(left) == "") == (not waiting or 2 * line.wait <= left)
 
 
 @given(st.integers(1, 8), moves)

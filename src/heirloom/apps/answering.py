@@ -37,6 +37,7 @@ class Turn:
         began: ns of the monotonic clock, when it came.
         until: ns, its deadline.
         request_id: names it in the log.
+        ended: how many answers had come to their end when it came.
         late: whether it was answered otherwise by now, so that nobody reads what is still made.
         made: the slate that was made for it, for its trace.
         instead: why something else answered, where it did.
@@ -45,6 +46,7 @@ class Turn:
     began: int
     until: int
     request_id: str = ""
+    ended: int = 0
     late: bool = False
     made: Slate | None = None
     instead: Degraded | None = None
@@ -62,7 +64,8 @@ class Answers:
         shed: told the reason where a request is sent away.
 
     Attributes:
-        breaker: open where answers were late again and again: the thread may be stuck.
+        breaker: open where answers were late again and again and none came to its end meanwhile:
+            the thread may be stuck.
     """
 
     def __init__(self, limits: Limits, shed: Callable[[str], None]) -> None:
@@ -109,7 +112,7 @@ class Answers:
             self._shed(why)
             raise sent_away(self._line, why)
         now = time.monotonic_ns()
-        return Turn(now, now + left, request_id)
+        return Turn(now, now + left, request_id, self._line.ended)
 
     async def answer(
         self, turn: Turn, step: Callable[[], T], instead: Callable[[Degraded], T]
@@ -154,7 +157,8 @@ class Answers:
                 self._line.leave()
             if not turn.late:
                 raise
-            self._told(ticket, turn, ok=False)
+            # Late behind others that were answered is a long line, and no thread that is stuck.
+            self._told(ticket, turn, ok=self._line.ended > turn.ended)
             log.warning("request %s was late; another rung answers", turn.request_id)
             return fallen(Degraded("answer", "out of time", LATE, "popular"))
         except BaseException:

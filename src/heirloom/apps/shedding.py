@@ -40,12 +40,21 @@ class Line:
         return self._entered - self._left - self._begun
 
     @property
+    def ended(self) -> int:
+        """How many were begun and have come to their end."""
+        return self._ended
+
+    @property
     def wait(self) -> int:
         """Ns that who enters now is likely to wait."""
         return (self.waiting + self._begun - self._ended) * self.usual
 
     def refusal(self, left: int) -> str:
         """Why somebody who has `left` ns to wait is not let in; "" if they are.
+
+        They may stand in line for half of it. The rest is for their own answer, and for those
+        before them who take longer than usual: who is let in and then comes too late has cost
+        another their turn.
 
         >>> line = Line(1)
         >>> line.refusal(10**9), line.enter(), line.refusal(10**9)
@@ -54,7 +63,7 @@ class Line:
         waiting = self.waiting
         if waiting >= self.most:
             return "full"
-        return "slow" if waiting and self.wait > left else ""
+        return "slow" if waiting and 2 * self.wait > left else ""
 
     def enter(self) -> None:
         """Wait."""
@@ -80,7 +89,7 @@ def sent_away(line: Line, why: str) -> ProblemError:
     seconds = min(max(1, -(-line.wait // 1_000_000_000)), _LONGEST_S)
     said = {
         "full": "More are waiting here than can be answered in time.",
-        "slow": "Your turn would come later than you can wait.",
+        "slow": "Your turn would come too late for an answer in the time you have.",
         "late": "This took longer than you can wait.",
         "failed": "This cannot be answered now.",
     }

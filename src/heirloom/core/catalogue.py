@@ -133,8 +133,7 @@ class Catalogue:
 
     def ids_of(self, slots: NDArray[np.integer]) -> list[str]:
         """Ids of the listings in slots; each holds one."""
-        listings = self._listings
-        return [listings[slot].listing_id for slot in slots.tolist()]
+        return [listing.listing_id for listing in self._listings.many(slots.tolist())]
 
     def listing(self, slot: int) -> Listing:
         """The listing in a slot, with its present price."""

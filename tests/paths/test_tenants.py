@@ -1,5 +1,7 @@
 """Two real tenants behind one door: each key reaches its own, and nothing of one is the other's."""
 
+import base64
+import json
 import os
 import re
 import signal
@@ -20,6 +22,7 @@ from tests.apps.conftest import LAPTOP
 
 from heirloom.adapters.sqlite import SqliteLog
 from heirloom.apps.security.keys import KeysFile
+from heirloom.apps.tenants.directory import Directory
 from heirloom.apps.tenants.listed import read
 from heirloom.core.errors import ConfigError
 
@@ -229,7 +232,20 @@ def test_tokens_must_say_whose_they_are(tmp_path: Path) -> None:
         toml.write_text("".join(parts))
 
     listed("a", "c")
-    assert set(read(toml)[1]) == {"a", "c"}
+    directory = Directory(read(toml)[1])
+    told: list[tuple[Any, str]] = [
+        ({"iss": "i", "aud": "one"}, "a"),
+        ({"iss": "i", "aud": ["else", "two"]}, "c"),
+        ({"iss": "j", "aud": "one"}, ""),
+        ({"iss": ["i"], "aud": {"one": 1}}, ""),
+        ({}, ""),
+        ([], ""),
+    ]
+    for claims, name in told:
+        packed = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+        assert directory.tenant(f"e30.{packed}.x") == name, claims
+    for shown in ("", "..", "a.!.c", "é.é.é", "e30." + "A" * 9_000 + ".x", "hlm_", "hlm__"):
+        assert directory.tenant(shown) == ""
     listed("a", "b")
     with pytest.raises(ConfigError, match="its own audience"):
         read(toml)

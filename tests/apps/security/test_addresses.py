@@ -152,7 +152,9 @@ def test_connections_of_one_address_are_bounded_over_a_socket() -> None:
         assert came.startswith(b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\n")
         for connection, _ in held:
             connection.close()
+        end = time.monotonic() + 60
         while len(connections):  # the server has still to hear of it
+            assert time.monotonic() < end
             time.sleep(0.01)
         again, came = asked(address)
         assert came.startswith(b"HTTP/1.1 200")

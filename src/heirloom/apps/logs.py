@@ -27,7 +27,10 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b(heirloom_console|person|stated)=[^\s;,\"']+"), rf"\1={_REMOVED}"),
     (re.compile(r"\b(hlm_[0-9a-f]{1,12})_[\w-]+"), rf"\1_{_REMOVED}"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"), _REMOVED),
-    (re.compile(r"(?i)\b(bearer|basic|token)(\s+)(?!realm|hlm_)[\w.~+/=-]{6,}"), rf"\1\2{_REMOVED}"),
+    (
+        re.compile(r"(?i)\b(bearer|basic|token)(\s+)(?!realm|hlm_)[\w.~+/=-]{6,}"),
+        rf"\1\2{_REMOVED}",
+    ),
     (re.compile(r"(://[^\s/:@]*):[^\s/@]+@"), rf"\1:{_REMOVED}@"),
     (
         re.compile(r"(?i)\b((?:x-)?api[-_]?key|password|passwd|secret|dsn)(['\"]?\s*[:=]\s*['\"]?)"

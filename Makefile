@@ -44,7 +44,7 @@ export UV_SYSTEM_CERTS ?= 1
 endif
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test lint format types contract check lock docs bench-spine bench-features bench-retrieval bench-models bench-ranking bench-serving feast peers rectools clean
+.PHONY: help setup demo test lint format types contract check lock docs bench-spine bench-features bench-retrieval bench-models bench-ranking bench-serving faults feast peers rectools clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -127,10 +127,21 @@ bench-serving: $(READY) ## measure the serving rows over HTTP, with wrk (ARGS="-
 	$(PY) -m benchmarks.serving $(ARGS)
 	$(PY) -m benchmarks.table
 
+faults: export OMP_NUM_THREADS = 1
+faults: export NUMBA_NUM_THREADS = 1
+faults: export POLARS_MAX_THREADS = 1
+faults: $(TORCH) ## hurt real servers in all the ways of docs/faults.md, at length (ARGS="--part kill9": one way; resumable)
+	$(PY) -m benchmarks.faults $(ARGS)
+
 lock: $(UV) ## resolve requirements.lock anew from pyproject.toml
 	$(UV) pip compile --universal --python-version 3.11 --group dev --all-extras pyproject.toml \
 	    -o requirements.lock --no-header --no-annotate --no-emit-find-links $(ARGS)
 	@sed -i -E '/^(cuda-|nvidia-|triton==|torch==)/d' requirements.lock  # torch: see below
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --extra jwt --extra otel --extra postgres \
+	    --extra redis -c requirements.lock --generate-hashes --no-header --no-annotate \
+	    --no-emit-find-links pyproject.toml -o requirements.container.txt
+	@grep -om1 'hatchling==[0-9.]*' pyproject.toml | $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-header --no-annotate --no-emit-find-links - -o requirements.build.txt
 
 clean: ## remove .venv and what tools cached; keep var/ (your data)
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -32,6 +32,7 @@ from heirloom.pipelines.recovery import (
     kept_of,
     mark_of,
     name_of,
+    name_of_content,
     name_of_parts,
 )
 from heirloom.pipelines.serve import recommend
@@ -199,6 +200,26 @@ def test_what_is_restored_is_what_was_kept_in_every_byte_and_goes_on_so() -> Non
     again = begun(shop.empty, shop.log, lambda name: [ours[name]], print)
     assert again.n == live.n
     assert answers(again, queries) == answers(whole, queries)
+
+
+def test_content_is_fitted_at_no_offset_that_it_holds_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It alone is restored, so the log is folded from its beginning."""
+    shop = busy(3, 10)
+    states = states_of(shop.live, shop.log)
+    content = name_of_content(shop.live.content)
+    shop.run(6)
+    live = begun(
+        shop.empty, shop.log, lambda name: [states[name]] if name == content else [], print
+    )
+    assert live.n == 0
+    fitted: list[int] = []
+    monkeypatch.setattr(live.content, "refit", lambda: fitted.append(live.n))
+    live.replay(shop.log.read())
+    since, end = states[content].n, shop.log.end()
+    assert since > 64
+    assert fitted == [n for n in range(64, end + 1, 64) if n > since] != []
 
 
 def test_a_part_that_cannot_take_its_arrays_is_folded_from_the_beginning() -> None:

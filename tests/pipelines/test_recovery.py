@@ -171,6 +171,7 @@ def test_any_states_of_one_log_go_together(
     whole = shop.empty()
     whole.replay(shop.log.read())
     assert live.n == whole.n == shop.log.end()
+    assert live.newest_ms == whole.newest_ms > 0
     queries = [shop.query() for _ in range(6)]
     assert answers(live, queries) == answers(whole, queries)
 
@@ -198,7 +199,7 @@ def test_what_is_restored_is_what_was_kept_in_every_byte_and_goes_on_so() -> Non
     queries = [shop.query() for _ in range(12)]
     assert answers(live, queries) == answers(whole, queries)
     again = begun(shop.empty, shop.log, lambda name: [ours[name]], print)
-    assert again.n == live.n
+    assert (again.n, again.newest_ms) == (live.n, live.newest_ms)
     assert answers(again, queries) == answers(whole, queries)
 
 

@@ -124,6 +124,8 @@ def begun(
         live = make()
         failed = _restore(live, log, latest, refuse, without)
         if failed is None:
+            last = log.read(live.n - 1, live.n) if live.n else ()
+            live.newest_ms = max((entry.ingested_at for entry in last), default=0)
             return live
         without.add(failed)  # it may be half of what was kept, so all begins anew
 

@@ -310,20 +310,21 @@ def test_a_new_bundle_keeps_the_one_before_it_to_fall_back_on(
         def score(self, batch: FeatureBatch) -> NDArray[np.float32]:
             return np.full((len(batch.values), 1), np.nan, np.float32)
 
-    kinds: dict[str, Any] = {"b1": Even(), "b2": Broken(), "b3": Broken()}
+    first, second, third = (32 * digit for digit in "123")
+    kinds: dict[str, Any] = {first: Even(), second: Broken(), third: Broken()}
     monkeypatch.setattr(system, "_policy_with", lambda b: system._policy_of(kinds[b], b))
     monkeypatch.setattr(system, "_encoders_in", lambda _: system.encoders)
     monkeypatch.setattr("heirloom.apps.build.learned_in", lambda _: {})
-    system.publish("b1")
+    system.publish(first)
     slate = door.post("/v1/recommend", {"k": 5})
-    assert (slate["rung"], slate["bundle"]) == ("full", "b1")
-    system.publish("b2")
+    assert (slate["rung"], slate["bundle"]) == ("full", first)
+    system.publish(second)
     slate = door.post("/v1/recommend", {"k": 5})
-    assert (slate["rung"], slate["bundle"]) == ("spare ranker", "b1")
+    assert (slate["rung"], slate["bundle"]) == ("spare ranker", first)
     assert all(card["score"] is not None for card in slate["listings"])
-    system.publish("b2")
+    system.publish(second)
     assert system.policy.spare is None, "a bundle is no spare of its own"
-    system.publish("b3")
+    system.publish(third)
     assert door.post("/v1/recommend", {"k": 5})["rung"] == "order of retrieval"
 
 

@@ -23,6 +23,9 @@ from .conftest import LAPTOP, START_MS, Clock, listings
 
 DAY_MS = 86_400_000
 
+GONE = "0123abcd" * 4
+"""A bundle's id."""
+
 
 def opened(folder: Path) -> System:
     return System(load(LAPTOP, folder=folder), clock=Clock())
@@ -120,14 +123,14 @@ def test_of_slates_whose_bundle_is_gone_nobody_can_tell(
     assert heirloom(monkeypatch, "parity", *at) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "parity holds for what can be compared" in out
-    assert f"cannot tell: {gone} slates: served with bundle 0123abcd, which is gone; put" in out
+    assert f"cannot tell: {gone} slates: served with bundle {GONE}, which is gone; put" in out
     found = check(load(LAPTOP, folder=copied))
     assert (found.holds, found.slates, sum(found.untold.values())) == (True, 30 - gone, gone)
     for file in files[1:]:
         gone += served_by_another(file)
     assert heirloom(monkeypatch, "parity", *at) == 2
     err = " ".join(capsys.readouterr().err.split())
-    assert f"nothing to compare in 30 records: {gone} served with bundle 0123abcd" in err
+    assert f"nothing to compare in 30 records: {gone} served with bundle {GONE}" in err
 
 
 def served_by_another(path: Path) -> int:
@@ -136,7 +139,7 @@ def served_by_another(path: Path) -> int:
     for row in rows:
         values = bytearray(row["features"])
         values[4 * 5] ^= 1
-        row |= {"bundle": "0123abcd", "features": bytes(values)}
+        row |= {"bundle": GONE, "features": bytes(values)}
     pq.write_table(pa.Table.from_pylist(rows, slate_records.SCHEMA), path)
     return len(rows)
 

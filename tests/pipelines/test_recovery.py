@@ -258,7 +258,7 @@ def test_what_the_parts_keep_is_what_this_layout_keeps() -> None:
         for key, array in arrays.items()
     })  # fmt: skip
     digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
-    assert (LAYOUT, digest) == (1, "33cfe8454c23f444")
+    assert (LAYOUT, digest) == (1, "1000e48f7e2a4780")
 
 
 @settings(

@@ -32,7 +32,7 @@ class Front:
 
     def arrays(self) -> Arrays:
         """As `core.kept.Kept`."""
-        names = ("slots", "rates", "kind", "category", "size")
+        names = ("slots", "rates", "starts", "category", "size")
         return {name: vars(self)[f"_{name}"] for name in names}
 
     def restore(self, arrays: Given) -> None:

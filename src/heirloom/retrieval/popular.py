@@ -137,6 +137,7 @@ class Popular:
             raise InputError("Popular: counted by other worths of actions")
         self._groups = {(int(b), int(c)): at for at, (b, c) in enumerate(own["groups"])}
         self._pairs, self._group, self._on_offer = own["pairs"], own["group"], own["on_offer"]
+        self._categories = 1 + int(self._pairs[:, 1].max(initial=0))
         departments = object_of(own["departments"], list[str])
         self._departments = {text: at for at, text in enumerate(departments)}
         categories, sizes, self._changes = own["seen"].tolist()

@@ -11,6 +11,9 @@ import argparse
 from collections.abc import Callable
 
 from benchmarks import (
+    faults_auth,
+    faults_bundles,
+    faults_fuzz,
     faults_kill9,
     faults_overload,
     faults_redis,
@@ -26,6 +29,9 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "swaps": faults_swaps.rows,
     "redis": faults_redis.rows,
     "overload": faults_overload.rows,
+    "fuzz": faults_fuzz.rows,
+    "auth": faults_auth.rows,
+    "bundles": faults_bundles.rows,
     "soak": faults_soak.rows,
 }
 

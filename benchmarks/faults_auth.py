@@ -41,10 +41,10 @@ from heirloom.apps.settings import load
 
 PUBLIC = {
     "/healthz", "/readyz", "/openapi.json", "/images/{listing_id:path}.png", "/static/{file}",
-    "/v2/health/live", "/v2/health/ready", "/ping",
+    "/v2/health/live", "/v2/health/ready", "/ping", "/console/static/{file}", "/console/sign-in",
 }  # fmt: skip
 """What asks for no key, each for a reason that docs/security.md gives. Extend it with care."""
-OF_PAGES = {"/become", "/act", "/seen"}
+OF_PAGES = {"/become", "/act", "/seen", "/console/sign-in", "/console/sign-out"}
 """Forms, which refuse what comes from other sites with 403, whatever the key."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 HIDDEN = (
@@ -319,8 +319,9 @@ def auth(folder: Path, *, servers: Sequence[str] = ("one", "workers", "container
             port = free_port()
             told = ("--admin-port", str(port)) if name == "workers" else ()
             with served(place, *options, *told, system=toml) as server:
-                # Where there is an admin door, metrics are told at that alone.
-                here = [one for one in whole if not told or one.route != "/metrics"]
+                # Where there is an admin door, metrics and the console are at that alone.
+                own = ("/metrics", "/console")
+                here = [one for one in whole if not told or not one.route.startswith(own)]
                 with closing(Door(server.host, server.port)) as door:
                     look(name, door, here, ring, holes)
                 if told:

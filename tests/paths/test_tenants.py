@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from benchmarks.faults_market import SERVE, stocked
+from benchmarks.faults_target import SERVE, stocked
 from benchmarks.serving_process import family
 from tests.apps.conftest import LAPTOP
 

@@ -273,6 +273,16 @@ def look(name: str, door: Door, asked: Sequence[Asked], ring: Ring, holes: Holes
             expect(one, what, ring.wrong[what], set(range(300, 500)))
 
 
+def absent(name: str, door: Door, asked: Sequence[Asked], ring: Ring, holes: Holes) -> None:
+    """Ask a door what another door tells: nobody finds it here, a key of admin least of all."""
+    for one in asked:
+        shown = {"no key": {}, "the key of admin": ring.good["admin"]}
+        for what, headers in shown.items():
+            holes.asked += 1
+            if (status := door.status(one.method, one.path, headers)) != 404:
+                holes.found.append(f"{name}: {one.method} {one.route} with {what}: {status}")
+
+
 @contextmanager
 def inside(app: Starlette) -> Iterator[Door]:
     """An application behind a socket, in a thread of this process."""
@@ -324,6 +334,7 @@ def auth(folder: Path, *, servers: Sequence[str] = ("one", "workers", "container
                 here = [one for one in whole if not told or not one.route.startswith(own)]
                 with closing(Door(server.host, server.port)) as door:
                     look(name, door, here, ring, holes)
+                    absent(name, door, [one for one in whole if one not in here], ring, holes)
                 if told:
                     with closing(Door(server.host, port)) as door:
                         look(f"{name}' admin", door, admin, ring, holes)

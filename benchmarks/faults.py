@@ -19,6 +19,7 @@ from benchmarks import (
     faults_redis,
     faults_soak,
     faults_swaps,
+    faults_tenants,
     record,
 )
 from benchmarks.parts import measured
@@ -31,6 +32,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "overload": faults_overload.rows,
     "fuzz": faults_fuzz.rows,
     "auth": faults_auth.rows,
+    "tenants": faults_tenants.rows,
     "bundles": faults_bundles.rows,
     "soak": faults_soak.rows,
 }

@@ -16,7 +16,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +63,7 @@ required = true
 
 [http.auth.tokens]
 issuer = "https://id.test/"
-audience = "shop"
+audience = "{audience}"
 algorithms = ["ES256"]
 keys = "{keys}"
 """
@@ -100,11 +100,13 @@ class Ring:
         good: by scope, what opens the door.
         wrong: by what is wrong with them, headers that open nothing.
         small: by scope, headers that open what asks for that scope, and nothing else.
+        token: signed as good ones are, with these claims in place of theirs.
     """
 
     good: Mapping[Scope, dict[str, str]]
     wrong: Mapping[str, dict[str, str]]
     small: Mapping[str, tuple[Scope, dict[str, str]]]
+    token: Callable[..., str]
 
 
 def bearer(shown: str) -> dict[str, str]:
@@ -112,8 +114,8 @@ def bearer(shown: str) -> dict[str, str]:
     return {"authorization": f"Bearer {shown}"}
 
 
-def ring_of(folder: Path) -> tuple[Ring, Path]:
-    """Keys of a system's folder, tokens for it, and a TOML that asks for them."""
+def ring_of(folder: Path, audience: str = "shop") -> tuple[Ring, Path]:
+    """Keys of a system's folder, tokens for it, and a TOML beside it that asks for them."""
     now = time.time_ns() // 1_000_000
     file, everything = KeysFile(folder), list(SCOPES)
     keys = {scope: file.add(f"only {scope}", [scope], now_ms=now)[1] for scope in SCOPES}
@@ -128,8 +130,8 @@ def ring_of(folder: Path) -> tuple[Ring, Path]:
     pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
     def token(signer: Any = private, header: Mapping[str, Any] | None = None, **other: Any) -> str:
-        claims = {"iss": "https://id.test/", "aud": "shop", "sub": "eve", "exp": now // 1_000 + 900,
-                  "scope": "read events admin", **other}  # fmt: skip
+        claims = {"iss": "https://id.test/", "aud": audience, "sub": "eve",
+                  "exp": now // 1_000 + 900, "scope": "read events admin", **other}  # fmt: skip
         kept = {name: value for name, value in claims.items() if value is not None}
         return jwt.encode(kept, signer, algorithm="ES256", headers={"kid": "1", **(header or {})})
 
@@ -177,9 +179,10 @@ def ring_of(folder: Path) -> tuple[Ring, Path]:
     }
     (folder.parent / "set.json").write_text(json.dumps({"keys": [{**public, "kid": "1"}]}))
     toml = folder.parent / "closed.toml"
-    toml.write_text(LAPTOP.read_text() + _TOKENS.format(keys=folder.parent / "set.json"))
+    told = _TOKENS.format(keys=folder.parent / "set.json", audience=audience)
+    toml.write_text(LAPTOP.read_text() + told)
     good = {scope: bearer(keys[scope]) for scope in SCOPES}
-    return Ring(good, wrong, small), toml
+    return Ring(good, wrong, small, token), toml
 
 
 def _b64(content: bytes) -> str:
@@ -223,17 +226,30 @@ class Door:
 
     def status(self, method: str, path: str, headers: Mapping[str, str]) -> int:
         """What it answers."""
-        sent = {name.encode(): value.encode() for name, value in headers.items()}
-        body = b"{}" if method in ("POST", "PUT", "PATCH") else None
+        return self.answer(method, path, headers.items())[0]
+
+    def answer(
+        self, method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes = b"{}"
+    ) -> tuple[int, bytes]:
+        """Status and body; a header may come twice, and a body goes with what has one."""
+        sent = body if method in ("POST", "PUT", "PATCH") else None
         try:
-            self._connection.request(method, path, body, sent)  # type: ignore[arg-type]
-            answer = self._connection.getresponse()
+            return self._ask(method, path, headers, sent)
         except (http.client.HTTPException, ConnectionError):
             self._connection.close()
-            self._connection.request(method, path, body, sent)  # type: ignore[arg-type]
-            answer = self._connection.getresponse()
-        answer.read()
-        return answer.status
+            return self._ask(method, path, headers, sent)
+
+    def _ask(
+        self, method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes | None
+    ) -> tuple[int, bytes]:
+        self._connection.putrequest(method, path)
+        for name, value in headers:
+            self._connection.putheader(name, value.encode())
+        if body is not None:
+            self._connection.putheader("content-length", str(len(body)))
+        self._connection.endheaders(body)
+        answer = self._connection.getresponse()
+        return answer.status, answer.read()
 
     def close(self) -> None:
         """Let the connection go."""

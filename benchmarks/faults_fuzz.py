@@ -29,7 +29,7 @@ from benchmarks.faults_target import LAPTOP, Served, served, stocked
 from benchmarks.record import Row
 from benchmarks.serving_process import free_port
 from heirloom.adapters.package_files import copy_package
-from heirloom.apps.build import open_log
+from heirloom.apps.parts import open_log
 
 OWN = ("/v1/events", "/v1/recommend", "/v1/search", "/v2/models/ranker/infer", "/seen")
 CONTAINER = ("/invocations",)

@@ -25,8 +25,9 @@ from benchmarks.faults_load import Answer, Load, bodies_of
 from benchmarks.faults_market import Market, copied, market, toml, until
 from benchmarks.record import Row
 from heirloom.adapters.snapshots import KEPT
-from heirloom.apps.build import System, open_log
+from heirloom.apps.build import System
 from heirloom.apps.parity import check
+from heirloom.apps.parts import open_log
 from heirloom.apps.settings import load
 from heirloom.core.event import Kind
 from heirloom.core.query import Query

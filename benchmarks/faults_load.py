@@ -137,7 +137,7 @@ class Load:
                 await asyncio.sleep(0.01)
                 continue
             at += self._rng.expovariate(self._rate)
-            if (wait := at - clock()) > 0:
+            while (wait := at - clock()) > 0 and not self._over.is_set():
                 await asyncio.sleep(min(wait, 0.1))
             due.put_nowait((at, self._ports[number % len(self._ports)]))
             number += 1
@@ -180,7 +180,7 @@ class _Door:
         """Status, seconds of Retry-After, and body; 0 where no answer came."""
         lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
         asked = (
-            f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{lines}"
+            f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{lines}"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
         try:

@@ -21,7 +21,7 @@ from benchmarks.faults_load import Answer, Load, bodies_of
 from benchmarks.faults_market import Market, copied, market, toml
 from benchmarks.record import Row
 from benchmarks.serving_process import family
-from heirloom.apps.build import open_log
+from heirloom.apps.parts import open_log
 from heirloom.core.event import Event, Kind
 
 RATE = 100.0

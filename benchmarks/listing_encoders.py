@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from heirloom.apps.build import open_log
+from heirloom.apps.parts import open_log
 from heirloom.core.event import KIND_CODE
 from heirloom.encoders.encoder import Encoder
 from heirloom.encoders.hashed import Hashed

@@ -31,7 +31,7 @@ from msgspec.structs import replace as rewritten
 from numpy.typing import NDArray
 
 from benchmarks.listing_encoders import LATEST
-from heirloom.apps.build import open_log
+from heirloom.apps.parts import open_log
 from heirloom.core.event import Event
 from heirloom.core.listing import Listing
 from heirloom.encoders.hashed import Hashed

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import record, serving_stock
-from heirloom.apps.build import System, recipe_of
+from heirloom.apps.build import System
+from heirloom.apps.parts import recipe_of
 from heirloom.core.query import Query
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.train import examples_of_impressions

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.listing_encoders import LATEST, encoded
-from heirloom.apps.build import open_log
+from heirloom.apps.parts import open_log
 from heirloom.core.event import SURFACE_CODE
 from heirloom.encoders.encoder import Encoder
 from heirloom.encoders.history import Histories

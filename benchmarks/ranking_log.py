@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heirloom.apps.build import System, recipe_of
+from heirloom.apps.build import System
 from heirloom.apps.demo import SYSTEM
+from heirloom.apps.parts import recipe_of
 from heirloom.apps.settings import load
 from heirloom.evaluation.split import by_time, moment
 from heirloom.pipelines.train import examples_of_impressions

@@ -123,7 +123,7 @@ async def _lane(
         at, body = due.get_nowait()
         await asyncio.sleep(max(at - clock(), 0))
         writer.write(
-            f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
         )
         head = await reader.readuntil(b"\r\n\r\n")

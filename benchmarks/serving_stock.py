@@ -14,6 +14,7 @@ import msgspec
 
 from benchmarks import record
 from heirloom.apps.build import System
+from heirloom.apps.parts import open_log
 from heirloom.apps.settings import Settings, load
 from heirloom.core.event import Event
 from heirloom.simulator import Mixed, Size, World
@@ -55,6 +56,16 @@ def stocked(listings: int) -> Path:
             system.close()
 
     return _built(f"stock-{listings}", fill)
+
+
+def people_of(folder: Path) -> list[str]:
+    """Users that a folder's log knows."""
+    log = open_log(folder, read_only=True)
+    try:
+        texts = log.vocabulary().texts("person")
+    finally:
+        log.close()
+    return [text for text in texts if text and not text.startswith("session:")]
 
 
 def further(listings: int, start_ms: int) -> Iterator[Event]:

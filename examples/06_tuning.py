@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from heirloom.apps.build import System, empty_live, recipe_of
+from heirloom.apps.build import System
 from heirloom.apps.demo import simulate_into
+from heirloom.apps.parts import empty_live, recipe_of
 from heirloom.apps.progress import Silent
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings, load

@@ -62,6 +62,25 @@ def test_what_was_written_is_mapped_back(tmp_path: Path) -> None:
     assert same(latest(tmp_path)[0][0])
 
 
+def test_what_is_read_ahead_is_what_latest_gives(tmp_path: Path) -> None:
+    for n in (7, 30):
+        Snapshots(tmp_path).write(OF, n, "", arrays(n))
+    snapshots, refused = Snapshots(tmp_path), list[str]()
+    with snapshots.ahead([OF, "nothing@1"]):
+        found = list(snapshots.latest(OF, refused.append))
+        assert not list(snapshots.latest("nothing@1", refused.append))
+    assert [each.n for each in found] == [30, 7]
+    assert all(map(same, found))
+    names = [each.name for each in threading.enumerate()]
+    assert not [name for name in names if name.startswith("snapshots")], "a fork would lose it"
+    damaged = tmp_path / OF / f"{30:020d}" / "features.counts.npy"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\x01")
+    with snapshots.ahead([OF]):
+        assert [each.n for each in snapshots.latest(OF, refused.append)] == [7]
+    assert len(refused) == 1
+    assert "is not what was written" in refused[0]
+
+
 def test_the_latest_are_kept_by_state(tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path)
     for n in (5, 30, 7, 100):

@@ -48,11 +48,14 @@ class Client:
     def cookies(self) -> httpx.Cookies:
         return self._client.cookies
 
+    def request(self, method: str, path: str, **sent: Any) -> httpx.Response:
+        return self._loop.run(self._client.request(method, path, **sent))
+
     def get(self, path: str, **sent: Any) -> httpx.Response:
-        return self._loop.run(self._client.get(path, **sent))
+        return self.request("GET", path, **sent)
 
     def post(self, path: str, **sent: Any) -> httpx.Response:
-        return self._loop.run(self._client.post(path, **sent))
+        return self.request("POST", path, **sent)
 
     def close(self) -> None:
         self._loop.run(self._client.aclose())

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from heirloom.adapters import published as publications
 from heirloom.apps import explanation
-from heirloom.apps.build import System, view_of
+from heirloom.apps.build import System
 from heirloom.apps.cli import app
+from heirloom.apps.parts import view_of
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import load
 from heirloom.core.errors import ConfigError, HeirloomError, InputError, NotFoundError

@@ -1,5 +1,6 @@
 """A start encodes what was listed since the vectors were kept, and answers as if it had all."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.paths.workers import bundle_of
 
 from heirloom.apps.build import System
+from heirloom.apps.kept import ended
 from heirloom.apps.settings import load
 from heirloom.core.event import Event, Kind, Surface
 from heirloom.core.listing import Listing
@@ -107,3 +110,72 @@ def test_vectors_of_another_model_are_not_taken(
     again.snapshot()
     again.close()
     assert len(list((tmp_path / "snapshots").glob("content@*"))) == 2  # both are kept
+
+
+@pytest.fixture
+def two_models(monkeypatch: pytest.MonkeyPatch) -> Encoders:
+    """Of bundles, the second to be asked for has other encoders than the first."""
+    renamed = Hashed()
+    renamed.model_id = f"{renamed.model_id}, another"
+    other, of, by_bundle = Encoders(renamed), System._encoders_in, dict[str, Encoders]()
+
+    def encoders_in(self: System, bundle: Path | None) -> Encoders:
+        if bundle is None:
+            return of(self, bundle)
+        return by_bundle.setdefault(bundle.name, other if by_bundle else of(self, bundle))
+
+    monkeypatch.setattr(System, "_encoders_in", encoders_in)
+    return other
+
+
+def test_a_way_back_to_other_encoders_encodes_what_came_since(
+    tmp_path: Path, encoded: list[int], two_models: Encoders
+) -> None:
+    stock = listings()
+    system = opened(tmp_path)
+    bundles = bundle_of(system, 1.0), bundle_of(system, -1.0)
+    system.ingest(listed(stock[:50]))
+    system.publish(bundles[0])
+    encoded.clear()
+    system.publish(bundles[1])
+    assert system.live.content.model_id == two_models.model_id
+    assert sum(encoded) == 50, "these vectors were never made before"
+    assert ended(system._writing, 60)
+    system.ingest([*listed(stock[50:55]), sold("l03")])  # and the other model's are kept
+    assert ended(system._writing, 60)
+    for bundle, since in ((bundles[0], 5), (bundles[1], 0), (bundles[0], 0)):
+        encoded.clear()
+        system.publish(bundle)
+        assert sum(encoded) == since
+        assert ended(system._writing, 60)
+    system.ingest(listed(stock[55:]))
+    encoded.clear()
+    anew = System(load(LAPTOP, folder=tmp_path, name="anew"), clock=Clock(), reader=True)
+    assert anew.live.content.model_id == system.live.content.model_id
+    assert anew.live.content.vectors.tobytes() == system.live.content.vectors.tobytes()
+    for anchor in ("l00", "l03", "l55"):
+        assert near(anew, anchor) == near(system, anchor)
+    assert "l03" not in near(system, "l00")
+    anew.close()
+    system.close()
+
+
+def test_a_way_back_without_what_was_kept_encodes_all(
+    tmp_path: Path, encoded: list[int], two_models: Encoders, caplog: pytest.LogCaptureFixture
+) -> None:
+    stock = listings()
+    system = opened(tmp_path)
+    bundles = bundle_of(system, 1.0), bundle_of(system, -1.0)
+    system.ingest(listed(stock[:50]))
+    for bundle in bundles:
+        system.publish(bundle)
+        ended(system._writing, 60)
+    own = f"content@*-{hashlib.blake2b(Hashed().model_id.encode(), digest_size=8).hexdigest()}-*"
+    for kept in (tmp_path / "snapshots").glob(f"{own}/*/content.codes.npy"):
+        kept.write_bytes(kept.read_bytes()[:-1] + b"?")
+    encoded.clear()
+    with caplog.at_level(logging.WARNING):
+        system.publish(bundles[0])
+    assert sum(encoded) == 50
+    assert "'content.codes' is not what was written" in caplog.text
+    system.close()

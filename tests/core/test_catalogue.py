@@ -106,6 +106,15 @@ def test_every_listing_stands_as_its_own_story_ends_whatever_slot_it_took(story)
     live = {name for name, state in known.items() if state["status"] == 0}
     assert {catalogue.listing(slot).listing_id for slot in np.flatnonzero(catalogue.live)} == live
 
+    slots = np.array(sorted(here.values()), np.int32)
+    ids = [catalogue.listing(slot).listing_id for slot in slots.tolist()]
+    restored = Catalogue(catalogue.vocabulary)
+    restored.restore(catalogue.arrays())
+    assert catalogue.ids_of(slots) == restored.ids_of(slots) == ids
+    for field in CODED:
+        texts = [getattr(catalogue.listing(slot), field) or "" for slot in slots.tolist()]
+        assert [restored.text(field, slot) for slot in slots.tolist()] == texts
+
     replayed = Catalogue(Vocabulary(), retire_after_ms=30)
     for event, slot in log:
         replayed.apply(event, slot)

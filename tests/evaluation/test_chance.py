@@ -30,6 +30,32 @@ def test_chance_is_the_mean_over_all_orders(slates: list[list[int]], k: int) -> 
     np.testing.assert_allclose(variance, [v for _, v in each], atol=1e-12)
 
 
+@given(
+    slate=st.lists(
+        st.tuples(st.sampled_from([-np.inf, 0.0, 1.0]), st.integers(0, 3)), min_size=1, max_size=6
+    ),
+    k=st.integers(1, 7),
+)
+def test_ndcg_is_the_mean_over_all_orders_of_the_tied(
+    slate: list[tuple[float, int]], k: int
+) -> None:
+    scores, gains = (np.array(each, np.float64) for each in zip(*slate, strict=True))
+    one = np.zeros(len(slate), np.int64)
+    found = grouped_ndcg(scores, gains, one, k)
+    if not gains.any():
+        assert not len(found)
+        return
+    settled = np.unique(scores, return_inverse=True)[1] * len(slate)
+    orders = [
+        grouped_ndcg(settled + np.array(order), gains, one, k)[0]
+        for order in permutations(range(len(slate)))
+    ]
+    np.testing.assert_allclose(found, [np.mean(orders)], atol=1e-12)
+    np.testing.assert_allclose(
+        grouped_ndcg(np.zeros(len(slate)), gains, one, k), chance_ndcg(gains, one, k)[0]
+    )
+
+
 ROWS = st.lists(
     st.tuples(st.sampled_from([-np.inf, 0.0, 1.0, 2.0]), st.booleans()), min_size=1, max_size=7
 )

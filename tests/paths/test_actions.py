@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from heirloom.adapters.bundle import manifest_of
-from heirloom.apps.build import System, recipe_of
+from heirloom.apps.build import System
+from heirloom.apps.parts import recipe_of
 from heirloom.apps.settings import load
 from heirloom.core.errors import ConfigError, InputError
 from heirloom.core.event import Event, Kind

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from heirloom.adapters.feast_repository import column
-from heirloom.apps.build import recipe_of
 from heirloom.apps.export_feast import export_feast, exported
+from heirloom.apps.parts import recipe_of
 from heirloom.apps.settings import load
 from heirloom.core.errors import InputError, NotFoundError, StoreError
 from heirloom.core.event import Kind

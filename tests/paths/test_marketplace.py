@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from heirloom.apps.build import System, recipe_of
+from heirloom.apps.build import System
 from heirloom.apps.desk import Desk
 from heirloom.apps.metrics import Metrics
+from heirloom.apps.parts import recipe_of
 from heirloom.apps.settings import load
 from heirloom.apps.standing import standing
 from heirloom.core.event import Event, Kind

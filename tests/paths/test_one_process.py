@@ -1,14 +1,10 @@
 """`heirloom serve` as one process: its admin door, its signals, and what its end writes."""
 
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import httpx
 import pytest
-from tests.apps.conftest import LAPTOP
-from tests.paths.workers import SERVE, Market, made
+from tests.paths.workers import WORKERS, Market, made
 
 from heirloom.adapters import slate_records
 
@@ -33,11 +29,30 @@ def test_it_follows_what_is_published_and_ends_with_all_written(market: Market) 
     assert last in {record.slate_id for record in records}, "SIGTERM loses no record"
 
 
-def test_workers_have_a_writer_of_their_own(market: Market, tmp_path: Path) -> None:
-    refused = subprocess.run(
-        [sys.executable, "-c", SERVE, "serve", "--workers", "2", "--reader", "--system",
-         str(LAPTOP), "--folder", str(market.folder)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert refused.returncode != 0
-    assert "leave --reader" in refused.stderr
+def test_readers_are_workers_too_beside_a_writer_that_runs(market: Market) -> None:
+    """They answer what the writer has acknowledged, and take nothing."""
+    market.serve(workers=1)
+    readers = Market(market.folder, market.plus, market.minus)
+    readers.serve(workers=2, more=("--reader",))
+    told = {name for name in readers.details() if name.startswith("process.")}
+    assert told == {"process.worker-1", "process.worker-2"}
+    shown = [each["listing_id"] for each in readers.ask(user="dora", k=3)["listings"]]
+    market.take({"kind": "sold", "listing": shown[0]}, {"kind": "sold", "listing": shown[1]})
+    for worker in WORKERS:
+        with readers.only(worker):
+            page = readers.ask(user="dora", k=20)
+        assert not set(shown[:2]) & {each["listing_id"] for each in page["listings"]}
+    page = readers.ask(user="dora", k=5)
+    seen = {each["listing_id"] for each in page["listings"]}
+    for worker in WORKERS:
+        with readers.only(worker):
+            later = readers.ask(next=page["next"], k=5)["listings"]
+        assert not seen & {each["listing_id"] for each in later}
+    refused = readers.post("/v1/events", [{"kind": "save", "listing": shown[2], "user": "dora"}])
+    assert refused.status_code == 422
+    assert "send them to its writer" in refused.text
+    readers.kill("worker-1")
+    assert "heirloom_process_up" in httpx.get(readers.admin + "/metrics", timeout=60).text
+    assert readers.end() == 0
+    assert market.ask(user="dora", k=3)["listings"], "the writer goes on"
+    assert market.end() == 0

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -42,6 +43,8 @@ class House:
     keys: dict[str, str]
     process: "subprocess.Popen[str]"
     address: str
+    toml: Path
+    said: Path
 
     def ask(self, key: str, method: str, path: str, **sent: Any) -> httpx.Response:
         headers = {"authorization": f"Bearer {key}", **sent.pop("headers", {})} if key else {}
@@ -84,14 +87,17 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         f'folder = "{folders["anna"]}"\n[tenants.berta]\nsystem = "{LAPTOP}"\n'
         f'folder = "{folders["berta"]}"\nworkers = 2\n'
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, "serve", "--tenants", str(toml), "--port", "0"],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
+    said = place / "said"
+    with said.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, "serve", "--tenants", str(toml), "--port", "0"],
+            stdout=subprocess.PIPE, stderr=errors, text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line.startswith("serving on http://"), line
-    yield House(folders, keys, process, line.split()[-1])
+    yield House(folders, keys, process, line.split()[-1], toml, said)
     if process.poll() is None:
         process.kill()
         process.wait()
@@ -160,6 +166,28 @@ def test_who_shows_no_tenants_key_is_refused(house: House) -> None:
         assert house.ask("", "GET", path).status_code == 200
 
 
+def test_what_a_system_of_its_own_answers_to_all_asks_for_a_key_here(house: House) -> None:
+    """A key that opens nothing any more says whose it is; so does a browser's password."""
+    file = KeysFile(house.folders["anna"])
+    _, lost = file.add("lost", ALL, now_ms=now())
+    file.revoke("lost", now_ms=now())
+    _, events = file.add("events", ["events"], now_ms=now())
+
+    def status(path: str, kind: str, shown: str) -> int:
+        packed = base64.b64encode(f"anyone:{shown}".encode()).decode()
+        sent = f"Bearer {shown}" if kind == "bearer" else f"Basic {packed}"
+        return httpx.get(
+            house.address + path, headers={"authorization": sent}, timeout=60, trust_env=False
+        ).status_code
+
+    for path in ("/readyz", "/static/shop.css", "/images/l0000001.png", "/v2/health/live"):
+        for kind in ("bearer", "basic"):
+            assert status(path, kind, lost) == 401, (path, kind)
+            assert status(path, kind, events) == 200, (path, kind)
+    for kind, wanted in (("bearer", 200), ("basic", 401)):
+        assert status("/v1/listings/l0000001", kind, house.keys["anna"]) == wanted, "no password"
+
+
 def test_what_crosses_is_as_the_tenant_says_it(house: House) -> None:
     head = house.of("anna", "HEAD", "/v1/listings/l0000001")
     whole = house.of("anna", "GET", "/v1/listings/l0000001")
@@ -185,6 +213,93 @@ def test_a_tenant_that_is_down_is_so_for_itself_alone(house: House) -> None:
     assert house.of("berta", "GET", "/v1/listings/l0000001").status_code == 200
     house.until(lambda: house.of("anna", "GET", "/v1/listings/l0000001").status_code == 200)
     assert house.serves("anna") != before
+
+
+def listed(house: House, text: str) -> None:
+    """Write the file of tenants anew, whole."""
+    draft = house.toml.with_suffix(".new")
+    draft.write_text(text)
+    draft.replace(house.toml)
+
+
+def test_a_tenant_comes_changes_and_goes_while_the_others_are_served(house: House) -> None:
+    before, two = {name: house.serves(name) for name in house.keys}, house.toml.read_text()
+    system, folder = house.toml.parent / "carla.toml", house.toml.parent / "carla"
+    system.write_text(LAPTOP.read_text())
+    stocked(folder, listings=50, seed=2)
+    key = KeysFile(folder).add("first", ALL, now_ms=now())[1]
+    house.folders["carla"] = folder
+    three = f'{two}[tenants.carla]\nsystem = "carla.toml"\nfolder = "{folder}"\n'
+
+    def status(key: str) -> int:
+        return house.ask(key, "GET", "/v1/listings/l0000001").status_code
+
+    def live(key: str) -> Any:
+        return house.ask(key, "GET", "/readyz").json().get("details", {})
+
+    assert status(key) == 401
+    listed(house, three)
+    house.until(lambda: status(key) == 200)
+    assert live(key)["listings"] == 50
+    sent = [{"kind": "click", "event_id": "one", "user": "of carla", "listing": "l0000001"}]
+    assert house.ask(key, "POST", "/v1/events", json=sent).json()["taken"] == 1
+
+    _, second = KeysFile(folder).add("second", ALL, now_ms=now())
+    KeysFile(folder).revoke("first", now_ms=now())
+    assert (status(second), status(key)) == (200, 401), "a key is rotated with the next request"
+
+    first = house.serves("carla")
+    limits = "[http]\nmax_body_bytes = 1_000\nworkers = 2"
+    system.write_text(system.read_text().replace("[http]", limits))
+    house.process.send_signal(signal.SIGHUP)
+    house.until(lambda: "process.worker-2" in live(second))
+    assert house.ask(second, "POST", "/v1/events", content=b" " * 2_000).status_code == 413
+    assert not set(first) & set(house.serves("carla"))
+
+    below, answers = house.serves("carla"), []
+    assert len(below) == 4
+
+    def act() -> None:
+        while not answers or answers[-1] == 200:
+            sent = [{"kind": "click", "event_id": f"until {len(answers)}", "user": "who stays",
+                     "listing": "l0000002"}]  # fmt: skip
+            answers.append(house.ask(second, "POST", "/v1/events", json=sent).status_code)
+
+    acting = threading.Thread(target=act)
+    acting.start()
+    house.until(lambda: len(answers) > 5)
+    listed(house, two)
+    acting.join()
+    assert answers[-1] in (401, 503)
+    house.until(lambda: status(second) == 401)
+    house.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
+    with SqliteLog(folder / "events.sqlite", read_only=True) as log:
+        written = [e.event.event_id for e in log.read() if e.event.user == "who stays"]
+    acknowledged = [f"until {i}" for i in range(len(answers) - 1)]
+    assert written[: len(acknowledged)] == acknowledged
+    assert {name: house.serves(name) for name in house.keys} == before
+    assert status(house.keys["anna"]) == status(house.keys["berta"]) == 200
+
+
+def test_a_file_that_cannot_be_followed_changes_nothing(house: House) -> None:
+    before, two = {name: house.serves(name) for name in house.keys}, house.toml.read_text()
+    shared = two.replace(str(house.folders["berta"]), str(house.folders["anna"]))
+    for text, why in (("?", "not TOML"), ("", "Field required"), (shared, "another tenant's")):
+        already = len(house.said.read_text())
+        listed(house, text)
+        refused = f"{why}.*tenants stay as they are"
+
+        def is_said(already: int = already, refused: str = refused) -> bool:
+            said = house.said.read_text()[already:]
+            return re.search(refused, said, re.DOTALL) is not None
+
+        house.until(is_said)
+    listed(house, two.replace("[http]", "[http]\nport = 1"))
+    house.until(lambda: "asks for a restart" in house.said.read_text())
+    listed(house, two)
+    assert {name: house.serves(name) for name in house.keys} == before
+    for name in house.keys:
+        assert house.of(name, "GET", "/v1/listings/l0000001").status_code == 200
 
 
 def test_all_of_them_end_together(house: House) -> None:

@@ -9,9 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from heirloom.adapters import bundle as bundles
-from heirloom.apps.build import System, empty_live, recipe_of
+from heirloom.apps.build import System
+from heirloom.apps.parts import empty_live, recipe_of
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import load
+from heirloom.apps.training import Training
 from heirloom.core.errors import InputError
 from heirloom.core.event import KIND_CODE, Kind
 from heirloom.core.log import EventLog
@@ -47,12 +49,11 @@ def looking_ahead(live: Live, log: EventLog) -> Live:
     return live
 
 
-class Ahead(System):
-    """A system whose training reads the future."""
+class Ahead(Training):
+    """A training that reads the future."""
 
-    def _training_live(self, encoders, learned, log=None) -> Live:
-        live = super()._training_live(encoders, learned, log)
-        return looking_ahead(live, log or self.log)
+    def live(self, encoders, learned, log=None) -> Live:
+        return looking_ahead(super().live(encoders, learned, log), log or self._log)
 
 
 @pytest.fixture
@@ -79,7 +80,8 @@ def test_the_clean_case_passes_and_its_report_lies_in_the_bundle(trained: Market
 
 
 def test_a_feature_that_reads_the_future_is_refused(copy: Path) -> None:
-    system = Ahead(load(LAPTOP, folder=copy))
+    system = System(load(LAPTOP, folder=copy))
+    system.training = Ahead(system.settings, system.registry, system.log, system.photos)
     before = (copy / "current.txt").read_text()
     known = {path.name for path in (copy / "bundles").iterdir()}
     try:

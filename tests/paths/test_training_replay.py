@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from heirloom.apps.build import recipe_of
+from heirloom.apps.parts import recipe_of
 from heirloom.core.query import Request
 from heirloom.features.replay import Rows, replay
 from heirloom.features.state import FeatureState

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import threading
@@ -117,11 +118,58 @@ def test_pages_of_the_shop_window_write_through_any_worker(market: Market) -> No
     assert [event.listing for event in events if event.kind == "save" and event.user == user]
 
 
+def counted(market: Market, name: str) -> dict[str, float]:
+    """By process, a counter without its other labels, or of the outcome `taken`."""
+    text = httpx.get(market.admin + "/metrics", timeout=60).text
+    line = rf'^{name}{{process="([^"]+)"(?:,outcome="taken")?}} (\S+)$'
+    return {process: float(value) for process, value in re.findall(line, text, re.MULTILINE)}
+
+
+def test_an_event_is_counted_once_by_whom_ever_it_comes(market: Market) -> None:
+    """A search that a read leaves behind is sent by a worker, written by the writer, folded by all.
+
+    So is an event of a program, and one that a form's button makes.
+    """
+    same_origin = {"sec-fetch-site": "same-origin"}
+    entries = len(log_of(market))
+    taken = counted(market, "heirloom_events_total")
+    folded = counted(market, "heirloom_log_folded_total")
+    for i, worker in enumerate(WORKERS):
+        with (
+            market.only(worker),
+            httpx.Client(base_url=market.address, headers=same_origin, timeout=60) as browser,
+        ):
+            assert browser.get("/search", params={"q": f"warm hat {i}"}).status_code == 200
+            form = {"button": "save", "listing": "s9"}
+            assert browser.post("/act", data=form).status_code == 303
+            market.take({"kind": "hide", "event_id": f"count {i}", "user": "otto", "listing": "s2"})
+    for worker in WORKERS:
+        with market.only(worker):
+            market.ask(user="otto", k=1)  # it folds what came
+    written = len(log_of(market)) - entries
+    assert written >= 3 * len(WORKERS)
+    now = counted(market, "heirloom_events_total")
+    assert now["writer"] - taken.get("writer", 0.0) == written
+    assert not set(now) & set(WORKERS), "who does not write counts nothing as taken"
+    for worker in WORKERS:
+        grown = counted(market, "heirloom_log_folded_total")[worker] - folded[worker]
+        assert grown >= written, "what came before may have waited for it"
+
+
 def test_health_and_metrics_are_told_at_the_admin_door(market: Market) -> None:
     assert httpx.get(market.address + "/metrics", timeout=60).status_code == 404
     assert httpx.get(market.admin + "/v1/listings/s1", timeout=60).status_code == 404
     told = httpx.get(market.admin + "/readyz", timeout=60).json()
     assert told["ready"]
+    for address in (
+        market.address + "/readyz",
+        market.admin + "/metrics",
+        market.admin + "/console",
+    ):
+        rebound = httpx.get(address, headers={"host": "evil.test"}, timeout=60)
+        assert rebound.status_code == 421, address
+    written = market.post("/v1/events", [], headers={"origin": "https://evil.test"})
+    assert written.status_code == 403
     assert {f"process.{name}" for name in ("writer", *WORKERS)} <= told["details"].keys()
     text = httpx.get(market.admin + "/metrics", timeout=60).text
     for name in ("writer", *WORKERS):
@@ -266,7 +314,7 @@ def test_it_drains(market: Market) -> None:
     assert where.port is not None
     body = b'{"user": "jana", "k": 3}'
     head = (
-        "POST /v1/recommend HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
+        "POST /v1/recommend HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     )
     processes = [market.pid(name) for name in ("writer", *WORKERS)]

@@ -93,7 +93,11 @@ class Market:
     admin: str = ""
 
     def serve(
-        self, workers: int = len(WORKERS), system: Path = LAPTOP, log: Path | None = None
+        self,
+        workers: int = len(WORKERS),
+        system: Path = LAPTOP,
+        log: Path | None = None,
+        more: tuple[str, ...] = (),
     ) -> None:
         """Start it; returns when it answers."""
         with socket.socket() as free:
@@ -102,7 +106,8 @@ class Market:
         stderr = None if log is None else log.open("wb")
         self.process = subprocess.Popen(
             [sys.executable, "-c", SERVE, "serve", "--workers", str(workers), "--port", "0",
-             "--admin-port", str(admin), "--system", str(system), "--folder", str(self.folder)],
+             "--admin-port", str(admin), "--system", str(system), "--folder", str(self.folder),
+             *more],
             stdout=subprocess.PIPE, stderr=stderr, text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip

@@ -10,7 +10,7 @@ from heirloom.core.listing import Listing
 from heirloom.core.query import Query, Request
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.pipelines.appeal import Appeal
-from heirloom.pipelines.effects import PLACES, SAID, person_effects
+from heirloom.pipelines.effects import PLACES, SAID, person_effects, present
 from heirloom.pipelines.prices import PriceLevels
 from heirloom.pipelines.shown import Shown
 
@@ -69,10 +69,11 @@ def effects_of(
         text_vector=np.zeros(4, np.float32),
     )  # fmt: skip
     by_slot = {name: np.array(said.get(name, [np.nan] * 5), np.float32) for name in SAID}
+    seen = present(shown.of(person, PLACES), catalogue, CODES)
+    both = np.concatenate([ALL, seen.slot])
     found = person_effects(
-        request, ALL, catalogue, shown.of(person, PLACES), CODES, PriceLevels(),
-        appeal or Appeal(),
-        lambda at: {name: column[at] for name, column in by_slot.items()},
+        request, ALL, catalogue, seen, CODES, PriceLevels(), appeal or Appeal(),
+        {name: column[both] for name, column in by_slot.items()},
     )  # fmt: skip
     return {name: values.tolist() for name, values in found.items()}
 

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.event import KIND_CODE, Event, Kind
@@ -19,7 +21,7 @@ from heirloom.pipelines.given import (
     stock_columns,
 )
 from heirloom.pipelines.preferences import Preference
-from heirloom.retrieval.content import INTEREST
+from heirloom.retrieval.content import INTEREST, KIND_WEIGHT
 
 T = 1_735_689_600_000
 SHELF = (
@@ -122,3 +124,63 @@ def test_photos_and_price_drop(catalogue: Catalogue) -> None:
     found = stock_columns(ALL, catalogue)
     assert found["price_drop"].tolist() == [1 - 3_000 / 4_000, 0, 0, 0]
     assert found["photos"].tolist() == [0, 0, 0, 0]
+
+
+Rows = st.tuples(
+    st.sampled_from(["women/dresses/midi", "women/dresses/maxi", "women/shoes", "men/shirts", ""]),
+    st.sampled_from(["ganni", "cos", ""]),
+    st.sampled_from(["38", "M", ""]),
+    st.integers(0, 9_000),
+)
+
+
+@given(shelf=st.lists(Rows, min_size=1, max_size=8), seed=st.integers(0, 1_000))
+@settings(deadline=None, max_examples=60)
+def test_one_walk_gives_what_columns_give(
+    shelf: list[tuple[str, str, str, int]], seed: int
+) -> None:
+    stock, rng = Catalogue(Vocabulary()), np.random.default_rng(seed)
+    for number, (category, brand, size, price) in enumerate(shelf):
+        listing = Listing(
+            listing_id=f"l{number}", seller="s", title="t", category=category, brand=brand,
+            size=size, price_minor=price, photos=number,
+        )  # fmt: skip
+        event = Event(
+            event_id=f"e{number}", kind=Kind.LISTED, t=T, listing=f"l{number}", data=listing
+        )
+        stock.apply(event, stock.allocate(f"l{number}", T))
+    slots = rng.integers(0, len(shelf), 12).astype(np.int32)
+    request = replace(
+        asked(stock, rng.integers(0, len(shelf), 5).tolist(), department="women"),
+        recent_kinds=rng.integers(0, 6, 5).astype(np.int8),
+        recent_t=T - rng.integers(-9, 10**9, 5),
+    )
+    preference = Preference(frozenset({1}), frozenset({2}))
+    codes = {name: stock.column(name)[slots] for name in ("category", "brand", "size")}
+    past = {name: stock.column(name)[request.recent] for name in ("category", "size")}
+    age = np.maximum(T - request.recent_t, 0) / INTEREST_HALF_LIFE_MS
+    worth = np.rint(np.exp2(-age) * 1024).astype(np.int64) * KIND_WEIGHT[request.recent_kinds]
+    same = [
+        stock.stem(steps)[codes["category"]][:, None] == stock.stem(steps)[past["category"]]
+        for steps in (1, 2)
+    ]
+    first = stock.column("first_price_minor")[slots].astype(np.float64)
+    wanted = {
+        "department_recent": same[0].sum(axis=1) / 5,
+        "family_recent": same[1].sum(axis=1) / 5,
+        "size_recent": (same[1] & (codes["size"][:, None] == past["size"])).sum(axis=1) / 5,
+        "category_interest": (codes["category"][:, None] == past["category"]) @ worth / 1024,
+        "photos": stock.column("photos")[slots],
+        "price_drop": 1 - stock.column("price_minor")[slots] / np.where(first > 0, first, np.nan),
+        "brand_stated": codes["brand"] == 1,
+        "size_stated": codes["size"] == 2,
+        "department_stated": stock.under("women")[codes["category"]],
+    }
+    found = {
+        **recent_match(request, slots, stock),
+        **stock_columns(slots, stock),
+        **stated_match(request, slots, stock, DECLARED, preference),
+    }
+    assert found.keys() == wanted.keys()
+    for name, column in wanted.items():
+        assert found[name].tobytes() == column.astype(np.float32).tobytes(), name

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.event import KIND_CODE, Event, Kind
@@ -20,7 +19,6 @@ from heirloom.pipelines.searches import (
     HOUR_MS,
     NEEDED,
     REMEMBERED,
-    Meant,
     Searches,
     searched_match,
     wanted,
@@ -93,30 +91,31 @@ def matched(
         text_vector=np.zeros(4, np.float32),
     )  # fmt: skip
     slots = np.arange(len(SHELF), dtype=np.int32)
-    vocabulary, lexicon = catalogue.vocabulary, Lexicon(catalogue.vocabulary)
     found = searched_match(
-        wanted(request, vocabulary, lexicon, searches, meanings(catalogue)), slots, catalogue
+        wanted(request, catalogue.vocabulary, searches, Some(catalogue)), slots, catalogue
     )
     return {name: values.tolist() for name, values in found.items()}
 
 
-def meanings(catalogue: Catalogue) -> Meant:
-    """What some words mean; others mean nothing."""
-    vocabulary = catalogue.vocabulary
-    dress, boots, shirts = (
-        vocabulary.code("category", name) for name in ("women/dresses", "women/boots", "men/shirts")
-    )
-    shares = {"boot": {boots: 1.0}, "women": {dress: 0.25, boots: 0.75}, "shirt": {shirts: 1.0}}
+class Some:
+    """What some words mean; others mean no category."""
 
-    def meant(text: str) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        found = {
-            code: share
-            for word in query_key(text).split()
-            for code, share in shares.get(word, {}).items()
-        }
-        return np.array([*found], np.int32), np.array([*found.values()], np.float64)
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._lexicon = Lexicon(catalogue.vocabulary)
+        dress, boots, shirts = (
+            catalogue.vocabulary.code("category", name)
+            for name in ("women/dresses", "women/boots", "men/shirts")
+        )
+        self._shares = {
+            "boot": {boots: 1.0}, "women": {dress: 0.25, boots: 0.75}, "shirt": {shirts: 1.0}
+        }  # fmt: skip
 
-    return meant
+    def categories(self, text: str) -> list[tuple[int, float]]:
+        words = query_key(text).split()
+        return [pair for word in words for pair in self._shares.get(word, {}).items()]
+
+    def brands(self, text: str) -> list[int]:
+        return self._lexicon.read(text, ordered=False).codes("brand").tolist()
 
 
 def test_a_category_is_wanted_as_surely_as_the_latest_search_said(catalogue: Catalogue) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from heirloom.ranking.contributions import SURE, contributions, telling, usual
+from heirloom.ranking.contributions import SURE, contributions, median, telling, usual
 
 Values = NDArray[np.float32]
 
@@ -118,6 +118,17 @@ def test_usual_is_the_middle_one_or_the_most_frequent_code(
     found = usual(values, codes)
     wanted = [middle(values[:, i], code=bool(codes[i])) for i in range(features)]
     np.testing.assert_array_equal(found, np.array(wanted, np.float32))
+
+
+@given(
+    st.lists(st.floats(width=32, min_value=-(2.0**99), max_value=2.0**99), min_size=1),
+    st.booleans(),
+)
+def test_the_median_is_the_one_of_numpy(given: list[float], missing: bool) -> None:
+    values = np.array(given, np.float32)
+    if missing:
+        values[len(values) // 2] = np.nan
+    np.testing.assert_array_equal(median(values), float(np.median(values)))
 
 
 matrices = st.tuples(st.integers(0, 2**32), st.integers(0, 8), st.integers(0, 7)).map(

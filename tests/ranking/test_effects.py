@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from heirloom.ranking import effects as module
 from heirloom.ranking.effects import PARTS, Things, Variances, effects, residuals
 
 V = Variances()
@@ -63,6 +64,58 @@ def test_an_effect_is_the_covariance_with_what_was_seen(seed: int, n: int) -> No
         np.testing.assert_allclose(parts[c].sum(), whole @ left, atol=1e-5)
         alone = Things(*(column[c : c + 1] for column in x))
         assert effects(x, t, left, alone, now, V).tobytes() == parts[c : c + 1].tobytes()
+
+
+@given(seed=st.integers(0, 500), n=st.integers(1, 40))
+@settings(deadline=None, max_examples=30)
+def test_pairs_and_products_are_summed_in_their_order(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, slate = things(rng, n), np.arange(n) // 5
+    t = rng.integers(0, 10**9, 8)[slate]
+    codes = x.vectors.astype(np.float32)
+    found = module._covariance(codes @ codes.T, x, t, slate, V)
+    naive = np.zeros((n, n))
+    for i in range(n):
+        for j in range(i + 1):
+            k = V.person + V.price * x.price[i] * x.price[j]
+            k += V.department if x.department[i] == x.department[j] else 0
+            k += V.family if x.family[i] == x.family[j] else 0
+            k += V.size if x.family[i] == x.family[j] and x.size[i] == x.size[j] else 0
+            if x.category[i] == x.category[j]:
+                k += V.category + V.need * float(module._decayed(t[i], t[j], V.need_ms))
+            k += V.brand if x.brand[i] == x.brand[j] else 0
+            k += V.slate if slate[i] == slate[j] else 0
+            style = V.style * float(x.vectors[i].astype(int) @ x.vectors[j].astype(int))
+            naive[i, j] = naive[j, i] = style / 127.0**2 + k
+    assert found.tobytes() == naive.tobytes()
+    factor, product = rng.normal(size=n), np.zeros(n)
+    for j in range(n):
+        product += naive[j] * factor[j]
+    assert module._times(found, factor).tobytes() == product.tobytes()
+
+
+@given(seed=st.integers(0, 500), n=st.integers(1, 40), m=st.integers(1, 30))
+@settings(deadline=None, max_examples=30)
+def test_what_is_summed_once_is_what_each_would_sum(seed: int, n: int, m: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, c, t, now = things(rng, n), things(rng, m), rng.integers(0, 10**9, n), 2 * 10**9
+    left = rng.normal(0, 0.3, n)
+    parts = effects(x, t, left, c, now, V)
+    naive = np.zeros((m, len(PARTS)))
+    for k in range(m):
+        for i in range(n):
+            department, family = x.department[i] == c.department[k], x.family[i] == c.family[k]
+            naive[k, 3] += V.brand * left[i] if x.brand[i] == c.brand[k] else 0
+            naive[k, 5] += V.size * left[i] if family and x.size[i] == c.size[k] else 0
+            naive[k, 1] += V.department * left[i] if department else 0
+            naive[k, 1] += V.family * left[i] if family else 0
+            if x.category[i] == c.category[k]:
+                naive[k, 1] += V.category * left[i]
+                naive[k, 2] += V.need * (left[i] * module._decayed(now, t[i], V.need_ms))
+        naive[k, 4] = V.price * sum(left * x.price) * c.price[k]
+        whole = np.rint(left * 2.0**20).astype(int) @ x.vectors.astype(int)
+        naive[k, 0] = V.style * float(c.vectors[k].astype(int) @ whole) / (127.0**2 * 2.0**20)
+    assert parts.tobytes() == naive.tobytes()
 
 
 def test_what_is_opened_draws_and_what_is_passed_over_repels() -> None:

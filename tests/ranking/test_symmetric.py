@@ -1,5 +1,7 @@
 """Compiled trees give what CatBoost gives, to the last digit, and losses of groups beside."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from catboost import CatBoost, Pool
@@ -7,10 +9,10 @@ from numpy.typing import NDArray
 
 from heirloom.core.errors import BundleError
 from heirloom.core.slate import FeatureBatch
+from heirloom.ranking.cbm import Cbm
 from heirloom.ranking.contributions import contributions, lost
 from heirloom.ranking.expected import CatBoostExpected
 from heirloom.ranking.ranker import Examples
-from heirloom.ranking.symmetric import SymmetricTrees
 
 FEATURES, GROUPS = 12, 4
 GROUP_OF = np.arange(FEATURES, dtype=np.int64) % GROUPS
@@ -47,7 +49,7 @@ def model(depth: int, nan_mode: str) -> CatBoost:
 @pytest.mark.parametrize("count", [0, 1, 37, 500])
 def test_compiled_trees_are_the_models(depth: int, nan_mode: str, count: int) -> None:
     made, asked = model(depth, nan_mode), rows(count, 2)
-    ours = SymmetricTrees.of(made).predict(asked)
+    ours = Cbm.of(made).trees.predict(asked)
     theirs = np.asarray(made.predict(asked, thread_count=1)) if count else np.zeros(0)
     assert ours.tobytes() == theirs.tobytes()
 
@@ -55,7 +57,7 @@ def test_compiled_trees_are_the_models(depth: int, nan_mode: str, count: int) ->
 @pytest.mark.parametrize("nan_mode", ["Min", "Max"])
 @pytest.mark.parametrize("depth", [1, 4, 6])
 def test_what_is_lost_is_what_asking_again_tells(depth: int, nan_mode: str) -> None:
-    trees, asked = SymmetricTrees.of(model(depth, nan_mode)), rows(50, 4)
+    trees, asked = Cbm.of(model(depth, nan_mode)).trees, rows(50, 4)
     instead = rows(1, 5)[0]
     instead[2] = np.nan
     of = GROUP_OF.copy()
@@ -78,7 +80,24 @@ def test_another_kind_of_model_is_refused() -> None:
     }  # fmt: skip
     uneven = CatBoost(settings).fit(Pool(values, label=told(values)))
     with pytest.raises(BundleError, match="symmetric"):
-        SymmetricTrees.of(uneven)
+        Cbm.of(uneven)
+
+
+def test_a_file_that_was_cut_or_changed_is_refused_or_read(tmp_path: Path) -> None:
+    """Whatever is in it: an error of ours, and no other."""
+    whole, file = Cbm.of(model(4, "Min")).file, tmp_path / "model.cbm"
+    rng, refused = np.random.default_rng(0), 0
+    for at in rng.integers(0, len(whole), 400).tolist():
+        for bytes_ in (whole[:at], whole[:at] + b"\xff\xff\xff\x7f" + whole[at + 4 :]):
+            file.write_bytes(bytes_)
+            try:
+                Cbm.read(file)
+            except BundleError:
+                refused += 1
+    assert refused > 400
+    file.unlink()
+    with pytest.raises(BundleError, match=r"model\.cbm"):
+        Cbm.read(file)
 
 
 def test_contributions_of_a_ranker_are_those_of_asking_it_again() -> None:

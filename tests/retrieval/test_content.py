@@ -168,3 +168,23 @@ def test_out_of_time_gives_the_best_found_so_far() -> None:
     assert len(hurried) == 50
     assert whole.unfinished == ()
     assert whole.scores.sum() > hurried.scores.sum()
+
+
+def test_what_matches_is_as_of_now_however_often_it_is_asked() -> None:
+    world = World(listings=40)
+    content, asked = ContentIndex(Hashed(DIM)), "gown listing-7 coat"
+    for facts, listings in world.parts(range(1, 60, 7)):
+        content.apply(facts, listings)
+        size = len(content.vectors)
+        for text in (asked, "coat", asked):
+            matched, fresh = content.matched(text, size), content.words.match(text, size)
+            assert matched.share.tobytes() == fresh.tobytes()
+            assert matched.slots.tolist() == np.flatnonzero(fresh).tolist()
+            allowed = np.arange(size + 3) % 3 > 0
+            well = np.where(allowed[:size], fresh, 0.0)
+            if not well.any():
+                assert not content.matching(text, allowed, 4).any()
+                continue
+            enough = np.sort(well[well > 0])[::-1][:4][-1] if (well > 0).sum() > 4 else 0.0
+            wanted = (well > 0) & (well >= min(0.75 * well.max(), enough))
+            assert content.matching(text, allowed, 4).tolist() == [*wanted, False, False, False]

@@ -1,11 +1,16 @@
 """What is popular by compiled loops is what the formulas give column by column."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from heirloom.core.event import Kind
+from heirloom.core.query import Request
 from heirloom.retrieval.popular import Popular
-from heirloom.retrieval.rate import DAY_MS
+from heirloom.retrieval.rate import DAY_MS, Rate
+from heirloom.retrieval.top import at_rows, fitted
 from heirloom.testing.retrieval import World
 
 
@@ -18,6 +23,48 @@ def world() -> World:
     for slot in range(0, 300, 11):
         world.end(slot)
     return world
+
+
+def of_rows(rate: Rate, level: str, rows: NDArray[Any], t: int, above: Any) -> NDArray[np.float64]:
+    number = at_rows(rate._on_offer[level], rows)
+    days = (number - rate.counts.read(("moved", level), rows, t)) * rate._life_days
+    return shrunk(rate, rate.counts.read(("engaged", level), rows, t), days, above)
+
+
+def shrunk(rate: Rate, engaged: Any, days: Any, above: Any) -> NDArray[np.float64]:
+    prior = rate.prior_days
+    rate_of: NDArray[np.float64] = (engaged + prior * above) / (np.maximum(days, 0) + prior)
+    return np.maximum(rate_of, 1e-9)
+
+
+def lifts(popular: Popular, request: Request) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """As Popular says, column by column."""
+    t, (categories, sizes) = request.query.t, popular._codes
+    acted = request.recent[popular._worth[request.recent_kinds] > 0]
+    age = t - request.recent_t[popular._worth[request.recent_kinds] > 0]
+    weights = np.exp2(-age / (30 * DAY_MS))
+    department = fitted(popular._department, categories)[:categories]
+    category, size = (popular._shelf.column(name)[acted] for name in ("category", "size"))
+
+    def usual(name: str, codes: int) -> NDArray[np.float64]:
+        counts = popular._context.read(name, np.arange(codes), t) + 1.0
+        shares: NDArray[np.float64] = counts / counts.sum()
+        return shares
+
+    def lift(own: Any, of_all: Any, above: Any) -> NDArray[np.float64]:
+        prior = popular.prior_events
+        lift: NDArray[np.float64] = (own + prior * of_all * above) / (own.sum() + prior) / of_all
+        return lift
+
+    of_departments = np.bincount(department, usual("category", categories))
+    own = np.bincount(department[category], weights, minlength=len(of_departments))
+    above = lift(own, of_departments, 1.0)[department]
+    own = np.bincount(category, weights, minlength=categories)
+    by_category = lift(own, usual("category", categories), above)
+    own = np.bincount(size, weights * (size > 0), minlength=sizes)
+    by_size = lift(own, usual("size", sizes), 1.0)
+    by_size[0] = 1.0
+    return by_category, by_size
 
 
 @pytest.mark.parametrize("half_lives", [(7 * DAY_MS,), (DAY_MS, 30 * DAY_MS)])
@@ -33,14 +80,16 @@ def test_scores_are_the_logs_of_rates_times_lifts(
     group = popular._group[slots]
     category = popular._pairs[:, 1]
     for rate in popular._rates:
-        everything = rate.of_level("all", 1, t, 0.0)[0]
-        above = rate.of_level("category", int(category.max()) + 1, t, everything)
-        of_group = rate.of_rows("group", group, t, above[category[group]])
+        everything = of_rows(rate, "all", np.arange(1), t, 0.0)[0]
+        above = of_rows(rate, "category", np.arange(int(category.max()) + 1), t, everything)
+        of_group = of_rows(rate, "group", group, t, above[category[group]])
         days = (1 - rate.counts.read(("since", "slot"), slots, t)) * rate._life_days
-        product *= rate._shrunk(rate.counts.read(("engaged", "slot"), slots, t), days, of_group)
+        product *= shrunk(rate, rate.counts.read(("engaged", "slot"), slots, t), days, of_group)
     product **= 1 / len(half_lives)
-    assert popular._rate(slots, t).tobytes() == product.tobytes()
+    assert popular._rate(slots, t, lambda _, column: column).tobytes() == product.tobytes()
     by_category, by_size = popular._lifts(request)
+    for one, other in zip((by_category, by_size), lifts(popular, request), strict=True):
+        assert one.tobytes() == other.tobytes()
     assert len(set(by_category.tolist())) > 1, "the person has no taste, and nothing is shown"
     shelf = popular._shelf
     product *= by_category[shelf.column("category")[slots]] * by_size[shelf.column("size")[slots]]

@@ -1,9 +1,12 @@
 """What asks of few listings what passes finds what looking at all of them finds, by bytes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from numpy.typing import NDArray
 
 from heirloom.core.event import Kind
@@ -74,6 +77,22 @@ def test_sifting_finds_what_a_mask_finds(
         assert fast.scores.tobytes() == slow.scores.tobytes()
 
 
+@pytest.mark.parametrize("at_hand", [3, 40, 1_024])
+def test_the_newest_are_those_of_now(
+    world: World, monkeypatch: pytest.MonkeyPatch, at_hand: int
+) -> None:
+    monkeypatch.setattr("heirloom.retrieval.recent._AT_HAND", at_hand)
+    recent, rng = Recent(), np.random.default_rng(at_hand)
+    for facts, listings in world.parts(range(1, 500, 60)):
+        recent.apply(facts, listings)
+        for share in (0.1, 0.9):
+            allowed: NDArray[np.bool_] = rng.random(400) < share
+            slow = recent.retrieve(world.request(), allowed, 15)
+            fast = recent.sift(world.request(), lambda slots, of=allowed: of[slots], 15)  # type: ignore[misc]
+            assert fast.slots.tobytes() == slow.slots.tobytes()
+            assert fast.scores.tobytes() == slow.scores.tobytes()
+
+
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stock of a few hundred is large, and the front is laid again and again."""
@@ -96,6 +115,38 @@ def test_the_front_does_not_depend_on_how_the_log_was_cut(world: World) -> None:
         found = sifted(world, popular, 20)
         made.append((found.slots.tobytes(), found.scores.tobytes()))
     assert len(set(made)) == 1
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("half_life_ms", [7 * 86_400_000, 3_000])  # all sums are moved often
+def test_what_is_asked_between_events_is_as_of_now(half_life_ms: int) -> None:
+    """A front that is read after each part, and one that is read for the first time."""
+    world = World(listings=100, people=2)
+    for slot in np.random.default_rng(0).integers(0, 9, 80).tolist():
+        world.act(Kind.SAVE, slot % 2, slot)
+    parts = list(world.parts(range(3, 200, 3)))
+    live = world.catalogue.live
+
+    def made() -> Popular:
+        return Popular(half_lives_ms=(half_life_ms,), context_half_life_ms=half_life_ms)
+
+    def asked(popular: Popular, person: int, t: int) -> tuple[bytes, bytes]:
+        request = world.request(person)
+        declared = np.array([person + 1, 0, 0, 0, 0, 0, 0, 0], np.int32)
+        request = replace(request, declared=declared, query=structs.replace(request.query, t=t))
+        found = popular.sift(request, lambda slots: live[slots], 20)
+        return found.slots.tobytes(), found.scores.tobytes()
+
+    often = made()
+    for at, (facts, listings) in enumerate(parts):
+        often.apply(facts, listings)
+        t = int(facts.events["t"][-1])
+        told = [asked(often, person, t) for person in (0, 1)]
+        if at > 35 and at % 4 == 0:
+            once = made()
+            for some, opened in parts[: at + 1]:
+                once.apply(some, opened)
+            assert told == [asked(once, person, t) for person in (0, 1)]
 
 
 @pytest.mark.usefixtures("large")

@@ -97,17 +97,19 @@ class AvailabilityFile:
         self, slots: NDArray[np.int32], generations: NDArray[np.int32]
     ) -> NDArray[np.bool_]:
         """See Availability.standing."""
-        if len(slots) and not self._holds(int(slots.max())):
+        standing: NDArray[np.bool_] = np.empty(len(slots), np.bool_)
+        if not _standing(self._read, slots, generations, standing):
             states = self._at(slots) & _STATE
-            slow: NDArray[np.bool_] = np.equal(states, _states(generations, True))
-            return slow
-        standing: NDArray[np.bool_] = _standing(self._words, slots, generations)
+            np.equal(states, _states(generations, True), out=standing)
         return standing
 
     def gone(
         self, slots: NDArray[np.int32], generations: NDArray[np.int32], epoch: int
     ) -> NDArray[np.bool_]:
         """See Availability.gone. A slot that is not announced as far as asked is not gone."""
+        found: NDArray[np.bool_] = np.empty(len(slots), np.bool_)
+        if _gone(self._read, slots, generations, epoch, found):
+            return found
         words = self._at(slots)
         mine = generations.astype(np.int64) % _GENERATIONS
         theirs, ended = (words & _STATE) >> 1, words & 1 == 0
@@ -276,16 +278,38 @@ class AvailabilityFile:
         access = mmap.ACCESS_WRITE if self.writes else mmap.ACCESS_READ
         mapped = mmap.mmap(self._file, size, access=access)
         self._words: NDArray[np.int64] = np.frombuffer(mapped, np.int64)
+        # A kernel is compiled for what may be written and once more for what may not.
+        self._read = self._words.view()
+        self._read.flags.writeable = False
 
 
 @njit(cache=True)
-def _standing(words: NDArray[Any], slots: NDArray[Any], generations: NDArray[Any]) -> NDArray[Any]:
-    """[slots] bool: whether each word says that this generation may be shown."""
-    standing = np.empty(len(slots), np.bool_)
+def _standing(
+    words: NDArray[Any], slots: NDArray[Any], generations: NDArray[Any], standing: NDArray[Any]
+) -> bool:
+    """Write whether each word says that this generation may be shown; False where one lacks."""
     for i in range(len(slots)):
+        if _HEADER + slots[i] >= len(words):
+            return False
         wanted = (np.int64(generations[i]) % _GENERATIONS) << 1 | 1
         standing[i] = words[_HEADER + slots[i]] & _STATE == wanted
-    return standing
+    return True
+
+
+@njit(cache=True)
+def _gone(
+    words: NDArray[Any], slots: NDArray[Any], generations: NDArray[Any], epoch: int,
+    gone: NDArray[Any],
+) -> bool:  # fmt: skip
+    """Write whether each word said by an epoch that this generation ended; False as `_standing`."""
+    for i in range(len(slots)):
+        if _HEADER + slots[i] >= len(words):
+            return False
+        word, mine = words[_HEADER + slots[i]], np.int64(generations[i]) % _GENERATIONS
+        theirs = (word & _STATE) >> 1
+        ended = theirs > mine or (theirs == mine and word & 1 == 0)
+        gone[i] = ended and word >> _STATE_BITS <= epoch
+    return True
 
 
 def _states(generations: NDArray[np.int32], live: NDArray[np.bool_] | bool) -> NDArray[np.int64]:

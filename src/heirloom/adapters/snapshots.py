@@ -20,8 +20,9 @@ import re
 import shutil
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ class Snapshots:
         self._reached = reached
         self._now_ms = now_ms
         self._held: dict[str, int] = {}
+        self._begun: dict[Path, Future[Snapshot]] = {}
         self._letting_go = ExitStack()
         weakref.finalize(self, self._letting_go.close)
 
@@ -176,6 +178,25 @@ class Snapshots:
             self._remove(old)
         self._reached("pruned")
 
+    @contextmanager
+    def ahead(self, states: Iterable[str]) -> Iterator[None]:
+        """Read the newest snapshot of each in a thread, one after the other, while others work.
+
+        `latest` waits for what was begun here. When the block ends no thread is left.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="snapshots") as reader:
+            try:
+                for of in states:
+                    home = self.folder / of
+                    with suppress(OSError):
+                        self._hold(home)
+                        for folder in _newest_first(home)[:1]:
+                            self._begun[folder] = reader.submit(_load, folder, of)
+                yield
+            finally:
+                reader.shutdown(cancel_futures=True)
+                self._begun.clear()
+
     def latest(self, of: str, refuse: Callable[[str], None]) -> Iterator[Snapshot]:
         """The whole snapshots of a state, newest first; `refuse` hears why another is not taken.
 
@@ -187,10 +208,13 @@ class Snapshots:
         with suppress(OSError):  # on a disk that cannot be written to, nothing is retired either
             self._hold(home)
         for folder in _newest_first(home):
+            begun = self._begun.pop(folder, None)
             try:
-                yield _load(folder, of)
+                snapshot = _load(folder, of) if begun is None else begun.result()
             except StoreError as error:
                 refuse(str(error))
+            else:
+                yield snapshot
 
     def close(self) -> None:
         """Hold no state any longer."""

@@ -59,6 +59,9 @@ from heirloom.retrieval.facets import Facets
 
 Handler = Callable[[Request], Awaitable[Response]]
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]*")
+_json = msgspec.json.Encoder().encode
+_JSON_HEADERS = ((b"cache-control", b"no-store"),)
+_JSON_TYPE = (b"content-type", b"application/json")
 MOST_CHOICES = 100
 """Values of one facet that are answered."""
 
@@ -148,14 +151,20 @@ IMAGE = Endpoint(
 ENDPOINTS = (EVENTS, RECOMMEND, SEARCH, LISTING, HEALTH, READY, METRICS, OPENAPI, IMAGE)
 
 
+class _Json(Response):
+    """A struct as JSON."""
+
+    def render(self, content: object) -> bytes:
+        return _json(content)
+
+    def init_headers(self, headers: object = None) -> None:  # noqa: ARG002 - always these
+        length = b"%d" % len(self.body)
+        self.raw_headers = [*_JSON_HEADERS, (b"content-length", length), _JSON_TYPE]
+
+
 def json_response(content: object, status: int = 200) -> Response:
     """A struct as JSON."""
-    return Response(
-        msgspec.json.encode(content),
-        status,
-        headers={"cache-control": "no-store"},
-        media_type="application/json",
-    )
+    return _Json(content, status)
 
 
 class Api:

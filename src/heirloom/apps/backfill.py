@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from heirloom.adapters.snapshots import Snapshots
-from heirloom.apps.build import open_log, view_of
+from heirloom.apps.parts import open_log, view_of
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings
 from heirloom.core.errors import NotFoundError

@@ -18,10 +18,10 @@ from heirloom.adapters.batch_files import BatchFolder, Totals
 from heirloom.adapters.people_files import PeopleFile
 from heirloom.adapters.sqlite import SqliteLog
 from heirloom.apps.batch_workers import scored_by
-from heirloom.apps.build import empty_live, open_log, policy_of, view_of
 from heirloom.apps.encoding import current_bundle, encoders_in
 from heirloom.apps.kept import Kept
 from heirloom.apps.learning import learned_in
+from heirloom.apps.parts import empty_live, open_log, policy_of, view_of
 from heirloom.apps.photos import PhotoStore
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,81 +10,64 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from heirloom import __version__
 from heirloom.adapters import bundle as bundles
 from heirloom.adapters import published as publications
 from heirloom.adapters.anteroom import SqliteAnteroom
 from heirloom.adapters.availability_file import AvailabilityFile
-from heirloom.adapters.lake import ParquetLake
 from heirloom.adapters.shared_index import SharedIndex
 from heirloom.adapters.slate_records import ParquetRecords
-from heirloom.adapters.sqlite import SqliteLog
 from heirloom.adapters.write_behind import WriteBehind
 from heirloom.apps.deadline import within
 from heirloom.apps.encoding import (
-    LearnedEncoders,
     current_bundle,
     encoders_in,
-    train_encoders,
 )
 from heirloom.apps.indexing import shared_index
 from heirloom.apps.kept import Kept, ended
-from heirloom.apps.learning import Learned, learn, learned_in, teach
+from heirloom.apps.learning import learned_in, teach
+from heirloom.apps.parts import empty_live, open_log, policy_of, view_of
 from heirloom.apps.photos import PhotoStore
-from heirloom.apps.registry import Registry, pick
+from heirloom.apps.registry import Registry
 from heirloom.apps.row_stores import FoldedLog, check_reader, row_store
 from heirloom.apps.settings import Settings
 from heirloom.apps.shop import Freshness
+from heirloom.apps.training import Training
 from heirloom.apps.weighing import (
     Weights,
-    check_weights,
-    guard_settings,
     guarded_weights,
-    weights_in,
 )
-from heirloom.core.bundle import DataWindow, ModelBundle
-from heirloom.core.catalogue import DAY_MS, Catalogue
+from heirloom.core.bundle import ModelBundle
 from heirloom.core.errors import HeirloomError, InputError, MismatchError, NotFoundError, StoreError
 from heirloom.core.event import Event, Surface
 from heirloom.core.listing import Status
 from heirloom.core.log import EventLog, Rejected
-from heirloom.core.money import digits
-from heirloom.core.query import Query, Request
-from heirloom.core.slate import AHEAD_OF_LOG, Candidates, Degraded, Reason, Shown, Slate
+from heirloom.core.query import Query
+from heirloom.core.slate import AHEAD_OF_LOG, Degraded, Reason, Shown, Slate
 from heirloom.encoders.pair import HASHED, Encoders
 from heirloom.features.rows import Packing
-from heirloom.features.view import FeatureView
 from heirloom.pipelines import recovery
 from heirloom.pipelines.as_of import CutOff
-from heirloom.pipelines.audit import Budget, auditor
-from heirloom.pipelines.candidates import popular, retrieve
+from heirloom.pipelines.candidates import popular
 from heirloom.pipelines.explain import Explained, explain
 from heirloom.pipelines.explain import reasons as later_reasons
 from heirloom.pipelines.ingest import Arrivals, Ingest, Report
-from heirloom.pipelines.judge import evaluate
 from heirloom.pipelines.ladder import FAILED, Ladder
-from heirloom.pipelines.leakage import Limits
 from heirloom.pipelines.live import Live, fold_content
-from heirloom.pipelines.negatives import Retrieve
 from heirloom.pipelines.policy import Policy
 from heirloom.pipelines.serve import recommend, record
 from heirloom.pipelines.stored import StoredFeatures
-from heirloom.pipelines.train import Progress, Recipe, Trained, held_out, train
-from heirloom.pipelines.training_report import REPORT_FILE, Audit, TrainingReport
-from heirloom.ranking.actions import matured
-from heirloom.ranking.fit_settings import checked_settings
-from heirloom.ranking.gains import GAINS
-from heirloom.ranking.guard import Guard
-from heirloom.ranking.ranker import Probabilities, Ranker
+from heirloom.pipelines.train import Progress, Trained
+from heirloom.pipelines.training_report import TrainingReport
+from heirloom.ranking.ranker import Ranker
 from heirloom.retrieval.content import ContentIndex
-from heirloom.retrieval.lexical import Synonyms
-from heirloom.slates.exposure import Exposure
-from heirloom.slates.frequency import Frequency
 
 logger = logging.getLogger(__name__)
 
-SNAPSHOT_ENDS_S = 5.0
+SNAPSHOT_ENDS_S = 8.0
 """Who closes waits so long for a snapshot that is being written, which is ended anyhow."""
+WORTH_KEEPING = 0.1
+"""At a planned end a snapshot is written where this share of `snapshot_every` came since the last:
+with the default, half a second of the next start."""
 
 
 class System:
@@ -101,6 +83,7 @@ class System:
     Attributes:
         sends: takes events to the process that writes, where this is one of its workers.
         beside: what `ready` tells of the processes that answer beside this one.
+        training: learns from the log.
         restored_to: the log offset of the features that were kept, 0 for none.
         began_at: the offset from which the log was read, for all that is kept is as far.
 
@@ -157,7 +140,8 @@ class System:
             self.encoders = self._encoders_in(self._current()) if answering else HASHED
             self.learned = learned_in(self._current()) if answering else {}
             self.index = self._shared_index(self.encoders) if answering else None
-            self.live = self._kept.begun(self._nothing_folded, self._reach())
+            names = recovery.names_of(view_of(settings, self.registry), self.encoders.listings)
+            self.live = self._kept.begun(self._nothing_folded, self._reach(), ahead=names)
             self.restored_to, self.began_at = self.live.features.n, self.live.n
             self._snapshot_due = self.began_at + settings.system.snapshot_every
             self._begin()
@@ -229,6 +213,7 @@ class System:
             apply=self.live.fold,
             rules=settings.events.rules,
         )
+        self.training = Training(settings, self.registry, self.log, self.photos)
         self.records = ParquetRecords(self.folder / "slates", **settings.records.model_dump())
         self._writing = 0  # the process that writes a snapshot
         self.write_behind = None if self.reader else self._write_behind()
@@ -357,6 +342,11 @@ class System:
             encoders=self.encoders, learned=self.learned, retrievers=retrievers,
         )  # fmt: skip
 
+    @property
+    def writes(self) -> bool:
+        """Whether events are written to the log here, and not by another process for this one."""
+        return self.sends is None and not self.reader
+
     def ingest(self, events: Iterable[Event | Rejected], *, source: str = "api") -> Report:
         """Take events over; durable and folded when it returns.
 
@@ -477,20 +467,14 @@ class System:
             ConfigError: [training.ranker_settings] are not the ranker's.
             InputError: too little to learn from, or a gate refused; the bundle is kept then.
         """
-        trained, encoders, learned = self._trained(ablate, progress)
-        (from_offset, to_offset), (from_t, to_t) = trained.offsets, trained.times
-        bundle = self._keep(
-            trained,
-            DataWindow(from_offset=from_offset, to_offset=to_offset, from_t=from_t, to_t=to_t),
-            encoders,
-            learned,
-        )
-        if trained.refused:
+        lesson = self.training.lesson(self.live.retrievers, ablate=ablate, progress=progress)
+        bundle = self.training.keep(lesson)
+        if lesson.trained.refused:
             raise InputError(
-                f"bundle {bundle.bundle_id} is not published: " + "; ".join(trained.refused)
+                f"bundle {bundle.bundle_id} is not published: " + "; ".join(lesson.trained.refused)
             )
         self.publish(bundle.bundle_id)
-        return bundle, trained
+        return bundle, lesson.trained
 
     def audit(
         self, *, ablate: bool = False, progress: Progress = lambda *_: None
@@ -500,98 +484,19 @@ class System:
         Raises:
             ConfigError, InputError: as `train`, but no gate refuses.
         """
-        report = self._trained(ablate, progress)[0].report
-        return report or TrainingReport()
-
-    def _trained(
-        self, ablate: bool, progress: Progress
-    ) -> tuple[Trained, LearnedEncoders, Learned]:
-        """Encoders, retrievers and a ranker, learned from the whole log and looked into."""
-        name = self.settings.policy.ranker
-        ranker = pick("ranker", self.registry.rankers, name)
-        check_weights(self.settings, ranker)
-        recipe = recipe_of(self.settings, ranker)
-        fixed = checked_settings(name, ranker, recipe.ranker_settings)
-        encoders = train_encoders(self.log, self.settings.encoders, self.photos, progress=progress)
-        recipe = dataclasses.replace(recipe, from_t=encoders.until_t, ranker_settings=fixed)
-        learned = learn(self.live.retrievers, self.log, seed=recipe.seed, progress=progress)
-        live = self._training_live(encoders.encoders, learned)
-        trained = train(
-            self.log, live, ranker, recipe,
-            retrieve=self._retrieve(live),
-            audit=self._audit(recipe, encoders.encoders, learned, ablate, progress),
-            progress=progress,
-        )  # fmt: skip
-        return trained, encoders, learned
-
-    def _audit(
-        self,
-        recipe: Recipe,
-        encoders: Encoders,
-        learned: Learned,
-        ablate: bool,
-        progress: Progress,
-    ) -> Audit:
-        """What looks into a training, as [training.audit] says."""
-
-        def empty(log: EventLog) -> tuple[Live, Retrieve | None]:
-            live = self._training_live(encoders, learned, log)
-            return live, self._retrieve(live)
-
-        budget, limits = audit_of(self.settings)
-        return auditor(
-            self.log, empty, recipe,
-            groups=view_of(self.settings, self.registry).columns_of_group,
-            budget=budget, limits=limits, ablate=ablate,
-            impressions=self.settings.system.impressions != "none", progress=progress,
-        )  # fmt: skip
-
-    def _keep(
-        self, trained: Trained, window: DataWindow, encoders: LearnedEncoders, learned: Learned
-    ) -> ModelBundle[Ranker]:
-        """Write the bundle under its own id; the same bundle made again is the same folder."""
-        folder = self.folder / "bundles"
-        with tempfile.TemporaryDirectory(prefix=".draft-", dir=_made(folder)) as draft:
-            bundle = bundles.write(
-                Path(draft) / "bundle",
-                trained.ranker,
-                name=self.settings.policy.name,
-                kind=self.settings.policy.ranker,
-                data_window=window,
-                metrics=trained.metrics,
-                slices=trained.slices,
-                negatives=trained.negatives,
-                seed=self.settings.training.seed,
-                code_version=__version__,
-                golden=trained.golden,
-                encoders=encoders.encoders,
-                beside=encoders.modalities.save,
-                retrievers=learned,
-                settings={
-                    **_fitted_with(recipe_of(self.settings)),
-                    **guard_settings(self.settings),
-                },
-                documents={REPORT_FILE: trained.report.encode()} if trained.report else {},
-            )
-            if not (folder / bundle.bundle_id).exists():
-                (Path(draft) / "bundle").rename(folder / bundle.bundle_id)
-        return bundle
+        lesson = self.training.lesson(self.live.retrievers, ablate=ablate, progress=progress)
+        return lesson.trained.report or TrainingReport()
 
     def evaluate(
         self, *, progress: Progress = lambda *_: None
     ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
         """Metrics of the bundle in use on the latest slates of the log: all, and by surface."""
-        if self.policy.ranker is None:
+        policy = self.policy
+        if policy.ranker is None:
             raise NotFoundError(f"no bundle is published in {self.folder}; run `heirloom train`")
-        live = self._training_live(self.encoders, self.learned)
-        test, surfaces = held_out(
-            self.log,
-            live,
-            dataclasses.replace(recipe_of(self.settings), from_t=self._learned_from_t()),
-            retrieve=self._retrieve(live),
-            progress=progress,
+        return self.training.evaluated(
+            policy.ranker, policy.action_weights, self.encoders, self.learned, progress
         )
-        return evaluate(self.policy.ranker, test, surfaces, self.policy.action_weights)
 
     def follow_published(self) -> str:
         """Answer with the bundle that was published last, by whatever process.
@@ -612,19 +517,28 @@ class System:
         """Answer with a bundle from now on, here and after a restart.
 
         Other processes follow the pointer in the system's folder; without `point` this one alone
-        answers with it. Where it has other encoders, every listing is encoded anew first; until
-        that is done the old bundle answers, and events go on coming in.
+        answers with it. Where it has other encoders, every listing is encoded anew first, but for
+        those in a snapshot of their vectors, as after a roll-back; until that is done the old
+        bundle answers, and events go on coming in.
         """
         policy = self._policy_with(bundle_id)
         policy.check(self.live, self.published)
         encoders, n = self._encoders_in(self._bundle_folder(bundle_id)), self.live.n
         learned = learned_in(self._bundle_folder(bundle_id))
         other = encoders.model_id != self.encoders.model_id
-        content = ContentIndex(encoders.listings)
         old, index = self.index, self._shared_index(encoders) if self.index and other else None
-        content.index = index or content.index
+
+        def empty() -> ContentIndex:
+            content = ContentIndex(encoders.listings)
+            content.index = index or content.index
+            return content
+
+        content = empty()
         if other:
-            fold_content(content, self.log.read(0, n))
+            if self.policy.bundle:
+                self.keep(least=1)  # this one may be gone back to
+            content, kept = self._kept.content(empty, n)
+            fold_content(content, self.log.read(kept, n))
         with self._lock:
             if index is not None:
                 index.begin()
@@ -736,6 +650,23 @@ class System:
         except StoreError as error:
             logger.warning("%s", error)
 
+    def keep(self, *, least: int | None = None) -> None:
+        """Before a planned stop: where much came since the last snapshot, begin to write one.
+
+        A child writes it, for which `close` waits.
+
+        Args:
+            least: log entries; None: WORTH_KEEPING of `snapshot_every`.
+        """
+        every = self.settings.system.snapshot_every
+        if least is None:
+            least = max(round(WORTH_KEEPING * every), 1)
+        with self._lock:
+            came = self.live.n - (self._snapshot_due - every)
+            if not self.reader and came >= least:
+                self._snapshot_due = self.live.n
+                self._snapshot_if_due()
+
     def close(self) -> None:
         """Write what is waiting to be written, and let the files go."""
         if self._writing:
@@ -754,22 +685,6 @@ class System:
         self.log.close()
         self.anteroom.close()
 
-    def _training_live(
-        self, encoders: Encoders, learned: Learned, log: EventLog | None = None
-    ) -> Live:
-        retrievers = self.settings.system.impressions == "none"
-        return empty_live(
-            self.settings, self.registry, log or self.log,
-            encoders=encoders, learned=learned, retrievers=retrievers,
-        )  # fmt: skip
-
-    def _retrieve(self, live: Live) -> Callable[[Request], Candidates] | None:
-        """What would have been ranked, for a log that does not say what was shown."""
-        if self.settings.system.impressions != "none":
-            return None
-        policy = self._policy_of(None, "")
-        return lambda request: retrieve(request, policy, live)
-
     def _published(self) -> Policy:
         """The policy with the bundle that was published last; without a ranker if none was."""
         current = self._current()
@@ -784,10 +699,6 @@ class System:
 
     def _bundle_folder(self, bundle_id: str) -> Path:
         return bundles.named(self.folder / "bundles", bundle_id)
-
-    def _learned_from_t(self) -> int:
-        current = self._current()
-        return bundles.manifest_of(current).data_window.from_t if current else 0
 
     def _policy_with(self, bundle_id: str) -> Policy:
         folder = self._bundle_folder(bundle_id)
@@ -804,143 +715,6 @@ class System:
         self, ranker: Ranker | None, bundle_id: str, weights: Weights | None = None
     ) -> Policy:
         return policy_of(self.settings, ranker, bundle_id, weights)
-
-
-def policy_of(
-    settings: Settings, ranker: Ranker | None, bundle_id: str, weights: Weights | None = None
-) -> Policy:
-    """What decides a slate, as the TOML says, with a bundle's ranker or none."""
-    part = settings.policy
-    return Policy(
-        name=part.name,
-        quotas={surface.value: quota for surface, quota in part.quotas.items()},
-        ranker=ranker,
-        bundle=bundle_id,
-        action_weights=weights or {},
-        pool=part.pool,
-        pools={str(surface): pool for surface, pool in part.pools.items()},
-        seller_cap=part.seller_cap,
-        retrieval_weight=part.retrieval_weight,
-        fusion=part.fusion,
-        rules=part.slate.rules,
-        surfaces=part.slate.surfaces,
-    )
-
-
-def open_log(folder: Path, *, read_only: bool = False) -> SqliteLog:
-    """The event log in a system's folder; readers may stand beside the one writer.
-
-    Raises:
-        NotFoundError: there is none to read.
-        StoreError: it is damaged, or has a writer already.
-    """
-    if read_only and not has_log(folder):
-        raise NotFoundError(
-            f"there is no log in {folder}; give the folder of a system that has one with "
-            "--folder, or `heirloom ingest` into this one first"
-        )
-    return SqliteLog(
-        folder / "events.sqlite", lake=ParquetLake(folder / "lake"), read_only=read_only
-    )
-
-
-def has_log(folder: Path) -> bool:
-    """Whether a system's folder holds an event log."""
-    return (folder / "events.sqlite").exists()
-
-
-def recipe_of(settings: Settings, ranker: type[Ranker] | None = None) -> Recipe:
-    """How a system makes examples and fits, as its TOML says.
-
-    A ranker of probabilities learns from every slate, action by action.
-    """
-    training, policy = settings.training, settings.policy
-    by_action = ranker is not None and issubclass(ranker, Probabilities)
-    return Recipe(
-        actions=matured(training.matures_hours) if by_action else (),
-        weights=weights_in(settings),
-        guard=None if policy.guard is None else Guard(**policy.guard.model_dump()),
-        bias=None if training.bias == "none" else training.bias,
-        gate_most=training.gate_most,
-        gains={**GAINS, **{kind.value: gain for kind, gain in training.gains.items()}},
-        maturity_ms=int(training.maturity_hours * 3_600_000),
-        max_slates=training.max_slates,
-        validation=training.validation,
-        test=training.test,
-        gate=training.gate,
-        seed=training.seed,
-        negatives=training.negatives,
-        among=training.among,
-        ranker_settings=training.ranker_settings,
-    )
-
-
-def audit_of(settings: Settings) -> tuple[Budget, Limits]:
-    """What a training's audit may cost, and what it takes for too good, as the TOML says."""
-    part = settings.training.audit
-    budget = Budget(rows=part.rows, slates=part.slates, entries=part.entries, actions=part.actions)
-    return budget, Limits(allowed=part.allowed)
-
-
-def _fitted_with(recipe: Recipe) -> dict[str, str | int | float | bool]:
-    """What of a recipe stands in a bundle's manifest."""
-    gains = {f"gain_{kind}": gain for kind, gain in recipe.gains.items()}
-    return gains | {
-        f"ranker_{name}": value if isinstance(value, str | int | float) else str(list(value))
-        for name, value in recipe.ranker_settings.items()
-    }
-
-
-def view_of(settings: Settings, registry: Registry, name: str | None = None) -> FeatureView:
-    """The feature view of this name; without one, the view that the settings name."""
-    make = pick("view", registry.views, name or settings.policy.view)
-    view: FeatureView = make(settings.system.declared)
-    return view
-
-
-def empty_live(
-    settings: Settings,
-    registry: Registry,
-    log: EventLog,
-    *,
-    encoders: Encoders | None = None,
-    learned: Learned | None = None,
-    retrievers: bool = True,
-) -> Live:
-    """A state that has folded nothing yet; it knows a string from the entry on that brought it.
-
-    Without encoders given, its vectors are those of the bundle that was published last; so it is
-    with what retrievers have learned.
-    """
-    encoders = encoders or encoders_in(current_bundle(settings.system.folder), settings)
-    catalogue = Catalogue(
-        log.vocabulary().rewound(), retire_after_ms=settings.system.retire_after_days * DAY_MS
-    )
-    rules = settings.policy.slate.rules
-    live = Live(
-        catalogue=catalogue,
-        view=view_of(settings, registry),
-        content=ContentIndex(encoders.listings),
-        person_encoder=encoders.people,
-        declared=settings.system.declared,
-        synonyms=Synonyms(settings.search.both, settings.search.one_way),
-        exposure=Exposure(rules.shares) if rules.shares else None,
-        frequency=Frequency(settings.policy.slate.seen_pairs) if rules.seen_cap else None,
-        minor_per_major=10 ** digits(settings.system.currency),
-    )
-    if retrievers:
-        named = {name for quota in settings.policy.quotas.values() for name in quota}
-        make = registry.retrievers
-        live.add({name: pick("retriever", make, name)(live) for name in sorted(named)})
-        if learned is None:
-            learned = learned_in(current_bundle(settings.system.folder))
-        teach(live.retrievers, learned)
-    return live
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _most_frequent(words: list[str], count: int = 2) -> str:

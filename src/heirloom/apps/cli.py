@@ -1,5 +1,6 @@
 """The command line: what a marketplace is run with, from simulate to serve."""
 
+import gc
 import sys
 import time
 from datetime import UTC, datetime
@@ -205,14 +206,16 @@ def serve(
     from heirloom.apps.server import run
     from heirloom.apps.workers import launch
 
+    gc.disable()  # until all is loaded, which takes a tenth longer otherwise
     settings = _settings(system, folder)
-    count = settings.http.workers if workers is None else workers
-    logs.begin(settings.log, process="supervisor" if count > 1 and not reader else "")
-    if count > 1 and not reader:
+    count = workers or (1 if reader else settings.http.workers)
+    logs.begin(settings.log, process="supervisor" if count > 1 else "")
+    if count > 1:
         raise typer.Exit(
             launch.serve(
                 settings,
                 workers=count,
+                reader=reader,
                 host=host or settings.http.host,
                 port=settings.http.port if port is None else port,
                 admin_port=admin_port,
@@ -220,8 +223,6 @@ def serve(
                 at=at,
             )
         )
-    if workers is not None and workers > 1:
-        raise typer.BadParameter("--workers has a writer of its own; leave --reader out")
     run(
         System(settings, reader=reader),
         host=host or settings.http.host,

@@ -32,7 +32,7 @@ def examination(
     as_json: AsJson = False,
 ) -> None:
     """Estimate from the log how likely each row and column of a slate is looked at."""
-    from heirloom.apps.build import open_log
+    from heirloom.apps.parts import open_log
     from heirloom.pipelines.examination import examination_of_log
 
     with open_log(settings_of(system, folder).system.folder, read_only=True) as log:

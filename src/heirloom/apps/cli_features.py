@@ -43,7 +43,7 @@ def list_features(
     if context.invoked_subcommand is not None:
         return
     from heirloom.adapters import published as publications
-    from heirloom.apps.build import view_of
+    from heirloom.apps.parts import view_of
     from heirloom.apps.registry import Registry
 
     settings = settings_of(system, folder)
@@ -83,7 +83,7 @@ def publish(
     with 1 where something is not published yet, for a pull request.
     """
     from heirloom.adapters import published as publications
-    from heirloom.apps.build import has_log, open_log, view_of
+    from heirloom.apps.parts import has_log, open_log, view_of
     from heirloom.apps.registry import Registry
     from heirloom.features.published import Published
 
@@ -176,8 +176,8 @@ def _moment(text: str) -> int:
 
 def _held(settings: "Settings", view: "FeatureView") -> tuple[int, "tuple[Held, ...]"]:
     """The log's end, and what a state holds there; an empty one where there is no log yet."""
-    from heirloom.apps.build import has_log, open_log
     from heirloom.apps.explanation import parts_of
+    from heirloom.apps.parts import has_log, open_log
 
     state = view.state()
     if has_log(settings.system.folder):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heirloom.apps.build import empty_live, open_log
+from heirloom.apps.parts import empty_live, open_log
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings
 from heirloom.core.errors import InputError, NotFoundError

@@ -5,7 +5,7 @@ from pathlib import Path
 from heirloom import __version__
 from heirloom.adapters import feast_repository
 from heirloom.adapters.feast_repository import ExportedFeature, ExportedView
-from heirloom.apps.build import empty_live, open_log, recipe_of
+from heirloom.apps.parts import empty_live, open_log, recipe_of
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings
 from heirloom.core.errors import InputError

@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import secrets
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +13,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from heirloom.apps import api as a
 from heirloom.apps import inference as v2
@@ -24,15 +21,15 @@ from heirloom.apps.console.pages import OPEN, Console, keep_history
 from heirloom.apps.console.processes import OneProcess, Processes
 from heirloom.apps.deadline import Limits
 from heirloom.apps.desk import Desk
+from heirloom.apps.doorman import Doorman
 from heirloom.apps.images import Artist, Images
 from heirloom.apps.intake import Room
-from heirloom.apps.logs import REQUESTS, about
 from heirloom.apps.metrics import Metrics
 from heirloom.apps.openapi import describe
 from heirloom.apps.problems import ProblemError, problem_response
 from heirloom.apps.security.guard import Guard
 from heirloom.apps.shop import Shop
-from heirloom.apps.tracing import TRACE, TelemetryPart, Tracer
+from heirloom.apps.tracing import TelemetryPart, Tracer
 from heirloom.apps.visits import Visits
 from heirloom.apps.web.pages import Window
 from heirloom.apps.wire import MAX_BODY, ProblemOut
@@ -208,7 +205,7 @@ def application(
             },
             lifespan=lifespan if ends else None,
         )
-        app.add_middleware(_Doorman, metrics=metrics, tracer=tracer)
+        app.middleware_stack = Doorman(app, metrics, tracer)
         return app
 
     told_here = admin is None and not sagemaker
@@ -246,85 +243,4 @@ def _problem_of_routing(request: Request, error: HTTPException) -> ProblemOut:
         detail=detail,
         wanted=wanted,
         came=came,
-    )
-
-
-_HEADERS = (
-    (
-        b"content-security-policy",
-        b"default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
-        b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    ),
-    (b"x-content-type-options", b"nosniff"),
-    # `same-origin`, not `no-referrer`: under the latter a form's Origin header would be `null`.
-    (b"referrer-policy", b"same-origin"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-)
-
-
-class _Doorman:
-    """Around every request: an id, security headers, a count, and no traceback to the client."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None) -> None:
-        self._app = app
-        self._metrics = metrics
-        self._tracer = tracer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request_id = scope["request_id"] = secrets.token_hex(8)
-        with about(request_id):
-            await self._answer(request_id, scope, receive, send)
-
-    async def _answer(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
-        began, status = time.perf_counter(), 0
-        trace = None if self._tracer is None else self._tracer.begin(scope)
-        said = [*_HEADERS, (b"x-request-id", request_id.encode())]
-        if trace is not None:
-            scope[TRACE] = trace
-            said.append((b"traceresponse", trace.parent))
-
-        async def answer(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], *said]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, answer)
-        except Exception:
-            # The last door: whatever went wrong is logged whole and told to nobody outside.
-            log.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
-            if status:
-                raise
-            await problem_response(_accident(request_id))(scope, receive, answer)
-        finally:
-            route = getattr(scope.get("route"), "path", "none")
-            took = time.perf_counter() - began
-            self._metrics.answered(route, status, took)
-            if self._tracer is not None and trace is not None:
-                self._tracer.end(trace, scope, route, status)
-            if REQUESTS.isEnabledFor(logging.INFO):
-                _log_request(scope, route, status, took)
-
-
-def _log_request(scope: Scope, route: str, status: int, took: float) -> None:
-    """One line, of the route and not of the address: that may say what somebody looks for."""
-    caller = getattr(scope.get("caller"), "name", "")
-    ms = round(took * 1e3, 3)
-    told = {"method": scope["method"], "route": route, "status": status, "ms": ms, "caller": caller}
-    REQUESTS.info("%s %s %d in %s ms", scope["method"], route, status, ms, extra=told)
-
-
-def _accident(request_id: str) -> ProblemOut:
-    return ProblemOut(
-        type="/problems/500",
-        title="An error of the server",
-        status=500,
-        detail="Something went wrong here; it is in the server's log under this request id.",
-        request_id=request_id,
     )

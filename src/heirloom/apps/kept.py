@@ -12,8 +12,10 @@ from heirloom.adapters.snapshots import Snapshot, Snapshots
 from heirloom.core.errors import StoreError
 from heirloom.core.log import EventLog
 from heirloom.pipelines import recovery
+from heirloom.pipelines.as_of import CutOff
 from heirloom.pipelines.live import Live
 from heirloom.pipelines.recovery import Folded
+from heirloom.retrieval.content import ContentIndex
 
 logger = logging.getLogger(__name__)
 
@@ -29,18 +31,35 @@ class Kept:
         self._folder, self._log = folder / "snapshots", log
         self._snapshots = Snapshots(self._folder)
 
-    def begun(self, make: Callable[[], Live], log: EventLog | None = None) -> Live:
+    def begun(
+        self, make: Callable[[], Live], log: EventLog | None = None, ahead: Iterable[str] = ()
+    ) -> Live:
         """A state that holds what is kept; fold the log on from its `n`.
 
         Args:
             make: gives one that has folded nothing.
             log: not past its end, if not as far as the log of this.
+            ahead: states that are read while `make` is at work, as `recovery.names_of` names them.
         """
 
         def latest(name: str) -> Iterable[Snapshot]:
             return self._snapshots.latest(name, logger.warning)
 
-        return recovery.begun(make, log or self._log, latest, logger.warning)
+        with self._snapshots.ahead(ahead):
+            return recovery.begun(make, log or self._log, latest, logger.warning)
+
+    def content(self, make: Callable[[], ContentIndex], n: int) -> tuple[ContentIndex, int]:
+        """What is known by another model's vectors, and the offset from which to fold it on.
+
+        Args:
+            make: gives one that has folded nothing.
+            n: the log is read up to there, and no snapshot of later is taken.
+        """
+
+        def latest(name: str) -> Iterable[Snapshot]:
+            return self._snapshots.latest(name, logger.warning)
+
+        return recovery.content_begun(make, CutOff(self._log, n), latest, logger.warning)
 
     def write(self, live: Live) -> None:
         """All of a state as it is; durable when this returns.

@@ -39,7 +39,7 @@ class Metrics:
         )
         self._events = Counter(
             "heirloom_events",
-            "Events by what became of them.",
+            "Events by what became of them, counted where they are written.",
             ("outcome",),
             registry=self._registry,
         )
@@ -87,6 +87,8 @@ class Metrics:
             buckets=SECONDS,
             registry=self._registry,
         )
+        self._told: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}
+        self._made: dict[tuple[str, str], tuple[Counter, Counter]] = {}
         self._by_stage: dict[str, Histogram] = {}
         self._refusals = Counter(
             "heirloom_refused",
@@ -117,6 +119,12 @@ class Metrics:
         self._offset = Gauge(
             "heirloom_log_offset", "Log entries folded into the state.", registry=self._registry
         )
+        self._folded = Counter(
+            "heirloom_log_folded",
+            "Log entries that this process folded, whoever wrote them.",
+            registry=self._registry,
+        )
+        self._folded_to = shop.live.n
         self._acknowledged = Gauge(
             "heirloom_log_acknowledged",
             "Log entries acknowledged, by whatever process.",
@@ -153,15 +161,19 @@ class Metrics:
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """A request was answered."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        told = self._told.get((route, str(status)))
+        if told is None:
+            told = self._requests.labels(route, str(status)), self._seconds.labels(route)
+            self._told[route, str(status)] = told
+        told[0].inc()
+        told[1].observe(seconds)
 
     def refused(self, reason: str) -> None:
         """A request was not let in."""
         self._refusals.labels(reason).inc()
 
     def ingested(self, report: Report) -> None:
-        """Events came in."""
+        """Events were written here."""
         for outcome in ("taken", "duplicate", "held", "quarantined"):
             self._events.labels(outcome).inc(getattr(report, outcome))
 
@@ -171,9 +183,16 @@ class Metrics:
 
     def slate(self, surface: str, slate: Slate) -> None:
         """A slate was made."""
-        self._slates.labels(surface).inc()
+        rung = rung_of(slate.degraded)
+        made = self._made.get((surface, rung))
+        if made is None:
+            made = self._made[surface, rung] = (
+                self._slates.labels(surface),
+                self._rungs.labels(rung),
+            )
+        made[0].inc()
+        made[1].inc()
         self.degraded(slate.degraded)
-        self._rungs.labels(rung_of(slate.degraded)).inc()
         for stage, micros in slate.timings_us.items():
             self._stage(stage).observe(micros / 1e6)
 
@@ -217,6 +236,8 @@ class Metrics:
     def _freshness(self) -> None:
         fresh = self._shop.freshness()
         self._offset.set(fresh.n)
+        self._folded.inc(max(fresh.n - self._folded_to, 0))
+        self._folded_to = fresh.n
         self._acknowledged.set(fresh.acknowledged)
         self._newest.set(fresh.newest_ms / 1e3)
         self._snapshot.set(fresh.snapshot_n)

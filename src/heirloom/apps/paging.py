@@ -132,7 +132,7 @@ class Pages:
         return read
 
     def _sign(self, content: bytes) -> bytes:
-        return hmac.digest(self._visits.key, content, hashlib.sha256)[:_SIGNATURE]
+        return hashlib.blake2b(content, digest_size=_SIGNATURE, key=self._visits.key).digest()
 
 
 def _fitting(

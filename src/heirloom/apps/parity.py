@@ -9,8 +9,8 @@ from rich.table import Table
 
 from heirloom.adapters import bundle as bundles
 from heirloom.adapters import slate_records
-from heirloom.apps.build import empty_live, open_log
 from heirloom.apps.encoding import encoders_in
+from heirloom.apps.parts import empty_live, open_log
 from heirloom.apps.photos import PhotoStore
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings

@@ -23,6 +23,7 @@ TITLES = {
     410: "The page token has expired",
     413: "The body is too large",
     415: "The body is packed in a way that is not taken here",
+    421: "Asked under another name",
     422: "The request does not say what it must",
     429: "Too many requests",
     500: "An error of the server",

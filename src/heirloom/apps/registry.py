@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any
 
-from heirloom.adapters.tantivy_search import TantivyIndex
 from heirloom.core.errors import ConfigError
 from heirloom.features.library import marketplace_view, rental_view
 from heirloom.features.view import FeatureView
@@ -41,6 +40,14 @@ MakeRetriever = Callable[[Live], Retriever]
 MakeView = Callable[[tuple[str, ...]], FeatureView]
 """Declared attributes → view."""
 
+
+def _tantivy(live: Live) -> Retriever:
+    """Its library is loaded where it is named alone: that takes a start's time."""
+    from heirloom.adapters.tantivy_search import TantivyIndex
+
+    return LexicalSearch(TantivyIndex(live.synonyms), live.content, "tantivy")
+
+
 OWN_RETRIEVERS: dict[str, MakeRetriever] = {
     "recent": lambda _: Recent(),
     "popular": lambda _: Popular(),
@@ -50,7 +57,7 @@ OWN_RETRIEVERS: dict[str, MakeRetriever] = {
     "personal": lambda live: Personal(live.content),
     "search": lambda live: Search(live.content),
     "lexical": lambda live: LexicalSearch(WordIndex(live.synonyms), live.content, "lexical"),
-    "tantivy": lambda live: LexicalSearch(TantivyIndex(live.synonyms), live.content, "tantivy"),
+    "tantivy": _tantivy,
     "followed": lambda _: Followed(),
     "saved_search": lambda live: SavedSearch(
         live.saved_searches, live.catalogue, lambda: live.matcher(live.retrievers)

@@ -19,6 +19,7 @@ from heirloom.apps.build import System
 from heirloom.apps.deadline import Limits
 from heirloom.apps.http import Shared, application
 from heirloom.apps.publication import Publication
+from heirloom.apps.rehearsal import rehearse
 from heirloom.apps.security.addresses import Connections
 from heirloom.apps.security.guard import Guard
 from heirloom.apps.security.head import BoundedHead, counted
@@ -119,6 +120,8 @@ def opened(
         host=host,
         unguarded=unguarded,
         addresses=http.addresses,
+        hosts=http.hosts,
+        strangers=at is None,  # there a key says whose system is asked, whatever is asked
     )
     public = bound(host, port, "--port") if at is None else bound_at(at)
     admin_port = http.admin_port if admin_port is None else admin_port
@@ -132,6 +135,8 @@ def opened(
             host=LOOPBACK,
             unguarded=unguarded,
             addresses=http.addresses,
+            hosts=http.hosts,
+            admin=True,
         )
     except BaseException:
         public.close()
@@ -353,6 +358,7 @@ def run(
             system.settings, host=host, port=port, admin_port=admin_port, unguarded=unguarded, at=at
         )
         app = application_of(system, doors, sagemaker=sagemaker)
+        rehearse(system)
         server = Announced(
             doors.config(app),
             partial(announce, doors.address),
@@ -360,7 +366,9 @@ def run(
             publication=publication,
         )
         gc.freeze()  # what was loaded stays: no collection walks through it any more
+        gc.enable()
         server.run(sockets=[doors.public])
+        system.keep()
     finally:
         publication.close()
         system.close()

@@ -22,6 +22,7 @@ from heirloom.apps.deadline import MOST_MS, Limits
 from heirloom.apps.intake import Room
 from heirloom.apps.logs import LogPart
 from heirloom.apps.security.addresses import networks_of
+from heirloom.apps.security.hosts import check_names
 from heirloom.apps.security.settings import AddressesPart, AuthPart
 from heirloom.apps.tracing import TelemetryPart
 from heirloom.core.errors import ConfigError
@@ -360,11 +361,26 @@ class HttpPart(_Part):
     """Of the loopback, for metrics and health alone; without, metrics are told at `port`."""
     workers: PositiveInt = 1
     """Processes that answer; more than 1 have a writer beside them."""
+    silent_s: float = Field(default=30.0, ge=0)
+    """One of them that has not said for so long that it lives is ended and started again; 0: it is
+    waited for. Each says so twice a second."""
     max_body_bytes: PositiveInt = 1 << 20
     auth: AuthPart = AuthPart()
     addresses: AddressesPart = AddressesPart()
     proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     """Addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+
+    hosts: tuple[str, ...] = ()
+    """Names that the door is asked under, beside localhost and IP addresses: "shop.example",
+    "*.shop.example", or "*" for any. Looked at where they are named, at the admin door, and at an
+    open door of this machine."""
+
+    @field_validator("hosts")
+    @classmethod
+    def _of_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        hosts = tuple(host.lower() for host in hosts)
+        check_names(hosts)  # its error says which is none
+        return hosts
 
     @field_validator("proxies")
     @classmethod

@@ -145,6 +145,10 @@ class Shop(Protocol):
     def matching(self, text: str) -> NDArray[np.bool_]:
         """[slots] bool: the live listings that a search means by these words; maybe none."""
 
+    @property
+    def writes(self) -> bool:
+        """Whether events are written to the log here, and not by another process for this one."""
+
     def ingest_group(self, group: Sequence[Arrivals]) -> Sequence[Report]:
         """Take in what several senders sent; durable on return. A report for each."""
 

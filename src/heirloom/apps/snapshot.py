@@ -3,8 +3,8 @@
 import time
 from dataclasses import dataclass
 
-from heirloom.apps.build import empty_live, open_log
 from heirloom.apps.kept import Kept
+from heirloom.apps.parts import empty_live, open_log
 from heirloom.apps.registry import Registry
 from heirloom.apps.settings import Settings
 from heirloom.core.errors import NotFoundError

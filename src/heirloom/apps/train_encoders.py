@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from heirloom.apps.build import open_log
+from heirloom.apps.parts import open_log
 from heirloom.encoders.training.processes import joined
 from heirloom.pipelines.train_encoders import EncoderRecipe, capture, train_encoders
 

@@ -15,8 +15,8 @@ from heirloom.adapters import bundle as bundles
 from heirloom.adapters import example_files
 from heirloom.adapters.example_files import Replay
 from heirloom.adapters.optuna_study import OptunaStudy
-from heirloom.apps.build import empty_live, open_log, policy_of, recipe_of
 from heirloom.apps.encoding import current_bundle
+from heirloom.apps.parts import empty_live, open_log, policy_of, recipe_of
 from heirloom.apps.registry import Registry, pick
 from heirloom.apps.settings import Settings
 from heirloom.apps.weighing import check_weights

@@ -32,12 +32,6 @@ class Records:
             found = self._own[slot] = _decode(self._restored(slot))
         return found
 
-    def many(self, slots: list[int]) -> list[Listing]:
-        """The listings in slots; each holds one."""
-        own = self._own
-        found: list[Any] = [self[at] if own[at] is _LATER else own[at] for at in slots]
-        return found
-
     def __setitem__(self, slot: int, listing: Listing | None) -> None:
         self._own[slot] = listing
 

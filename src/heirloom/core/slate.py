@@ -102,7 +102,7 @@ class FeatureBatch:
             )
 
 
-class Moved(msgspec.Struct, frozen=True):
+class Moved(msgspec.Struct, frozen=True, array_like=True):
     """A rule of the slate that acted on a listing: the place, from 0, that it had and was given.
 
     Places are those in the order of all candidates. One that was only passed by others, or made
@@ -114,7 +114,7 @@ class Moved(msgspec.Struct, frozen=True):
     after: int
 
 
-class Reason(msgspec.Struct, frozen=True):
+class Reason(msgspec.Struct, frozen=True, array_like=True):
     """Why a listing is on the slate, in words, and what they rest on.
 
     Attributes:
@@ -132,7 +132,7 @@ class Reason(msgspec.Struct, frozen=True):
         return self.words
 
 
-class Shown(msgspec.Struct, frozen=True):
+class Shown(msgspec.Struct, frozen=True, array_like=True):
     """One listing of a slate."""
 
     listing: str

@@ -1,6 +1,8 @@
 """Vocabulary: strings as dense int32 codes, field by field. Append only, 0 is «none»."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from heirloom.core.errors import StoreError
 
@@ -27,10 +29,14 @@ class Vocabulary:
         self._texts: dict[str, list[str]] = {}
         self._new: list[tuple[str, int, str]] = []
         self._ahead: dict[str, list[str]] = {}  # by field, the next one last
-        for field, code, text in entries:
-            if self.code(field, text) != code:
-                raise ValueError(f"vocabulary: {field} {text!r} came out of order (code {code})")
-        self._new.clear()
+        for field, rows in groupby(entries, itemgetter(0)):
+            given = list(rows)
+            first = self.size(field)
+            self._give_all(field, [text for _, _, text in given])
+            codes, wanted = self._codes[field], range(first, first + len(given))
+            once = len(codes) + 1 == self.size(field) and "" not in codes
+            if not once or [code for _, code, _ in given] != list(wanted):
+                raise ValueError(f"vocabulary: codes of {field} came out of order or twice")
 
     def code(self, field: str, text: str | None) -> int:
         """The code of a string, given a new one if it has none yet; 0 for None and ''."""
@@ -63,8 +69,10 @@ class Vocabulary:
     def know(self, field: str, code: int | None = None) -> None:
         """Know a field's codes up to this one, or all of them; nothing but after `rewound`."""
         ahead = self._ahead.get(field, [])
-        while ahead and (code is None or self.size(field) <= code):
-            self._give(field, ahead.pop())
+        count = len(ahead) if code is None else code + 1 - self.size(field)
+        if ahead and count > 0:
+            self._give_all(field, ahead[: -count - 1 : -1])
+            del ahead[-count:]
         if not ahead:
             self._ahead.pop(field, None)
 
@@ -113,6 +121,12 @@ class Vocabulary:
         self._codes.setdefault(field, {})[text] = len(texts)
         texts.append(text)
         return len(texts) - 1
+
+    def _give_all(self, field: str, new: Sequence[str]) -> None:
+        texts = self._texts.setdefault(field, [""])
+        codes = self._codes.setdefault(field, {})
+        codes.update(zip(new, range(len(texts), len(texts) + len(new)), strict=True))
+        texts.extend(new)
 
     def _reach(self, field: str, text: str) -> int:
         """The code of a string that is still ahead; all before it are known then."""

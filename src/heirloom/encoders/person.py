@@ -2,16 +2,18 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from heirloom.core.errors import BundleError, ConfigError, InputError, ShapeError
 from heirloom.encoders.history import Histories, gap_buckets
 from heirloom.encoders.question import Questions
+
+if TYPE_CHECKING:  # it is loaded where a bundle has a graph
+    import onnxruntime
 
 MODEL_FILE = "person.onnx"
 ABOUT_FILE = "person.json"
@@ -172,12 +174,14 @@ class PersonEncoder:
             raise BundleError(f"PersonEncoder.load: {folder.name}: {error}") from error
 
 
-def session(model: bytes, where: str) -> onnxruntime.InferenceSession:
+def session(model: bytes, where: str) -> "onnxruntime.InferenceSession":
     """An ONNX graph made ready on one thread: a server runs many beside each other.
 
     Raises:
         BundleError: if it is no graph.
     """
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -152,10 +152,15 @@ def grouped_ndcg(
 ) -> NDArray[np.float64]:
     """[groups] float64, nDCG@k (linear gain) of each group of adjacent rows, in order.
 
-    Ties of scores keep the rows' order. Groups without a gain are left out.
+    Of tied rows each gets the mean of the discounts of their ranks: so it is the mean over all
+    orders of the tied, and a ranker that tells nothing apart gains nothing from the order of rows
+    (McSherry and Najork, "Computing information retrieval performance measures efficiently in the
+    presence of tied scores", ECIR 2008, section 2.4). Groups without a gain are left out.
 
     >>> grouped_ndcg(np.array([1, 2, 9]), np.array([1, 0, 0]), np.array([5, 5, 6]), 10).round(4)
     array([0.6309])
+    >>> grouped_ndcg(np.array([1, 1]), np.array([1, 0]), np.array([5, 5]), 10).round(4)
+    array([0.8155])
     """
     if not len(groups):
         return np.zeros(0)
@@ -163,7 +168,12 @@ def grouped_ndcg(
     member = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     rank = np.arange(len(groups)) - starts[member]
     discount = np.where(rank < k, 1 / np.log2(rank + 2), 0)
-    reached = gains[np.lexsort((-scores, member))] * discount
+    order = np.lexsort((-scores, member))
+    sorted_scores = scores[order]
+    parted = (sorted_scores[1:] != sorted_scores[:-1]) | (member[1:] != member[:-1])
+    first = np.append(0, np.flatnonzero(parted) + 1)
+    tied = np.diff(np.append(first, len(groups)))
+    reached = gains[order] * np.repeat(np.add.reduceat(discount, first) / tied, tied)
     ideal = gains[np.lexsort((-gains, member))] * discount
     best = np.add.reduceat(ideal.astype(np.float64), starts[:-1])
     got = np.add.reduceat(reached.astype(np.float64), starts[:-1])

@@ -157,17 +157,11 @@ class People:
 
         At most k of them, and only those whose slot still holds the listing it held then.
         """
-        memory, row = self._memory, self._row_of(person)
-        done = int(memory.rows[row, _DONE]) if row >= 0 else 0
-        newest_first = np.arange(done - 1, max(done - self.k, 0) - 1, -1) % self.k
-        chunks = (
-            memory.rows[row, _CHUNKS + newest_first // _PER_CHUNK] - 1 if done else newest_first
-        )
-        actions = memory.actions[chunks, newest_first % _PER_CHUNK]
-        actions = actions[memory.opening[actions["slot"]] == actions["opening"]]
-        rest = actions["rest"].astype(np.int64)
-        t = (rest & (1 << _T_BITS - 32) - 1) << 32 | actions["t_low"]
-        return actions["slot"].copy(), (rest >> _T_BITS - 32).astype(np.int8), t
+        row = self._row_of(person)
+        if row < 0:
+            return np.zeros(0, np.int32), np.zeros(0, np.int8), np.zeros(0, np.int64)
+        slots, kinds, t = _recent(self._memory, row, self.k)
+        return slots, kinds, t
 
     def declared(self, person: int) -> NDArray[np.int32]:
         """[MAX_DECLARED] int32, the code last stated of each declared attribute, 0 for none."""
@@ -293,6 +287,23 @@ def _remember(memory: _Memory, row: int, k: int, slot: int, kind: int, t: int) -
     action[at].t_low = t & 0xFFFFFFFF
     action[at].rest = kind << _T_BITS - 32 | t >> 32
     rows[row, _DONE] += 1
+
+
+@njit(cache=True)
+def _recent(memory: _Memory, row: int, k: int) -> tuple[Array, Array, Array]:
+    """What `People.recent` gives, of a row."""
+    rows, done, found = memory.rows, memory.rows[row, _DONE], 0
+    slots, kinds = np.empty(min(done, k), np.int32), np.empty(min(done, k), np.int8)
+    t = np.empty(min(done, k), np.int64)
+    for back in range(1, min(done, k) + 1):
+        place = (done - back) % k
+        action = memory.actions[rows[row, _CHUNKS + place // _PER_CHUNK] - 1][place % _PER_CHUNK]
+        if memory.opening[action.slot] == action.opening:
+            rest = np.int64(action.rest)
+            slots[found], kinds[found] = action.slot, rest >> _T_BITS - 32
+            t[found] = (rest & (1 << _T_BITS - 32) - 1) << 32 | np.int64(action.t_low)
+            found += 1
+    return slots[:found], kinds[:found], t[:found]
 
 
 @njit(cache=True)

@@ -211,16 +211,20 @@ class FeatureState:
                 f"FeatureState.lookup: given columns {unknown} are not in the view; "
                 f"it declares {list(names)}"
             )
-        rows = np.full((len(names), candidates), np.nan, np.float32)
-        for j, name in enumerate(names):
-            if name in given:
-                column = given[name]
-                if column.shape != (candidates,):
-                    raise ShapeError(
-                        f"FeatureState.lookup: given {name!r} has shape {list(column.shape)}; "
-                        f"wanted [candidates={candidates}]"
-                    )
-                rows[j] = column
+        columns = []
+        for name in names:
+            column = given.get(name)
+            if column is None:
+                column = np.full(candidates, np.nan, np.float32)
+            elif column.shape != (candidates,):
+                raise ShapeError(
+                    f"FeatureState.lookup: given {name!r} has shape {list(column.shape)}; "
+                    f"wanted [candidates={candidates}]"
+                )
+            columns.append(column)
+        rows = np.empty((len(names), candidates), np.float32)
+        if columns:
+            np.concatenate(columns, out=rows.reshape(-1), casting="same_kind")
         return rows
 
     def _grow_slots(self, size: int) -> None:

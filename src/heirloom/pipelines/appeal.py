@@ -94,7 +94,7 @@ class Appeal:
         """[listings] log of how much more often each is opened than what stands in its places."""
         if not len(self._row):
             return np.zeros(len(slots))
-        over = self._over(np.minimum(slots, len(self._row) - 1), prices)
+        over = prices.over(*_stood(slots, self._row["category"], self._price))
         columns = tuple(self._row[name] for name in (*_STAMPED, "photos"))
         means = self._dear["brand"], self._dear["condition"]
         logs: NDArray[np.float64] = _multiplied(slots, columns, over, means, tuple(self._logs))
@@ -138,6 +138,16 @@ def _at(by_code: Array, codes: Array) -> Array:
 def _of_code(by_code: Array, code: int) -> float:
     """As `_at`, of one."""
     return by_code[code] if code < len(by_code) else 0.0
+
+
+@njit(cache=True)
+def _stood(slots: Array, category: Array, price: Array) -> tuple[Array, Array]:
+    """The category and the price of each slot; of the last for one past the columns' end."""
+    categories, prices = np.empty(len(slots), np.int32), np.empty(len(slots), np.int64)
+    for i in range(len(slots)):
+        at = min(slots[i], len(category) - 1)
+        categories[i], prices[i] = category[at], price[at]
+    return categories, prices
 
 
 @njit(cache=True)

@@ -1,6 +1,6 @@
 """Effects of a person, as features: from what they were shown and opened, as of the same offset."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,6 @@ SAID = ("searched_category", "searched_brand", "brand_stated", "size_gap", "depa
 """Columns that tell what a person said and searched for."""
 COLUMNS = (*(f"effect_{part}" for part in PARTS), "effect_said", "appeal", "effect")
 """What `person_effects` gives."""
-Said = Callable[[NDArray[np.int32]], Mapping[str, NDArray[np.float32]]]
-"""From slots to the columns of `SAID`."""
 
 
 def person_effects(
@@ -33,37 +31,39 @@ def person_effects(
     codes: NDArray[np.int8],
     prices: PriceLevels,
     appeal: Appeal,
-    said: Said,
+    said: Mapping[str, NDArray[np.float32]],
 ) -> dict[str, NDArray[np.float32]]:
     """How the person leans to candidates [candidates], in logits: `effect_…`, and their sum.
 
     `appeal` is how all lean, `effect_said` what the person said and searched for leads one to
-    expect; the other parts are what was opened and passed over beyond both. What left its slot to
-    another listing since is not read.
+    expect; the other parts are what was opened and passed over beyond both.
 
     Args:
         request: who asks, and when.
         slots: of the candidates.
         catalogue: what they are like.
-        seen: what the person saw and opened.
+        seen: what the person saw and opened, of what still has its slot (`present`).
         codes: [slots, dim] int8 vectors of listings, 127 for 1.0.
         prices: of categories.
         appeal: of listings.
-        said: columns on what the person said, of any slots (`SAID`).
+        said: columns on what the person said (`SAID`), of the candidates and then of what was
+            seen.
     """
-    seen = present(seen, catalogue, codes)
-    parts = np.zeros((len(slots), len(PARTS)))
+    n = len(slots)
+    both = np.concatenate([slots, seen.slot])  # what is asked of one is asked of the other
+    told, drawn = foretold(said), appeal.of(both, prices)
+    parts = np.zeros((n, len(PARTS)))
     if len(seen.slot):
-        variances, at = Variances(), seen.slot
-        things = _things(at, catalogue, codes, prices)
-        offset = seen.offset + appeal.of(at, prices) + foretold(said(at))
+        variances, alike = Variances(), _things(both, catalogue, codes, prices)
+        things = Things(*(column[n:] for column in alike))
+        offset = seen.offset + drawn[n:] + told[n:]
         left = residuals(things, seen.t, seen.slate, offset, seen.opened, variances)
-        candidates = _things(slots, catalogue, codes, prices)
+        candidates = Things(*(column[:n] for column in alike))
         parts = effects(things, seen.t, left, candidates, request.query.t, variances)
     # Rounded far above the noise of the last digits, so that any machine tells the same.
     whole = np.empty((len(COLUMNS), len(slots)))
     whole[: len(PARTS)] = parts.T
-    whole[-3], whole[-2] = foretold(said(slots)), appeal.of(slots, prices)
+    whole[-3], whole[-2] = told[:n], drawn[:n]
     np.rint(whole[:-1] * _UNIT, out=whole[:-1])
     whole[-1] = whole[:-1].sum(axis=0) + 0.0  # of whole numbers: exact in any order; no -0.0
     return dict(zip(COLUMNS, (whole / _UNIT).astype(np.float32), strict=True))
@@ -71,11 +71,18 @@ def person_effects(
 
 def present(seen: Seen, catalogue: Catalogue, codes: NDArray[np.int8]) -> Seen:
     """What was seen and still has its slot; the same where that is all."""
-    there = seen.slot < len(codes)
-    there[there] = catalogue.column("listed_at")[seen.slot[there]] <= seen.t[there]
+    there = _present(seen.slot, seen.t, catalogue.column("listed_at"), len(codes))
     if there.all():
         return seen
     return Seen(*(column[there] for column in seen))
+
+
+@njit(cache=True)
+def _present(slots: Any, t: Any, listed_at: Any, size: int) -> NDArray[Any]:
+    there = np.empty(len(slots), np.bool_)
+    for i in range(len(slots)):
+        there[i] = slots[i] < size and listed_at[slots[i]] <= t[i]
+    return there
 
 
 def foretold(said: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
@@ -111,21 +118,17 @@ def _known(value: float) -> float:
     return 0.0 if np.isnan(value) else np.float64(value)
 
 
-def _or_zero(column: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(np.isnan(column), 0.0, column)
-
-
 def _things(
     slots: NDArray[Any], catalogue: Catalogue, codes: NDArray[np.int8], prices: PriceLevels
 ) -> Things:
-    category = catalogue.column("category")[slots]
-    price = prices.over(category, catalogue.column("price_minor")[slots])
+    category = catalogue.column("category").take(slots)
+    price = prices.over(category, catalogue.column("price_minor").take(slots))
     return Things(
-        codes[slots],
-        catalogue.stem(1)[category],
-        catalogue.stem(2)[category],
+        codes.take(slots, axis=0),
+        catalogue.stem(1).take(category),
+        catalogue.stem(2).take(category),
         category,
-        catalogue.column("brand")[slots],
-        catalogue.column("size")[slots],
-        _or_zero(price),
+        catalogue.column("brand").take(slots),
+        catalogue.column("size").take(slots),
+        np.where(np.isnan(price), 0.0, price),
     )

@@ -3,8 +3,10 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.catalogue import Catalogue
@@ -13,6 +15,7 @@ from heirloom.core.query import Request
 from heirloom.core.sizes import CLOTHING, SHOES, Wear, department_of, size_number, worn
 from heirloom.core.vocabulary import Vocabulary
 
+Array = NDArray[Any]
 Column = NDArray[np.float32]
 
 STATED_EVIDENCE = 100
@@ -49,17 +52,20 @@ class SizeTable:
         Both [listings]; place 0 is what has no size of the body, NaN a size that is not read.
         """
         self._catch_up()
-        wear = self._wear_of[category]
-        numbers = self._numbers[wear, size]
-        unread = np.isinf(numbers)
-        if unread.any():
-            for at, code in {*zip(wear[unread].tolist(), size[unread].tolist(), strict=True)}:
-                said = self.wears[at]
-                text = self._vocabulary.text("size", code)
-                number = size_number(text, said) if said else None
-                self._numbers[at, code] = np.nan if number is None else number
-            numbers = self._numbers[wear, size]
+        wear, numbers, unread = _points(category, size, self._wear_of, self._numbers)
+        if unread:
+            self._read(wear, size, np.isinf(numbers))
+            wear, numbers, _ = _points(category, size, self._wear_of, self._numbers)
         return wear, numbers
+
+    def _read(
+        self, wear: NDArray[np.int32], size: NDArray[np.int32], unread: NDArray[np.bool_]
+    ) -> None:
+        for at, code in {*zip(wear[unread].tolist(), size[unread].tolist(), strict=True)}:
+            said = self.wears[at]
+            text = self._vocabulary.text("size", code)
+            number = size_number(text, said) if said else None
+            self._numbers[at, code] = np.nan if number is None else number
 
     def _catch_up(self) -> None:
         known, categories = self._wear_of, self._vocabulary.texts("category")
@@ -94,20 +100,23 @@ def size_gaps(
     `department`, whose sizes are meant.
     """
     category, size = catalogue.column("category"), catalogue.column("size")
-    wear, numbers = table.points(category[slots], size[slots])
     usual = _usual(request, table, category[request.recent], size[request.recent])
+    texts = _texts(stated)
+    if not (texts or usual):
+        nothing = np.full(len(slots), np.nan, np.float32)
+        return {"size_gap": nothing, "size_evidence": np.zeros(len(slots), np.float32)}
+    wear, numbers = table.points(category.take(slots), size.take(slots))
     department = department_of(declared_text(stated.get("department")))
     taken = [
-        _taken(table.wears[at], stated, department, usual) if here else ((), 0)
+        _taken(table.wears[at], texts, department, usual) if here else ((), 0)
         for at, here in enumerate(np.bincount(wear, minlength=len(table.wears)).tolist())
     ]
     known = np.full((len(taken), max(1, *(len(points) for points, _ in taken))), np.nan)
     for at, (points, _) in enumerate(taken):
         known[at, : len(points)] = points
-    gap = np.fmin.reduce(np.abs(known[wear] - numbers[:, None]), axis=1)
-    behind = np.array([evidence for _, evidence in taken], np.float32)[wear]
-    behind[np.isnan(gap)] = 0
-    return {"size_gap": gap.astype(np.float32), "size_evidence": behind}
+    behind = np.array([evidence for _, evidence in taken], np.float32)
+    gap, rests_on = _nearest(wear, numbers, known, behind)
+    return {"size_gap": gap, "size_evidence": rests_on}
 
 
 def weighted_median(weights: Mapping[float, int]) -> float:
@@ -153,9 +162,21 @@ def _usual(
     }
 
 
+def _texts(stated: Mapping[str, Scalar | list[str]]) -> dict[str, list[str]]:
+    """The sizes that a person stated, by scale; by '' those stated without their kind."""
+    texts: dict[str, list[str]] = {}
+    for name, value in stated.items():
+        if name != "sizes" and not name.endswith("size"):
+            continue
+        of = CLOTHING if name.startswith("clothing") else SHOES if name.startswith("shoe") else ""
+        said = value if isinstance(value, list) else [declared_text(value)]
+        texts.setdefault(of, []).extend(said)
+    return texts
+
+
 def _taken(
     wear: Wear | None,
-    stated: Mapping[str, Scalar | list[str]],
+    texts: Mapping[str, list[str]],
     department: str,
     usual: Mapping[str, tuple[tuple[float, ...], int]],
 ) -> tuple[tuple[float, ...], int]:
@@ -165,18 +186,45 @@ def _taken(
     if department in ("women", "men") and wear.scale in (CLOTHING, SHOES):
         # Who states a department means its sizes, also where looking at another's.
         wear = wear._replace(department=department)
-    own, general = [], []
-    for name, value in stated.items():
-        if name != "sizes" and not name.endswith("size"):
-            continue
-        of = CLOTHING if name.startswith("clothing") else SHOES if name.startswith("shoe") else ""
-        texts = value if isinstance(value, list) else [declared_text(value)]
-        if of == wear.scale:
-            own += texts
-        elif not of:
-            general += texts
     # A size stated without its kind may be one of another kind; one stated with it is not.
-    for texts in (own, general):
-        if points := {p for text in texts if (p := size_number(text, wear)) is not None}:
+    for said in (texts.get(wear.scale, ()), texts.get("", ())):
+        if points := {p for text in said if (p := size_number(text, wear)) is not None}:
             return tuple(sorted(points)), STATED_EVIDENCE
     return usual.get(wear.scale, ((), 0))
+
+
+@njit(cache=True)
+def _points(
+    category: Array, size: Array, wear_of: Array, table: Array
+) -> tuple[Array, Array, bool]:
+    """As `SizeTable.points`, and whether a number is not read yet."""
+    wear, numbers = np.empty(len(category), np.int32), np.empty(len(category))
+    unread = False
+    for i in range(len(category)):
+        wear[i] = wear_of[category[i]]
+        numbers[i] = table[wear[i], size[i]]
+        unread |= np.isinf(numbers[i])
+    return wear, numbers, unread
+
+
+@njit(cache=True)
+def _nearest(wear: Array, numbers: Array, known: Array, behind: Array) -> tuple[Array, Array]:
+    """How far each number is from the nearest known of its wear, NaN for none, and behind what.
+
+    Args:
+        wear: [listings].
+        numbers: [listings].
+        known: [wears, most] numbers; NaN where there are fewer.
+        behind: [wears] float32.
+    """
+    gap, rests_on = np.empty(len(wear), np.float32), np.zeros(len(wear), np.float32)
+    for i in range(len(wear)):
+        nearest = np.nan
+        for number in known[wear[i]]:
+            far = abs(number - numbers[i])
+            if not far >= nearest and not np.isnan(far):
+                nearest = far
+        gap[i] = nearest
+        if not np.isnan(nearest):
+            rests_on[i] = behind[wear[i]]
+    return gap, rests_on

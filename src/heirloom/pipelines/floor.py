@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
 from heirloom.pipelines.live import Live
+from heirloom.retrieval.intent import Asked
 from heirloom.slates.floor import met
 
 LEADING = 2
@@ -63,12 +64,17 @@ def named(request: Request, allowed: NDArray[np.bool_], live: Live) -> Candidate
     wanted = [each for each in map(intent.of, ("brand", "category")) if each and each.exact]
     if not wanted or wanted[0].field != "brand":
         return Candidates.none(NAMED)
-    has = allowed.copy()
-    for each in wanted:
-        among = np.zeros(live.vocabulary.size(each.field), np.bool_)
-        among[each.codes] = True
-        has &= among[live.catalogue.column(each.field)[: len(has)]]
-    slots = np.flatnonzero(has).astype(np.int32)
-    listed_at = live.catalogue.column("listed_at")[slots]
+
+    def among(each: Asked) -> NDArray[np.bool_]:
+        codes = np.zeros(live.vocabulary.size(each.field), np.bool_)
+        codes[each.codes] = True
+        return codes
+
+    column, (brand, *rest) = live.catalogue.column, wanted
+    slots = np.flatnonzero(among(brand).take(column("brand")[: len(allowed)])).astype(np.int32)
+    slots = slots[allowed[slots]]
+    for each in rest:  # few have the brand
+        slots = slots[among(each)[column(each.field)[slots]]]
+    listed_at = column("listed_at")[slots]
     newest = slots[np.lexsort((slots, -listed_at))][:MOST_NAMED]
     return Candidates.of(NAMED, newest, -np.arange(len(newest), dtype=np.float32))

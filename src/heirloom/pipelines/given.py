@@ -28,6 +28,7 @@ ASKED = ("brand", "category", "colour", "size")
 INTEREST_HALF_LIFE_MS = 2 * DAY_MS
 """What somebody wants now is seldom what they wanted last week."""
 _UNIT = 1 << 10
+_NOWHERE = np.zeros(0, np.bool_)
 
 _CONTENT = "the content index: what is written of the listings"
 _ACTIONS = "the person's recent actions and the catalogue's categories"
@@ -64,12 +65,13 @@ def stock_columns(slots: NDArray[np.int32], catalogue: Catalogue) -> dict[str, C
 
     Both [candidates]; a price that rose is a negative drop; NaN for a first price of nothing.
     """
-    first = catalogue.column("first_price_minor")[slots].astype(np.float64)
-    drop = 1 - catalogue.column("price_minor")[slots] / np.where(first > 0, first, np.nan)
-    return {
-        "photos": catalogue.column("photos")[slots].astype(np.float32),
-        "price_drop": drop.astype(np.float32),
-    }
+    photos, drop = _stock(
+        slots,
+        catalogue.column("photos"),
+        catalogue.column("price_minor"),
+        catalogue.column("first_price_minor"),
+    )
+    return {"photos": photos, "price_drop": drop}
 
 
 def declared_texts(
@@ -103,14 +105,18 @@ def stated_match(
         if name.endswith("size"):
             forms = (text, text.upper(), text.lower())
             sizes.update(code for form in forms if (code := vocabulary.find("size", form)))
-    department = _missing(slots)
-    if path := stated.get("department"):
-        department = catalogue.under(path)[catalogue.column("category")[slots]].astype(np.float32)
-    return {
-        "size_stated": _among(catalogue.column("size")[slots], sizes),
-        "brand_stated": _among(catalogue.column("brand")[slots], preference.brands),
-        "department_stated": department,
-    }
+    path = stated.get("department")
+    names = ("size_stated", "brand_stated", "department_stated")
+    if not (sizes or preference.brands or path):
+        return dict.fromkeys(names, _missing(slots))
+    columns = _stated(
+        slots,
+        tuple(catalogue.column(field) for field in ("size", "brand", "category")),
+        np.fromiter(sizes, np.int32),
+        np.fromiter(preference.brands, np.int32),
+        catalogue.under(path) if path else _NOWHERE,
+    )
+    return dict(zip(names, columns, strict=True))
 
 
 def text_asks(
@@ -147,17 +153,16 @@ def recent_match(
     names = ("department_recent", "family_recent", "size_recent", "category_interest")
     if not len(request.recent):
         return dict.fromkeys(names, _missing(slots))
-    category, size = catalogue.column("category"), catalogue.column("size")
-    columns = {"category_interest": _interest(request, category[request.recent], category[slots])}
-    for name, steps in zip(names[:2], (1, 2), strict=True):
-        stem = catalogue.stem(steps)
-        columns[name] = _share(stem[category[request.recent]], stem[category[slots]])
-    family = catalogue.stem(2).astype(np.int64) << 32
-    columns["size_recent"] = _share(
-        family[category[request.recent]] + size[request.recent],
-        family[category[slots]] + size[slots],
+    columns = _recent(
+        slots,
+        request.recent,
+        _worth(request),
+        catalogue.column("category"),
+        catalogue.column("size"),
+        catalogue.stem(1),
+        catalogue.stem(2),
     )
-    return columns
+    return dict(zip(names, columns, strict=True))
 
 
 def anchor_match(
@@ -187,34 +192,95 @@ def anchor_match(
     }
 
 
-def _interest(request: Request, recent: NDArray[np.int32], candidates: NDArray[np.int32]) -> Column:
-    """Decayed worth of recent actions [actions] by category, for those of the candidates."""
+def _worth(request: Request) -> NDArray[np.int64]:
+    """[actions] decayed worth of the person's recent actions, in parts of _UNIT."""
     age = np.maximum(request.query.t - request.recent_t, 0) / INTEREST_HALF_LIFE_MS
     decay = np.rint(np.exp2(-age) * _UNIT).astype(np.int64)
-    worth = np.zeros(1 + max(int(recent.max()), int(candidates.max(initial=0))), np.int64)
-    np.add.at(worth, recent, decay * KIND_WEIGHT[request.recent_kinds])
-    return (worth[candidates] / _UNIT).astype(np.float32)
-
-
-def _share(recent: NDArray[np.integer], candidates: NDArray[np.integer]) -> Column:
-    """How many of `recent` [actions] equal each of `candidates`, over all of `recent`.
-
-    >>> _share(np.array([5, 5, 7, 9]), np.array([5, 8])).tolist()
-    [0.5, 0.0]
-    """
-    shares: Column = _shares(recent, candidates)
-    return shares
+    worth: NDArray[np.int64] = decay * KIND_WEIGHT[request.recent_kinds]
+    return worth
 
 
 @njit(cache=True)
-def _shares(recent: NDArray[Any], candidates: NDArray[Any]) -> NDArray[Any]:
-    shares = np.empty(len(candidates), np.float32)
-    for i in range(len(candidates)):
-        count = 0
-        for other in recent:
-            count += other == candidates[i]
-        shares[i] = count / len(recent)
-    return shares
+def _recent(
+    slots: NDArray[Any],
+    recent: NDArray[Any],
+    worth: NDArray[Any],
+    category: NDArray[Any],
+    size: NDArray[Any],
+    department: NDArray[Any],
+    family: NDArray[Any],
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """As `recent_match`, of slots. What rests on the category alone is counted once for each."""
+    same = np.empty((4, len(slots)), np.float32)
+    counted = np.full(len(department), -1, np.int64)
+    for i in range(len(slots)):
+        code = category[slots[i]]
+        first = counted[code]
+        if first < 0:
+            counted[code] = i
+            departments = families = interest = 0
+            for k in range(len(recent)):
+                other = category[recent[k]]
+                departments += department[other] == department[code]
+                families += family[other] == family[code]
+                if other == code:
+                    interest += worth[k]
+            same[0, i] = departments / len(recent)
+            same[1, i] = families / len(recent)
+            same[3, i] = interest / _UNIT
+        else:
+            same[0, i], same[1, i], same[3, i] = same[0, first], same[1, first], same[3, first]
+        sizes = 0
+        if same[1, i] > 0:
+            for other in recent:
+                alike = size[other] == size[slots[i]]
+                sizes += alike and family[category[other]] == family[code]
+        same[2, i] = sizes / len(recent)
+    return same[0], same[1], same[2], same[3]
+
+
+@njit(cache=True)
+def _stock(
+    slots: NDArray[Any], photos: NDArray[Any], price: NDArray[Any], first: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """As `stock_columns`, of columns [slots]."""
+    many, drop = np.empty(len(slots), np.float32), np.empty(len(slots), np.float32)
+    for i in range(len(slots)):
+        slot = slots[i]
+        many[i] = photos[slot]
+        drop[i] = 1.0 - price[slot] / first[slot] if first[slot] > 0 else np.nan
+    return many, drop
+
+
+@njit(cache=True)
+def _stated(
+    slots: NDArray[Any],
+    columns: Any,
+    sizes: NDArray[Any],
+    brands: NDArray[Any],
+    under: NDArray[Any],
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """As `stated_match`: whether sizes and brands are among codes, and categories in a mask."""
+    size, brand, category = columns
+    of_size, of_brand = np.empty(len(slots), np.float32), np.empty(len(slots), np.float32)
+    below = np.empty(len(slots), np.float32)
+    for i in range(len(slots)):
+        slot = slots[i]
+        of_size[i] = _is_among(size[slot], sizes)
+        of_brand[i] = _is_among(brand[slot], brands)
+        below[i] = under[category[slot]] if len(under) else np.nan
+    return of_size, of_brand, below
+
+
+@njit(cache=True)
+def _is_among(code: int, wanted: NDArray[Any]) -> float:
+    """1 for a code that is wanted, 0 for another, NaN if none is; few are."""
+    if len(wanted) == 0:
+        return np.nan
+    for other in wanted:
+        if other == code:
+            return 1.0
+    return 0.0
 
 
 def _among(codes: NDArray[np.int32], wanted: Collection[int]) -> Column:

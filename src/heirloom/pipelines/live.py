@@ -55,9 +55,10 @@ from heirloom.pipelines.searches import Searches, Wanted, searched_match, wanted
 from heirloom.pipelines.shown import Shown
 from heirloom.pipelines.stored import StoredFeatures
 from heirloom.retrieval.content import ContentIndex
-from heirloom.retrieval.intent import NOTHING, Intent, intent_of, meant
+from heirloom.retrieval.intent import NOTHING, Intent, intent_of
 from heirloom.retrieval.lexical import NO_SYNONYMS, Synonyms
 from heirloom.retrieval.lexicon import FIELDS, Lexicon
+from heirloom.retrieval.meanings import Meanings
 from heirloom.retrieval.retriever import Matcher, Retriever, is_matcher
 from heirloom.retrieval.saved_search import SavedSearches
 from heirloom.slates.exposure import Exposure
@@ -108,6 +109,7 @@ class Live:
         self.preferences = Preferences(catalogue.vocabulary)
         self.saved_searches = SavedSearches(catalogue.vocabulary)
         self.lexicon = Lexicon(catalogue.vocabulary, self._having, synonyms)
+        self.meanings = Meanings(catalogue, self.lexicon, lambda: self.content.words)
         self.sizes = SizeTable(catalogue.vocabulary)
         self.searches = Searches()
         self.prices = PriceLevels()
@@ -372,10 +374,10 @@ class Live:
 
     def standing(self, slots: NDArray[np.int32]) -> NDArray[np.bool_]:
         """[slots] bool: the same of many."""
-        standing: NDArray[np.bool_] = self.catalogue.column("status")[slots] == _LIVE
+        standing: NDArray[np.bool_] = self.catalogue.column("status").take(slots) == _LIVE
         if self.availability is not None:
-            generations = self.catalogue.column("generation")[slots]
-            standing = standing & self.availability.standing(slots, generations)
+            generations = self.catalogue.column("generation").take(slots)
+            standing &= self.availability.standing(slots, generations)
         return standing
 
     def epoch(self) -> int:
@@ -386,7 +388,7 @@ class Live:
         """How many of these listings were announced, up to an epoch, as not to be shown."""
         if self.availability is None:
             return int((self.catalogue.column("status")[slots] != _LIVE).sum())
-        generations = self.catalogue.column("generation")[slots]
+        generations = self.catalogue.column("generation").take(slots)
         return int(self.availability.gone(slots, generations, epoch).sum())
 
     def _declared(
@@ -430,13 +432,11 @@ class Live:
             return {}
         seen = present(self.shown.of(request.person, PLACES), self.catalogue, self.content.codes)
         # Of candidates and of what was seen at once: most of it is reading what the person said.
-        both = self._said(request, np.concatenate([slots, seen.slot]))
-        said = {name: column[: len(slots)] for name, column in both.items()}
-        said_of_seen = {name: column[len(slots) :] for name, column in both.items()}
+        said = self._said(request, np.concatenate([slots, seen.slot]))
         given = {
             **self.content.given(request, slots),
             **stock_columns(slots, self.catalogue),
-            **said,
+            **{name: column[: len(slots)] for name, column in said.items()},
             **text_asks(request, slots, self.catalogue, self.lexicon),
             **recent_match(request, slots, self.catalogue),
             **price_match(request, slots, self.catalogue, self.prices),
@@ -448,7 +448,7 @@ class Live:
                 self.content.codes,
                 self.prices,
                 self.appeal,
-                lambda at: said if at is slots else said_of_seen,
+                said,
             ),
             **anchor_match(request, slots, self.catalogue),
         }
@@ -467,13 +467,8 @@ class Live:
         """What the person searched for, as of `n`; a request asks more than once."""
         asked, n, found = self._asked
         if asked is not request or n != self.n:
-            words, category = self.content.words, self.catalogue.column("category")
-            department = self.catalogue.stem(1)
-
-            def of(text: str) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-                return meant(text, self.lexicon, words, category, department)
-
-            found = wanted(request, self.vocabulary, self.lexicon, self.searches, of)
+            self.meanings.catch_up()
+            found = wanted(request, self.vocabulary, self.searches, self.meanings)
             self._asked = request, self.n, found
         return found
 

@@ -66,8 +66,9 @@ def price_match(
     NaN for who did not act.
     """
     category, price = catalogue.column("category"), catalogue.column("price_minor")
-    over = levels.over(category[slots], price[slots])
-    recent = levels.over(category[request.recent], price[request.recent])
+    both = np.concatenate([slots, request.recent])
+    over = levels.over(category.take(both), price.take(both))
+    over, recent = over[: len(slots)], over[len(slots) :]
     recent = recent[~np.isnan(recent)]
     level = recent.sum() / (len(recent) + _DOUBT) if len(recent) else np.nan
     return {

@@ -20,7 +20,7 @@ from heirloom.features.people import People
 from heirloom.features.state import FeatureState
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.live import Live
-from heirloom.retrieval.content import ContentIndex
+from heirloom.retrieval.content import ContentIndex, Encoder
 
 LAYOUT = 1
 """Of what the parts keep. To be raised where a part counts otherwise under the same names."""
@@ -69,15 +69,20 @@ def name_of(view: FeatureView) -> str:
     return f"{view.name}@{view.version}"
 
 
-def name_of_content(content: ContentIndex) -> str:
+def name_of_content(encoder: Encoder) -> str:
     """Under which name what is known by a model's vectors is kept."""
-    digest = hashlib.blake2b(content.model_id.encode(), digest_size=8).hexdigest()
-    return f"content@{content.encoder.dim}-{digest}-{LAYOUT}"
+    digest = hashlib.blake2b(encoder.model_id.encode(), digest_size=8).hexdigest()
+    return f"content@{encoder.dim}-{digest}-{LAYOUT}"
 
 
 def name_of_parts() -> str:
     """Under which name all other parts are kept."""
     return f"parts@{LAYOUT}"
+
+
+def names_of(view: FeatureView, encoder: Encoder) -> tuple[str, ...]:
+    """Under which names all of a state is kept, in the order in which `begun` asks for them."""
+    return name_of_content(encoder), name_of_parts(), name_of(view)
 
 
 def mark_of(log: EventLog, n: int) -> str:
@@ -130,6 +135,36 @@ def begun(
         without.add(failed)  # it may be half of what was kept, so all begins anew
 
 
+def content_begun(
+    make: Callable[[], ContentIndex],
+    log: EventLog,
+    latest: Callable[[str], Iterable[Snapshot]],
+    refuse: Refuse,
+) -> tuple[ContentIndex, int]:
+    """What is known by a model's vectors, as it was kept, and the offset from which to fold it on.
+
+    Args:
+        make: gives one that has folded nothing yet.
+        log: as of `begun`.
+        latest: as of `begun`.
+        refuse: as of `begun`.
+    """
+    content = make()
+    name = name_of_content(content.encoder)
+    for snapshot in _of_log(log, latest(name), refuse, name):
+        if _kinds_in(snapshot.arrays).get(_CONTENT) != _kind(content):
+            refuse(f"snapshot {name} at offset {snapshot.n}: it holds no such {_CONTENT}")
+            continue
+        try:
+            content.restore(within(snapshot.arrays, _CONTENT))
+        except _NO_ARRAYS as error:
+            refuse(f"snapshot {name} at offset {snapshot.n}: {error}")
+            content = make()  # half of it may be of what was kept
+        else:
+            return content, snapshot.n
+    return content, 0
+
+
 def kept_of(live: Live) -> dict[str, Arrays]:
     """What is to be kept of a state as of its `n`, by name, but the view's (`Folded`).
 
@@ -172,7 +207,7 @@ def _states(live: Live) -> dict[str, dict[str, object]]:
     """By the name of a state, its parts."""
     parts = live.parts
     content = {_CONTENT: parts.pop(_CONTENT)}
-    return {name_of_content(live.content): content, name_of_parts(): parts}
+    return {name_of_content(live.content.encoder): content, name_of_parts(): parts}
 
 
 def _arrays(parts: Mapping[str, object]) -> Arrays:

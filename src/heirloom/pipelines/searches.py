@@ -3,8 +3,8 @@
 Who searches says what is wanted in plain words, and goes on wanting it on every other surface.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
@@ -17,7 +17,6 @@ from heirloom.core.kept import Arrays, Given, alike
 from heirloom.core.query import Request
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.retrieval.intent import EXACT
-from heirloom.retrieval.lexicon import Lexicon
 from heirloom.retrieval.top import fitted
 
 Array = NDArray[Any]
@@ -32,8 +31,16 @@ HOUR_MS = 3_600_000
 _ASKS = [KIND_CODE[Kind.SEARCH], KIND_CODE[Kind.IMPRESSION]]
 _ASKING = sum(1 << kind for kind in _ASKS)
 _UNIT = 1 << 10
-Meant = Callable[[str], tuple[NDArray[np.int32], NDArray[np.float64]]]
-"""From a query's words to codes of categories and shares."""
+
+
+class Meant(Protocol):
+    """What queries' words mean; `retrieval.meanings.Meanings`."""
+
+    def categories(self, text: str) -> Iterable[tuple[int, float]]:
+        """Codes of categories, and how sure each is."""
+
+    def brands(self, text: str) -> Iterable[int]:
+        """Codes of the brands that they name."""
 
 
 class Searches:
@@ -105,37 +112,38 @@ class Wanted(NamedTuple):
 
 
 def wanted(
-    request: Request, vocabulary: Vocabulary, lexicon: Lexicon, searches: Searches, meant: Meant
+    request: Request, vocabulary: Vocabulary, searches: Searches, meanings: Meant
 ) -> Wanted | None:
     """What the request's words and the person's remembered searches ask for; None for nothing.
 
     Args:
         request: who asks, and when; its own words are the newest search.
         vocabulary: of the codes.
-        lexicon: which brands words name.
         searches: that were remembered.
-        meant: categories that words mean, and how sure each is (`retrieval.intent.meant`).
+        meanings: of their words.
     """
     codes, times = searches.recent(request.person)
-    texts = [vocabulary.text("query", int(code)) for code in codes]
+    texts = [vocabulary.text("query", code) for code in codes.tolist()]
     age = np.maximum(request.query.t - times, 0)
     if request.query.text:
         texts, age = [request.query.text, *texts], np.concatenate([[0], age])
     if not texts:
         return None
     # Whole numbers, divided once: the same on any machine.
-    fading = {
-        field: np.rint(np.exp2(-age / half_life) * _UNIT)
-        for field, half_life in HALF_LIFE_MS.items()
-    }
+    needed, liked = (
+        np.rint(np.exp2(-age / HALF_LIFE_MS[field]) * _UNIT).tolist()
+        for field in ("category", "brand")
+    )
     category, brand = (np.zeros(max(vocabulary.size(field), 1)) for field in ("category", "brand"))
     ago = np.full(len(category), np.nan)
     for i in range(len(texts))[:NEEDED][::-1]:  # the newest comes last
-        found, shares = meant(texts[i])
-        category[found] = np.maximum(category[found], np.rint(fading["category"][i] * shares))
-        ago[found[shares >= EXACT]] = age[i] / HOUR_MS
-    for text, weight in zip(texts, fading["brand"], strict=True):
-        brand[lexicon.read(text, ordered=False).codes("brand")] += weight
+        for code, share in meanings.categories(texts[i]):
+            category[code] = max(category[code], round(needed[i] * share))
+            if share >= EXACT:
+                ago[code] = age[i] / HOUR_MS
+    for text, weight in zip(texts, liked, strict=True):
+        for code in meanings.brands(text):
+            brand[code] += weight
     return Wanted(category / _UNIT, ago, brand / _UNIT)
 
 
@@ -146,15 +154,26 @@ def searched_match(
 
     `searched_category`, `searched_brand`: NaN for who never searched. `searched_ago`: in hours.
     """
+    names = ("searched_category", "searched_brand", "searched_ago")
     if wanted is None:
-        names = ("searched_category", "searched_brand", "searched_ago")
         return dict.fromkeys(names, np.full(len(slots), np.nan, np.float32))
-    category, brand = (catalogue.column(field)[slots] for field in ("category", "brand"))
-    return {
-        "searched_category": wanted.category[category].astype(np.float32),
-        "searched_brand": wanted.brand[brand].astype(np.float32),
-        "searched_ago": wanted.ago[category].astype(np.float32),
-    }
+    columns = _of_each(slots, catalogue.column("category"), catalogue.column("brand"), wanted)
+    return dict(zip(names, columns, strict=True))
+
+
+@njit(cache=True)
+def _of_each(
+    slots: Array, category: Array, brand: Array, wanted: Wanted
+) -> tuple[Array, Array, Array]:
+    """As `searched_match`, of codes [slots]."""
+    of_category, of_brand = np.empty(len(slots), np.float32), np.empty(len(slots), np.float32)
+    ago = np.empty(len(slots), np.float32)
+    sure, hours, liked = wanted
+    for i in range(len(slots)):
+        code = category[slots[i]]
+        of_category[i], ago[i] = sure[code], hours[code]
+        of_brand[i] = liked[brand[slots[i]]]
+    return of_category, of_brand, ago
 
 
 @njit(cache=True)

@@ -135,31 +135,26 @@ class Shown:
     def of(self, person: int, places: int) -> Seen:
         """The person's latest `places` at most; none for who was shown nothing."""
         number = int(self._latest[person]) if 0 < person < len(self._latest) else 0
-        slot, place = np.empty(places, np.int32), np.empty(places, np.uint8)
-        slate = np.empty(places, np.int64)
+        seen = (
+            np.empty(places, np.int32),
+            np.empty(places, np.int64),
+            np.empty(places, np.int64),
+            np.empty(places, np.bool_),
+            np.empty(places),
+        )
         found = _walk(
             number,
             self._slates,
             self._slot,
             self._place,
             self._used,
+            self._tries,
             self.kept,
             self._slates_kept,
-            slot,
-            place,
-            slate,
+            seen,
         )
-        slot, place, slate = slot[:found], place[:found], slate[:found]
-        of = self._slates[slate % self._slates_kept]
-        tries = self._tries[of["surface"], np.minimum(place & 127, POSITIONS - 1)]
-        passed = tries[:, 0] - tries[:, 1] + _DOUBT_SHOWN
-        return Seen(
-            slot,
-            of["t"],
-            slate,
-            place >= 128,
-            np.log((tries[:, 1] + _DOUBT_OPENED) / passed),
-        )
+        slot, t, slate, opened, chance = (column[:found] for column in seen)
+        return Seen(slot, t, slate, opened, np.log(chance))
 
 
 @njit(cache=True)
@@ -267,13 +262,13 @@ def _walk(
     slot: Array,
     place: Array,
     used: Array,
+    tries: Array,
     kept: int,
     slates_kept: int,
-    slots: Array,
-    places: Array,
-    of_slate: Array,
+    seen: Any,
 ) -> int:
-    """Write a person's latest places; gives how many."""
+    """Write a person's latest places, as `Seen` but for the offset's logarithm; gives how many."""
+    slots, times, of_slate, opened, chances = seen
     found = 0
     while number > max(used[_SLATES] - slates_kept, 0):
         of = slates[(number - 1) % slates_kept]
@@ -283,7 +278,11 @@ def _walk(
             if found == len(slots):
                 return found
             at = i % kept
-            slots[found], places[found], of_slate[found] = slot[at], place[at], number - 1
+            tried = tries[of["surface"], min(place[at] & 127, POSITIONS - 1)]
+            slots[found], times[found], of_slate[found] = slot[at], of["t"], number - 1
+            opened[found] = place[at] >= 128
+            passed = tried[0] - tried[1] + _DOUBT_SHOWN
+            chances[found] = (tried[1] + _DOUBT_OPENED) / passed
             found += 1
         number = of["before"]
     return found

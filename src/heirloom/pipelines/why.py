@@ -13,7 +13,7 @@ from heirloom.core.slate import FeatureBatch, Reason, Why
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.live import Live
 from heirloom.ranking.actions import combined
-from heirloom.ranking.contributions import contributions, lost, telling, usual
+from heirloom.ranking.contributions import contributions, lost, median, telling, usual
 from heirloom.ranking.ranker import LeavesOut, Ranker
 from heirloom.slates.reasons import Ranked, reasons
 
@@ -67,7 +67,7 @@ def why_of(
         candidates=len(batch.values),
         usual=usual(batch.values, view.codes),
         beside=None if beside is None else beside[rows],
-        beside_usual=0.0 if beside is None else float(np.median(beside)),
+        beside_usual=0.0 if beside is None else median(beside),
         told=told,
     )
     top = FeatureBatch(batch.values[rows[:told]], batch.columns, batch.n)
@@ -113,7 +113,9 @@ def contributed(
         added = contributions(scored, batch.values, why.usual, view.group_of, groups)
     if beside is None:
         return added
-    return np.column_stack([added, (beside - why.beside_usual).astype(np.float32)])
+    whole = np.empty((len(added), groups + 1), np.float32)
+    whole[:, :groups], whole[:, groups] = added, beside - why.beside_usual
+    return whole
 
 
 def _leaves_out(ranker: object) -> TypeGuard[LeavesOut]:

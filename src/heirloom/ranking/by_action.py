@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
 import numpy as np
-from catboost import CatBoost, CatBoostError, Pool
 from numpy.typing import NDArray
 
 from heirloom.core.errors import BundleError, InputError
@@ -17,6 +16,9 @@ from heirloom.ranking.catboost import training_settings, with_position, without_
 from heirloom.ranking.examples import check, checked, difference
 from heirloom.ranking.expected import SHALLOW
 from heirloom.ranking.ranker import POSITION, Correction, Examples
+
+if TYPE_CHECKING:
+    from catboost import CatBoost, Pool
 
 ANY_FILE, GIVEN_FILE, META_FILE = "any.cbm", "given.cbm", "ranker.json"
 RARE = 50
@@ -46,7 +48,7 @@ class CatBoostActions:
 
     corrections: ClassVar[tuple[Correction, ...]] = ("baseline",)
 
-    def __init__(self, some: CatBoost, given: CatBoost | None, meta: _Meta) -> None:
+    def __init__(self, some: "CatBoost", given: "CatBoost | None", meta: _Meta) -> None:
         self.columns, self.actions = meta.columns, meta.actions
         self._any, self._given, self._meta = some, given, meta
         self._learned = list(meta.learned)
@@ -150,7 +152,7 @@ class CatBoostActions:
         """
         _check(examples, "all")
 
-        def again(model: CatBoost) -> dict[str, Any]:
+        def again(model: "CatBoost") -> dict[str, Any]:
             settings = training_settings(seed, thread_count, max(model.tree_count_, 1))
             return {**settings, "use_best_model": False}
 
@@ -185,7 +187,9 @@ class _Rows:
         known = ~np.isnan(labels).any(axis=1)
         return _Rows(self.examples, self.rows[known], labels[known])
 
-    def pool(self) -> Pool:
+    def pool(self) -> "Pool":
+        from catboost import Pool
+
         positions = self.examples.positions[self.rows]
         return Pool(
             with_position(self.examples.values[self.rows], positions),
@@ -250,13 +254,17 @@ def _done(examples: Examples) -> NDArray[np.float32]:
     return np.zeros((0, 0), np.float32) if examples.done is None else examples.done
 
 
-def _fitted(settings: dict[str, Any], loss: str, learn: _Rows, judge: _Rows | None) -> CatBoost:
+def _fitted(settings: dict[str, Any], loss: str, learn: _Rows, judge: _Rows | None) -> "CatBoost":
+    from catboost import CatBoost
+
     model = CatBoost({"learning_rate": 0.1, **settings, **SHALLOW, "loss_function": loss})
     model.fit(learn.pool(), eval_set=None if judge is None else judge.pool())
     return without_time(model)
 
 
-def _loaded(file: Path, meta: _Meta) -> CatBoost:
+def _loaded(file: Path, meta: _Meta) -> "CatBoost":
+    from catboost import CatBoost, CatBoostError
+
     model = CatBoost()
     try:
         model.load_model(str(file))

@@ -1,17 +1,19 @@
 """CatBoostListwise: symmetric trees under a listwise loss. The default ranker."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
 import numpy as np
-from catboost import CatBoost, CatBoostError, Pool
 from numpy.typing import NDArray
 
 from heirloom.core.errors import BundleError, InputError
 from heirloom.core.slate import FeatureBatch
 from heirloom.ranking.examples import checked, difference, with_gain
 from heirloom.ranking.ranker import POSITION, Correction, Examples
+
+if TYPE_CHECKING:  # to import it takes half a second, which who answers by others need not wait
+    from catboost import CatBoost, Pool
 
 WEIGHTS_FILE = "model.cbm"
 META_FILE = "ranker.json"
@@ -34,7 +36,9 @@ class CatBoostListwise:
 
     corrections: ClassVar[tuple[Correction, ...]] = ("ips", "baseline")
 
-    def __init__(self, model: CatBoost, columns: tuple[str, ...], *, thread_count: int = 1) -> None:
+    def __init__(
+        self, model: "CatBoost", columns: tuple[str, ...], *, thread_count: int = 1
+    ) -> None:
         self.columns = columns
         self.actions: tuple[str, ...] = ("gain",)
         self._model = model
@@ -66,6 +70,8 @@ class CatBoostListwise:
         Raises:
             BundleError: if a file is missing, is none of ours, or is of other columns.
         """
+        from catboost import CatBoost, CatBoostError
+
         try:
             meta = msgspec.json.decode((folder / META_FILE).read_bytes(), type=_Meta)
             model = CatBoost()
@@ -102,6 +108,8 @@ class CatBoostListwise:
             InputError: if nothing was gained in any group of either.
             ShapeError: if the examples' arrays do not fit each other.
         """
+        from catboost import CatBoost
+
         pools = [_pool(part, name) for name, part in (("train", train), ("validation", validation))]
         model = CatBoost(
             {
@@ -137,7 +145,7 @@ def training_settings(seed: int, thread_count: int, iterations: int) -> dict[str
     }
 
 
-def without_time(model: CatBoost) -> CatBoost:
+def without_time(model: "CatBoost") -> "CatBoost":
     """The model without what differs between two fits on the same rows."""
     metadata = model.get_metadata()
     for name in _VARYING:
@@ -146,7 +154,9 @@ def without_time(model: CatBoost) -> CatBoost:
     return model
 
 
-def _pool(examples: Examples, name: str) -> Pool:
+def _pool(examples: Examples, name: str) -> "Pool":
+    from catboost import Pool
+
     kept = with_gain(examples)
     if not len(kept.values):
         raise InputError(

@@ -41,17 +41,64 @@ def usual(values: NDArray[np.float32], codes: NDArray[np.bool_]) -> NDArray[np.f
         return np.full(values.shape[1], np.nan, np.float32)
     # Much is said of the person or the moment alone: there is nothing to put in order.
     middle: NDArray[np.float32] = values[0].copy()
-    bits = np.ascontiguousarray(values).view(np.int32)
-    differs = (bits != bits[0]).any(axis=0)
-    ordered = np.sort(values.T[differs], axis=1)  # NaN comes last
-    known = len(values) - np.isnan(ordered).sum(axis=1)
-    found = ordered[np.arange(len(ordered)), np.maximum(known - 1, 0) // 2]
-    for row in np.flatnonzero(codes[differs] & (known > 0)):
-        of, counts = np.unique(ordered[row, : known[row]], return_counts=True)
-        found[row] = of[counts.argmax()]
-    found[2 * known < len(values)] = np.nan
-    middle[differs] = found
+    differs, ordered = _differing(np.ascontiguousarray(values).view(np.int32))
+    of_column = ordered.view(np.float32)
+    of_column.sort(axis=1)  # NaN comes last
+    _middles(of_column, codes, differs, middle)
     return middle
+
+
+@njit(cache=True)
+def _differing(bits: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The columns whose rows are not all of the same bits, and these columns, each in a row."""
+    rows, columns = bits.shape
+    differ = np.zeros(columns, np.int32)
+    for row in range(1, rows):
+        for column in range(columns):
+            differ[column] |= bits[row, column] ^ bits[0, column]
+    found = np.flatnonzero(differ)
+    lying = np.empty((len(found), rows), np.int32)
+    for row in range(rows):
+        for place in range(len(found)):
+            lying[place, row] = bits[row, found[place]]
+    return found, lying
+
+
+@njit(cache=True)
+def _middles(
+    ordered: NDArray[Any], codes: NDArray[Any], columns: NDArray[Any], middle: NDArray[Any]
+) -> None:
+    """Write what is usual of each of these columns, whose values are in order, NaN last."""
+    rows = ordered.shape[1]
+    for place in range(len(columns)):
+        values, column = ordered[place], columns[place]
+        known = rows
+        while known > 0 and np.isnan(values[known - 1]):
+            known -= 1
+        if 2 * known < rows:
+            middle[column] = np.nan
+        elif not codes[column]:
+            middle[column] = values[(known - 1) // 2]
+        else:
+            first = most = 0
+            for at in range(known):
+                if values[at] != values[first]:
+                    first = at
+                if at - first >= most:
+                    most = at - first + 1
+                    middle[column] = values[first]
+
+
+def median(values: NDArray[np.float32]) -> float:
+    """As np.median of at least one value, which takes five times as long for some hundreds.
+
+    >>> median(np.array([3, 1, 2, 7], np.float32))
+    2.5
+    """
+    ordered, half = np.sort(values), len(values) // 2
+    if np.isnan(ordered[-1]) or len(values) % 2:
+        return float(ordered[-1] if np.isnan(ordered[-1]) else ordered[half])
+    return float((ordered[half - 1] + ordered[half]) / np.float32(2))
 
 
 def contributions(

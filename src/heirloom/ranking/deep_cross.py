@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import msgspec
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from heirloom.core.errors import BundleError, ConfigError, InputError, ShapeError
@@ -49,6 +48,8 @@ class DeepCross:
     """
 
     def __init__(self, model: bytes, columns: tuple[str, ...], actions: tuple[str, ...]) -> None:
+        import onnxruntime
+
         self.columns = columns
         self.actions = actions
         self._model = model

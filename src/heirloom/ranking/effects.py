@@ -115,8 +115,7 @@ def residuals(
     """
     codes = things.vectors.astype(np.float32)
     # Products of int8 codes: exact in float32 in any order of summation.
-    covariance = variances.style * (codes @ codes.T).astype(np.float64) / _CODE**2
-    _add_covariance(covariance, things, np.asarray(t, np.int64), slate, variances)
+    covariance = _covariance(codes @ codes.T, things, np.asarray(t, np.int64), slate, variances)
     return _at_mode(covariance, np.asarray(offset, np.float64), opened.astype(np.float64))
 
 
@@ -139,34 +138,97 @@ def effects(
         variances: those of `residuals`.
     """
     whole = np.rint(np.asarray(residual) * 2.0**20)
-    # Whole numbers below 2^53: exact in any order.
-    leaning = whole @ shown.vectors.astype(np.float64)
-    style = candidates.vectors.astype(np.float64) @ leaning
+    style = _along(whole, shown.vectors, candidates.vectors)
     parts = np.zeros((len(candidates.category), len(PARTS)))
     parts[:, 0] = variances.style * style / (_CODE**2 * 2.0**20)
     _add_effects(parts, shown, np.asarray(t, np.int64), residual, candidates, now, variances)
     return parts
 
 
+@njit(cache=True, fastmath={"reassoc"})
+def _along(whole: Array, shown: Array, candidates: Array) -> Array:
+    """Each candidate's vector times the sum of those shown, weighed by whole numbers.
+
+    Whole numbers below 2^53: exact in any order.
+    """
+    leaning = np.zeros(shown.shape[1])
+    for i in range(len(shown)):
+        weight = whole[i]
+        for k in range(len(leaning)):
+            leaning[k] += weight * shown[i, k]
+    along = np.empty(len(candidates))
+    for i in range(len(candidates)):
+        total = 0.0
+        for k in range(len(leaning)):
+            total += candidates[i, k] * leaning[k]
+        along[i] = total
+    return along
+
+
+_PANEL = 8
+"""Rows that are mirrored at once: as many numbers as a line of the cache holds."""
+
+
 @njit(cache=True)
-def _add_covariance(covariance: Array, x: Things, t: Array, slate: Array, v: Variances) -> None:
-    for i in range(len(t)):
+def _covariance(products: Array, x: Things, t: Array, slate: Array, v: Variances) -> Array:
+    """The covariance of all pairs of things.
+
+    Args:
+        products: [rows, rows] float32 of their codes.
+        x: the things.
+        t: [rows] ms. Rows of one time mostly stand together.
+        slate: [rows].
+        v: of the effects.
+    """
+    _, department, family, category, brand, size, price = x
+    n = len(t)
+    covariance, need = np.empty((n, n)), np.empty(n)
+    for i in range(n):
+        if i == 0 or t[i] != t[i - 1]:
+            _needed(need, t, t[i], v)
+        row, of_style = covariance[i], products[i]
+        # Term by term: such loops are many pairs at a time.
+        dear = v.price * price[i]
         for j in range(i + 1):
-            k = v.person + v.price * x.price[i] * x.price[j]
-            if x.department[i] == x.department[j]:
-                k += v.department
-            if x.family[i] == x.family[j]:
-                k += v.family
-                if x.size[i] == x.size[j]:
-                    k += v.size
-            if x.category[i] == x.category[j]:
-                k += v.category + v.need * np.exp(-abs(t[i] - t[j]) / v.need_ms)
-            if x.brand[i] == x.brand[j]:
-                k += v.brand
-            if slate[i] == slate[j]:
-                k += v.slate
-            covariance[i, j] += k
-            covariance[j, i] = covariance[i, j]
+            row[j] = v.person + dear * price[j]
+        _add_where(row, department, i, v.department)
+        _add_where(row, family, i, v.family)
+        for j in range(i + 1):
+            row[j] += v.size if (family[j] == family[i]) & (size[j] == size[i]) else 0.0
+        for j in range(i + 1):
+            row[j] += need[j] if category[j] == category[i] else 0.0
+        _add_where(row, brand, i, v.brand)
+        _add_where(row, slate, i, v.slate)
+        for j in range(i + 1):
+            row[j] += v.style * np.float64(of_style[j]) / _CODE**2
+        if i % _PANEL == _PANEL - 1 or i == n - 1:
+            for j in range(i):
+                for k in range(max(i - i % _PANEL, j + 1), i + 1):
+                    covariance[j, k] = covariance[k, j]
+    return covariance
+
+
+@njit(cache=True)
+def _add_where(row: Array, codes: Array, i: int, variance: float) -> None:
+    """Add a variance to a row's pairs, up to its own place, that have the same code."""
+    for j in range(i + 1):
+        row[j] += variance if codes[j] == codes[i] else 0.0
+
+
+@njit(cache=True)
+def _needed(need: Array, t: Array, now: int, v: Variances) -> None:
+    """Write the covariance of what is of one category with each thing's time, but for the rest."""
+    for j in range(len(t)):
+        if j > 0 and t[j] == t[j - 1]:
+            need[j] = need[j - 1]
+        else:
+            need[j] = v.category + v.need * _decayed(now, t[j], v.need_ms)
+
+
+@njit(cache=True)
+def _decayed(now: int, then: int, mean_life: float) -> float:
+    left: float = np.exp(-abs(now - then) / mean_life)
+    return left
 
 
 @njit(cache=True)
@@ -198,9 +260,18 @@ def _at_mode(covariance: Array, offset: Array, opened: Array) -> Array:
 @njit(cache=True)
 def _times(symmetric: Array, x: Array) -> Array:
     """The product, row by row, so that the order of each sum is the same on any machine."""
-    product = np.zeros(len(x))
-    for j in range(len(x)):
-        for i in range(len(x)):
+    n = len(x)
+    product = np.zeros(n)
+    fours = n & ~3
+    for j in range(0, fours, 4):  # each product is read and written once for four rows
+        a, b, c, d = x[j], x[j + 1], x[j + 2], x[j + 3]
+        for i in range(n):
+            sum_of = product[i] + symmetric[j, i] * a
+            sum_of += symmetric[j + 1, i] * b
+            sum_of += symmetric[j + 2, i] * c
+            product[i] = sum_of + symmetric[j + 3, i] * d
+    for j in range(fours, n):
+        for i in range(n):
             product[i] += symmetric[j, i] * x[j]
     return product
 
@@ -224,53 +295,89 @@ def _add_effects(
     fresh = np.empty(len(t))
     price = 0.0
     for i in range(len(t)):
-        fresh[i] = residual[i] * np.exp(-max(now - t[i], 0) / v.need_ms)
+        fresh[i] = residual[i] * _decayed(max(now, t[i]), t[i], v.need_ms)
         price += residual[i] * x.price[i]
-    like, of_size, of_brand = _firsts(c.category), _firsts(c.size), _firsts(c.brand)
+    brands, of_brand = _firsts(c.brand, c.brand, c.brand)
+    sizes, of_size = _firsts(c.size, c.family, c.department)
+    for i in range(len(t)):
+        k = _first_of(brands, x.brand[i], x.brand[i], x.brand[i], c.brand, c.brand, c.brand)
+        if k >= 0:
+            parts[k, 3] += v.brand * residual[i]
+        k = _first_of(
+            sizes, x.size[i], x.family[i], x.department[i], c.size, c.family, c.department
+        )
+        if k >= 0:
+            parts[k, 5] += v.size * residual[i]
+    _, like = _firsts(c.category, c.family, c.department)
+    kinds = np.flatnonzero(like == np.arange(len(like)))
+    leaning, needs = _of_kinds(
+        x, residual, fresh, c.department[kinds], c.family[kinds], c.category[kinds], v
+    )
+    for d in range(len(kinds)):
+        parts[kinds[d], 1], parts[kinds[d], 2] = leaning[d], needs[d]
     for k in range(len(parts)):
+        parts[k, 1], parts[k, 2] = parts[like[k], 1], parts[like[k], 2]
+        parts[k, 3], parts[k, 5] = parts[of_brand[k], 3], parts[of_size[k], 5]
         parts[k, 4] = v.price * price * c.price[k]
-        same = of_brand[k]
-        if same < k:
-            parts[k, 3] = parts[same, 3]
-        else:
-            for i in range(len(t)):
-                if x.brand[i] == c.brand[k]:
-                    parts[k, 3] += v.brand * residual[i]
-        same = like[k]
-        if same < k and c.department[same] == c.department[k] and c.family[same] == c.family[k]:
-            parts[k, 1], parts[k, 2] = parts[same, 1], parts[same, 2]
-            if of_size[k] == of_size[same]:
-                parts[k, 5] = parts[same, 5]
-                continue
-            for i in range(len(t)):
-                alike = x.size[i] == c.size[k] and x.family[i] == c.family[k]
-                if alike and x.department[i] == c.department[k]:
-                    parts[k, 5] += v.size * residual[i]
-            continue
-        for i in range(len(t)):
-            if x.department[i] == c.department[k]:
-                parts[k, 1] += v.department * residual[i]
-                if x.family[i] == c.family[k]:
-                    parts[k, 1] += v.family * residual[i]
-                    if x.size[i] == c.size[k]:
-                        parts[k, 5] += v.size * residual[i]
-                    if x.category[i] == c.category[k]:
-                        parts[k, 1] += v.category * residual[i]
-                        parts[k, 2] += v.need * fresh[i]
 
 
 @njit(cache=True)
-def _firsts(codes: Array) -> Array:
-    """Of each row the first with the same code."""
+def _of_kinds(
+    x: Things,
+    residual: Array,
+    fresh: Array,
+    department: Array,
+    family: Array,
+    category: Array,
+    v: Variances,
+) -> tuple[Array, Array]:
+    """How a person leans to categories [kinds], and needs them; zeros are added, not branched."""
+    leaning, needs = np.zeros(len(category)), np.zeros(len(category))
+    for i in range(len(residual)):
+        of_department, of_family = v.department * residual[i], v.family * residual[i]
+        of_category, of_need = v.category * residual[i], v.need * fresh[i]
+        one, two, three = x.department[i], x.family[i], x.category[i]
+        for d in range(len(category)):
+            same = department[d] == one
+            lean = leaning[d] + (of_department if same else 0.0)
+            same &= family[d] == two
+            lean += of_family if same else 0.0
+            same &= category[d] == three
+            leaning[d] = lean + (of_category if same else 0.0)
+            needs[d] += of_need if same else 0.0
+    return leaning, needs
+
+
+@njit(cache=True)
+def _firsts(a: Array, b: Array, c: Array) -> tuple[Array, Array]:
+    """Of each row the first with the same three codes; and the table that finds it by these."""
     size = 4
-    while size < 2 * len(codes):
+    while size < 2 * len(a):
         size *= 2
-    table, first = np.full(size, -1, np.int64), np.empty(len(codes), np.int64)
-    for row in range(len(codes)):
-        at = (codes[row] * 0x9E3779B1 >> 7) & (size - 1)
-        while table[at] >= 0 and codes[table[at]] != codes[row]:
-            at = (at + 1) & (size - 1)
+    table, first = np.full(size, -1, np.int64), np.empty(len(a), np.int64)
+    for row in range(len(a)):
+        at = _place_of(table, a[row], b[row], c[row], a, b, c)
         if table[at] < 0:
             table[at] = row
         first[row] = table[at]
+    return table, first
+
+
+@njit(inline="always")
+def _first_of(table: Array, one: int, two: int, three: int, a: Array, b: Array, c: Array) -> int:
+    """The first row with these codes, by a table of `_firsts`; -1 for none."""
+    first: int = table[_place_of(table, one, two, three, a, b, c)]
     return first
+
+
+@njit(inline="always")
+def _place_of(table: Array, one: int, two: int, three: int, a: Array, b: Array, c: Array) -> int:
+    """Where in a table the first row with these codes stands, or would stand."""
+    mask = len(table) - 1
+    at = ((one * 0x9E3779B1 + two * 0x85EBCA6B + three) >> 7) & mask
+    while table[at] >= 0:
+        row = table[at]
+        if a[row] == one and b[row] == two and c[row] == three:
+            break
+        at = (at + 1) & mask
+    return at

@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from catboost import CatBoost, CatBoostError, Pool
 from numpy.typing import NDArray
 
 from heirloom.core.errors import BundleError, InputError
 from heirloom.core.slate import FeatureBatch
 from heirloom.ranking.catboost import training_settings, with_position, without_time
+from heirloom.ranking.cbm import Cbm
 from heirloom.ranking.examples import checked, take, with_gain
 from heirloom.ranking.ranker import POSITION, Correction, Examples
-from heirloom.ranking.symmetric import SymmetricTrees
+
+if TYPE_CHECKING:
+    from catboost import Pool
 
 FILES = ("gain.cbm", "chance.cbm", "worth.cbm")
 TWEEDIE = "Tweedie:variance_power=1.8"
@@ -91,12 +92,12 @@ class CatBoostExpected:
 
     def __init__(
         self,
-        parts: Sequence[CatBoost],
+        parts: Sequence[Cbm],
         *,
         threads: int = 1,
         trees: Trees = TREES,
     ) -> None:
-        self.columns = tuple(parts[0].feature_names_[:-1])
+        self.columns = parts[0].columns[:-1]
         self.actions: tuple[str, ...] = ("gain",)
         self._parts = tuple(parts)
         self._threads = threads
@@ -108,7 +109,7 @@ class CatBoostExpected:
         if not len(values):
             return np.zeros((0, 1), np.float32)
         rows = with_position(values, None)
-        return _logs([trees.predict(rows) for trees in self._compiled])[:, None]
+        return _logs([part.trees.predict(rows) for part in self._parts])[:, None]
 
     def without(
         self,
@@ -121,17 +122,13 @@ class CatBoostExpected:
         values = checked(batch, self.columns, "CatBoostExpected.without")
         rows, other = with_position(values, None), np.append(instead, np.float32(0))
         of = np.append(group_of, -1)
-        parts = [trees.without(rows, other, of, groups) for trees in self._compiled]
+        parts = [part.trees.without(rows, other, of, groups) for part in self._parts]
         return _logs(parts)[:, :, None]
-
-    @cached_property
-    def _compiled(self) -> tuple[SymmetricTrees, ...]:
-        return tuple(map(SymmetricTrees.of, self._parts))
 
     def save(self, folder: Path) -> None:
         """Write gain.cbm, chance.cbm and, if there is one, worth.cbm."""
-        for file, model in zip(FILES, self._parts, strict=False):
-            model.save_model(str(folder / file))
+        for file, part in zip(FILES, self._parts, strict=False):
+            (folder / file).write_bytes(part.file)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -141,12 +138,12 @@ class CatBoostExpected:
             BundleError: if a file is missing, is none of ours, or is of other columns.
         """
         files = FILES if (folder / FILES[2]).exists() else FILES[:2]
-        parts = [_loaded(folder / file) for file in files]
-        names = parts[0].feature_names_
+        parts = [Cbm.read(folder / file) for file in files]
+        names = parts[0].columns
         for file, part in zip(files, parts, strict=True):
-            if part.feature_names_ != names or names[-1:] != [POSITION]:
+            if part.columns != names or names[-1:] != (POSITION,):
                 raise BundleError(
-                    f"CatBoostExpected.load: {file} wants {len(part.feature_names_)} columns and "
+                    f"CatBoostExpected.load: {file} wants {len(part.columns)} columns and "
                     f"{FILES[0]} {len(names)}; wanted the same of all, {POSITION!r} the last"
                 )
         return cls(parts)
@@ -185,16 +182,16 @@ class CatBoostExpected:
         fitted = (
             _fitted(part, {**settings, **trees.of(part)}, train, validation) for part in PARTS
         )
-        return cls([model for model in fitted if model is not None], trees=trees)
+        return cls([part for part in fitted if part is not None], trees=trees)
 
     def refit(self, examples: Examples, *, seed: int, thread_count: int = 2) -> Self:
         """All three fitted on all examples, each with as many trees as it has here, and alike."""
-        models = []
-        for part, model in zip(PARTS, self._parts, strict=False):
-            settings = training_settings(seed, thread_count, max(model.tree_count_, 1))
+        fitted = []
+        for part, before in zip(PARTS, self._parts, strict=False):
+            settings = training_settings(seed, thread_count, max(before.size, 1))
             settings |= {"use_best_model": False, **self._trees.of(part)}
-            models.append(_fitted(part, settings, examples))
-        kept = [model for model in models if model is not None]
+            fitted.append(_fitted(part, settings, examples))
+        kept = [part for part in fitted if part is not None]
         return type(self)(kept, threads=self._threads, trees=self._trees)
 
 
@@ -208,12 +205,14 @@ def _logs(raw: Sequence[NDArray[np.float64]]) -> NDArray[np.float32]:
 
 def _fitted(
     part: Part, settings: dict[str, Any], train: Examples, validation: Examples | None = None
-) -> CatBoost | None:
+) -> Cbm | None:
     """None where there is nothing to tell apart: an ensemble of equal labels is a constant."""
+    from catboost import CatBoost, Pool
+
     if part.acted and len(np.unique(train.gains[train.gains > 0])) < 2:
         return None
 
-    def pool(examples: Examples) -> Pool:
+    def pool(examples: Examples) -> "Pool":
         kept = with_gain(examples)
         if part.acted:
             kept = take(kept, np.flatnonzero(kept.gains > 0))
@@ -225,13 +224,4 @@ def _fitted(
 
     model = CatBoost({**settings, "loss_function": part.loss})
     model.fit(pool(train), eval_set=None if validation is None else pool(validation))
-    return without_time(model)
-
-
-def _loaded(file: Path) -> CatBoost:
-    model = CatBoost()
-    try:
-        model.load_model(str(file))
-    except (OSError, CatBoostError) as error:
-        raise BundleError(f"CatBoostExpected.load: {file.name}: {error}") from error
-    return model
+    return Cbm.of(without_time(model))

@@ -6,45 +6,12 @@ and asks besides what a score would be without each group of features. Of one ro
 the trees that ask of the group differ, so that takes a part of scoring a row for each group.
 """
 
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
-from catboost import CatBoost
 from numba import njit
 from numpy.typing import NDArray
-
-from heirloom.core.errors import BundleError
-
-
-class _Split(msgspec.Struct):
-    border: float
-    float_feature_index: int = -1
-    split_type: str = ""
-
-
-class _Tree(msgspec.Struct):
-    leaf_values: list[float]
-    splits: list[_Split] | None = None
-
-
-class _Feature(msgspec.Struct):
-    flat_feature_index: int
-    nan_value_treatment: str
-
-
-class _Features(msgspec.Struct):
-    float_features: list[_Feature]
-
-
-class _Model(msgspec.Struct):
-    features_info: _Features
-    oblivious_trees: list[_Tree]
-    scale_and_bias: tuple[float, list[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,47 +36,6 @@ class SymmetricTrees:
     nan_first: NDArray[np.bool_]
     scale: float
     bias: float
-
-    @classmethod
-    def of(cls, model: CatBoost) -> "SymmetricTrees":
-        """Of a model of one output, over numbers alone.
-
-        Raises:
-            BundleError: the model is none of that kind.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "model.json"
-            model.save_model(str(file), format="json")
-            try:
-                told = msgspec.json.decode(file.read_bytes(), type=_Model)
-            except msgspec.MsgspecError as error:
-                raise BundleError(f"CatBoost: no symmetric trees of one output: {error}") from error
-        trees = told.oblivious_trees
-        parts = [tree.splits or [] for tree in trees]
-        asked = [split for part in parts for split in part]
-        told_of = {feature.flat_feature_index for feature in told.features_info.float_features}
-        wrong = [split for split in asked if split.split_type != "FloatFeature"]
-        uneven = any(
-            len(tree.leaf_values) != 1 << len(part) for tree, part in zip(trees, parts, strict=True)
-        )
-        if (
-            wrong
-            or uneven
-            or told_of != set(range(len(told_of)))
-            or len(told.scale_and_bias[1]) > 1
-        ):
-            raise BundleError("CatBoost: wanted symmetric trees of one output, over numbers alone")
-        first = [feature.nan_value_treatment == "AsTrue" for feature in _by_place(told)]
-        return cls(
-            features=np.array([split.float_feature_index for split in asked], np.int32),
-            borders=np.array([split.border for split in asked], np.float32),
-            splits=_edges([len(part) for part in parts]),
-            leaves=np.array([value for tree in trees for value in tree.leaf_values], np.float64),
-            starts=_edges([len(tree.leaf_values) for tree in trees]),
-            nan_first=np.array(first, np.bool_),
-            scale=told.scale_and_bias[0],
-            bias=sum(told.scale_and_bias[1]),
-        )
 
     def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
         """[rows] float64, as CatBoost's `predict` of [rows, columns]."""
@@ -170,14 +96,6 @@ class SymmetricTrees:
         if self.nan_first.any():
             columns[self.nan_first] = np.nan_to_num(columns[self.nan_first], nan=np.inf)
         return columns
-
-
-def _by_place(told: _Model) -> Sequence[_Feature]:
-    return sorted(told.features_info.float_features, key=lambda each: each.flat_feature_index)
-
-
-def _edges(lengths: list[int]) -> NDArray[np.int32]:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
 
 
 @njit(cache=True)

@@ -7,9 +7,10 @@ rests on it. The index holds those on offer alone.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError, ShapeError
@@ -20,8 +21,9 @@ from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.retrieval.diction import Diction
 from heirloom.retrieval.intent import likely
+from heirloom.retrieval.interests import heaviest
 from heirloom.retrieval.offers import Offers
-from heirloom.retrieval.top import best, fitted
+from heirloom.retrieval.top import at_rows, fitted
 from heirloom.retrieval.vectors.answer import Answer, FilteredIndex, OutOfTime
 from heirloom.retrieval.vectors.codebook import Codebook
 from heirloom.retrieval.vectors.index import VectorIndex
@@ -68,6 +70,18 @@ class Encoder(Protocol):
         """[dim] float32 of unit length; zeros for no words."""
 
 
+class Matched(NamedTuple):
+    """What a query's words match.
+
+    Attributes:
+        share: [slots] float64, 0 … 1, as Words.match; not to be written to.
+        slots: [matched] int32, ascending: those that match at all.
+    """
+
+    share: NDArray[np.float64]
+    slots: NDArray[np.int32]
+
+
 class ContentIndex:
     """Each listing's vector by slot, those on offer in an index that filters, and int8 codes.
 
@@ -103,6 +117,7 @@ class ContentIndex:
         # Of the latest request: a retriever asks, and then the columns given.
         self._interests: tuple[Request, tuple[NDArray[np.float32], NDArray[np.float32]]] | None
         self._interests = None
+        self._matched: tuple[tuple[str, int, int], Matched] | None = None
 
     @property
     def model_id(self) -> str:
@@ -295,33 +310,42 @@ class ContentIndex:
             np.full(len(slots), np.nan, np.float32),
         )
         if request.text_vector.any():
-            everything = self.words.match(request.query.text, len(self.vectors))
-            matched = everything[slots]
-            cosines = self._cosines(slots, request.text_vector[None])[:, 0]
+            everything = self.matched(request.query.text, len(self.vectors))
+            matched = everything.share[slots]
+            cosines = self._nearest(slots, request.text_vector[None])
             given["text_match"] = relevance(matched, cosines)
             given["text_category"] = self._meant(everything, slots)
         if len(request.recent):
             given["style_match"] = self.diction.match(request.recent, slots)
         interests, _ = self.interests(request)
         if len(interests):
-            given["taste_match"] = self._cosines(slots, interests).max(axis=1)
+            given["taste_match"] = self._nearest(slots, interests)
         if len(request.person_vectors):
-            given["person_match"] = self._cosines(slots, request.person_vectors).max(axis=1)
+            given["person_match"] = self._nearest(slots, request.person_vectors)
         if 0 <= request.anchor < len(self.vectors):
             anchor = self.vectors[request.anchor][None]
-            given["anchor_match"] = self._cosines(slots, anchor)[:, 0]
+            given["anchor_match"] = self._nearest(slots, anchor)
             given["anchor_style"] = self.diction.match(np.array([request.anchor], np.int32), slots)
         return given
 
-    def _meant(self, matched: NDArray[np.float64], slots: NDArray[np.int32]) -> NDArray[np.float32]:
+    def _meant(self, matched: Matched, slots: NDArray[np.int32]) -> NDArray[np.float32]:
         """[slots] float32: the share of each one's category in what matches best of all on offer.
 
         So a word that no category is called by says which it means.
         """
-        offered = np.where(self.offers.live[: len(matched)], matched, 0.0)
-        category = self.offers.column("category")
-        share: NDArray[np.float32] = likely(offered, category[: len(matched)])[category[slots]]
-        return share
+        category, offered = self.offers.column("category"), matched.slots
+        offered = offered[self.offers.live[offered]]
+        shares = likely(matched.share[offered], category[offered])
+        return at_rows(shares, category[slots])
+
+    def matched(self, text: str, size: int) -> Matched:
+        """How well the first so many slots match a query's words. A request asks more than once."""
+        asked = text, size, self.words.changes
+        if self._matched is None or self._matched[0] != asked:
+            share = self.words.match(text, size)
+            share.flags.writeable = False
+            self._matched = asked, Matched(share, np.flatnonzero(share > 0).astype(np.int32))
+        return self._matched[1]
 
     def matching(
         self, text: str, allowed: NDArray[np.bool_], least: int = 100
@@ -333,25 +357,27 @@ class ContentIndex:
         """
         keep = np.zeros(len(allowed), np.bool_)
         size = min(len(self.vectors), len(allowed))
-        matched = np.where(allowed[:size], self.words.match(text, size), 0.0)
-        found = matched[matched > 0]
-        if not len(found):
+        share, slots = self.matched(text, size)
+        slots = slots[allowed[slots]]
+        if not len(slots):
             return keep
+        found = share[slots]
         enough = -np.partition(-found, least - 1)[least - 1] if len(found) > least else 0.0
-        keep[:size] = (matched > 0) & (matched >= min(MATCHING * found.max(), enough))
+        keep[slots[found >= min(MATCHING * found.max(), enough)]] = True
         return keep
 
-    def _cosines(
+    def _nearest(
         self, slots: NDArray[np.int32], vectors: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """[slots, vectors] float32, dot products of int8 codes over 127².
+        """[slots] float32, the greatest cosine with one of some vectors [vectors, dim].
 
-        The products are integers below 2^24, so they are exact in float32, in any order of
-        summation: a value is the same whatever stands beside it.
+        Dot products of int8 codes over 127². They are integers below 2^24, so they are exact in
+        float32, in any order of summation: a value is the same whatever stands beside it.
         """
-        codes = self._codes[slots].astype(np.float32)
-        cosines: NDArray[np.float32] = codes @ quantised(vectors).T.astype(np.float32)
-        return cosines / np.float32(127 * 127)
+        cosines: NDArray[np.float32] = _greatest(
+            self._codes, slots, quantised(vectors).astype(np.float32)
+        )
+        return cosines
 
     def interests(self, request: Request) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """What the person's recent events point to: one vector for each of their top categories.
@@ -374,18 +400,29 @@ class ContentIndex:
         age = np.maximum(request.query.t - request.recent_t[known], 0) / HALF_LIFE_MS
         decay = np.rint(np.exp2(-age) * _WEIGHT_UNIT).astype(np.int64)
         weights = decay * KIND_WEIGHT[request.recent_kinds[known]]
-        if not weights.sum():
+        if not weights.any():
             return none
-        categories, member = np.unique(self.offers.column("category")[slots], return_inverse=True)
-        # int64 sums in float64 hold: 2^20 · 6 · 127 · events is far below 2^53.
-        totals = np.zeros((len(categories), self.encoder.dim))
-        np.add.at(totals, member, weights[:, None] * self.codes[slots].astype(np.int64))
-        shares = np.bincount(member, weights, minlength=len(categories))
-        top = best(shares, MAX_INTERESTS)
-        top = top[shares[top] > 0]
-        lengths = np.maximum(np.sqrt((totals[top] ** 2).sum(axis=1)), 1e-12)
-        vectors = (totals[top] / lengths[:, None]).astype(np.float32)
-        return vectors, (shares[top] / shares.sum()).astype(np.float32)
+        category = self.offers.column("category")
+        totals, shares, whole = heaviest(slots, weights, category, self._codes, MAX_INTERESTS)
+        lengths = np.maximum(np.sqrt((totals**2).sum(axis=1)), 1e-12)
+        vectors = (totals / lengths[:, None]).astype(np.float32)
+        return vectors, (shares / whole).astype(np.float32)
+
+
+@njit(cache=True, fastmath={"reassoc"})  # the sums are of whole numbers
+def _greatest(codes: NDArray[Any], slots: NDArray[Any], vectors: NDArray[Any]) -> NDArray[Any]:
+    """As `ContentIndex._nearest`, of vectors [vectors, dim] that are codes in float32."""
+    greatest = np.empty(len(slots), np.float32)
+    for i in range(len(slots)):
+        code = codes[slots[i]]
+        most = np.float32(-np.inf)
+        for v in range(len(vectors)):
+            product = np.float32(0.0)
+            for k in range(len(code)):
+                product += np.float32(code[k]) * vectors[v, k]
+            most = max(most, product)
+        greatest[i] = most / np.float32(127 * 127)
+    return greatest
 
 
 def _untrained(encoder: Encoder) -> VectorIndex:

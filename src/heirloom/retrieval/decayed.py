@@ -34,6 +34,15 @@ def read_at(sums: NDArray[Any], row: int, scale: float) -> float:
     return read if read >= _LEAST else 0.0
 
 
+@njit(cache=True)
+def read_all(sums: NDArray[Any], size: int, scale: float) -> NDArray[Any]:
+    """[size] the same of the first so many rows."""
+    read = np.empty(size)
+    for row in range(size):
+        read[row] = read_at(sums, row, scale)
+    return read
+
+
 class Decay:
     """Weights of moments under one half-life. The landmark moves in whole half-lives.
 
@@ -115,12 +124,13 @@ class Decayed:
         like = {f"sum.{at}": np.zeros(0) for at in range(len(names))}
         self._sums = dict(zip(names, alike("Decayed", arrays, like).values(), strict=True))
 
-    def to(self, t: int) -> None:
-        """Be ready to count events at t."""
+    def to(self, t: int) -> bool:
+        """Be ready to count events at t. Whether all sums as they are kept changed for it."""
         factor = self.decay.moved(t)
         if factor != 1.0:
             for name in self._sums:
                 self._sums[name] *= factor
+        return factor != 1.0
 
     def add(self, name: Name, rows: NDArray[Any], amounts: NDArray[np.float64]) -> None:
         """Add amounts (already weighted by time) at rows, in order."""

@@ -9,8 +9,10 @@ here with (seen - expected) / sqrt(expected + 5) for the pointwise mutual inform
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.kept import Arrays, Given, alike, joined, of_texts, texts_of, within
@@ -109,9 +111,10 @@ class Diction:
         centre. Sums of integers, divided once: a value is the same whatever stands beside it.
         """
         profile = self._places[recent].astype(np.int64).sum(axis=0)
-        product = self._places[slots].astype(np.int64) @ profile
-        match: NDArray[np.float64] = product / (_UNIT * _UNIT * (len(recent) + _DOUBT))
-        return match.astype(np.float32)
+        match: NDArray[np.float32] = _match(
+            self._places, slots, profile, float(_UNIT * _UNIT * (len(recent) + _DOUBT))
+        )
+        return match
 
     def _unit(self, codes: NDArray[np.int32]) -> NDArray[np.float64]:
         """[listings, DIM] of unit length, zeros for listings without a placed word."""
@@ -126,6 +129,20 @@ class Diction:
         centred = np.where(unit.any(axis=1, keepdims=True), unit - self._centre, 0.0)
         places: NDArray[np.int8] = np.clip(np.rint(centred * _UNIT), -127, 127).astype(np.int8)
         return places
+
+
+@njit(cache=True)
+def _match(
+    places: NDArray[Any], slots: NDArray[Any], profile: NDArray[Any], over: float
+) -> NDArray[Any]:
+    """Each slot's dot product with a profile [DIM], over a number."""
+    match = np.empty(len(slots), np.float32)
+    for i in range(len(slots)):
+        product = 0
+        for k in range(len(profile)):
+            product += places[slots[i], k] * profile[k]
+        match[i] = product / over
+    return match
 
 
 def _surprise(of: NDArray[np.int32], tracked: NDArray[np.int64]) -> NDArray[np.float64]:

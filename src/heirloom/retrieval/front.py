@@ -7,6 +7,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.kept import Arrays, Given, alike
+from heirloom.retrieval.gathered import Gathered
+from heirloom.retrieval.top import fitted
 
 DEEP = 64
 """Listings of one category and size that are kept."""
@@ -17,7 +19,10 @@ class Front:
 
     What lifts a rate for one person acts on category and size, so it changes the order of the kinds
     and not, or hardly, the order within one. To choose from the front takes time by the number of
-    kinds, not of listings.
+    kinds, not of listings. What changed since it was laid lies behind it, each slot once.
+
+    Attributes:
+        listings: [laid, then changed], with columns of theirs side by side.
     """
 
     def __init__(self) -> None:
@@ -26,19 +31,48 @@ class Front:
         self._starts = np.zeros(1, np.int64)  # [kinds + 1], those of one kind by falling rate
         self._category = np.zeros(0, np.int64)  # [kinds]
         self._size = np.zeros(0, np.int64)
+        self.listings = Gathered(self._slots)
+        self._row = np.zeros(0, np.int32)  # [stock] each slot's row of `listings`; -1 for none
+        self._changed = np.zeros(0, np.bool_)  # [laid]
 
     def __len__(self) -> int:
         return len(self._slots)
 
+    @property
+    def changed(self) -> NDArray[np.int32]:
+        """[changed] the slots that changed since it was laid, in the order in which they did."""
+        return self.listings.slots[len(self) :]
+
     def arrays(self) -> Arrays:
-        """As `core.kept.Kept`."""
+        """As `core.kept.Kept`; without what changed."""
         names = ("slots", "rates", "starts", "category", "size")
         return {name: vars(self)[f"_{name}"] for name in names}
 
     def restore(self, arrays: Given) -> None:
-        """As `core.kept.Kept`."""
+        """As `core.kept.Kept`; what changed is to be noted then."""
         own = alike("Front", arrays, self.arrays())
         vars(self).update({f"_{name}": array for name, array in own.items()})
+        self._spread()
+
+    def _spread(self) -> None:
+        """Nothing has changed."""
+        self.listings = Gathered(self._slots)
+        self._row = np.full(max(len(self._row), 1 + int(self._slots.max(initial=-1))), -1, np.int32)
+        self._row[self._slots] = np.arange(len(self), dtype=np.int32)
+        self._changed = np.zeros(len(self), np.bool_)
+
+    def note(self, slots: NDArray[np.int32]) -> None:
+        """These changed, or changed once more: [slots], each once."""
+        if not len(slots):
+            return
+        self._row = fitted(self._row, int(slots.max()) + 1, -1)
+        row = self._row[slots]
+        self._changed[row[(row >= 0) & (row < len(self))]] = True
+        new = slots[row < len(self)]
+        held = len(self.listings)
+        self._row[new] = np.arange(held, held + len(new), dtype=np.int32)
+        self.listings.add(new)
+        self.listings.write(self._row[slots])
 
     def lay(
         self,
@@ -60,15 +94,25 @@ class Front:
         self._slots, self._rates = slots[rows].astype(np.int32), rates[rows]
         self._starts = np.concatenate([[0], np.cumsum(kept)])
         self._category, self._size = cells // steps, cells % steps
+        self._spread()
 
     def best(
         self, by_category: NDArray[np.float64], by_size: NDArray[np.float64], k: int
-    ) -> NDArray[np.int32]:
-        """[slots] at most k, by the rate times the lifts of category and size [codes]."""
+    ) -> NDArray[np.int64]:
+        """Rows of `listings`: at most k by the rate times the lifts of category and size."""
         lift = by_category[self._category] * by_size[self._size]
-        rows = _merged(self._rates, self._starts, lift, min(max(k, 0), len(self)))
-        slots: NDArray[np.int32] = self._slots[rows]
-        return slots
+        rows: NDArray[np.int64] = _merged(
+            self._rates, self._starts, lift, min(max(k, 0), len(self))
+        )
+        return rows
+
+    def near(
+        self, by_category: NDArray[np.float64], by_size: NDArray[np.float64], k: int
+    ) -> NDArray[np.int64]:
+        """Rows of `listings`: of the best k those that are as they were, and all that changed."""
+        rows = self.best(by_category, by_size, k)
+        changed = np.arange(len(self), len(self.listings))
+        return np.concatenate([rows[~self._changed[rows]], changed])
 
 
 @njit(cache=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.errors import ConfigError
 from heirloom.core.slate import Candidates
-from heirloom.retrieval.top import best, firsts_alike
+from heirloom.retrieval.top import firsts_alike, in_runs
 
 RRF_K = 60
 MAX_SOURCES = 32
@@ -46,45 +46,37 @@ def fuse(
     ordered = sorted(found, key=lambda candidates: candidates.names)
     names = tuple(name for candidates in ordered for name in candidates.names)
     _check(names, ordered)
-    slots: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
-    parts: list[NDArray[np.floating]] = [np.zeros(0)]
-    bits: list[NDArray[np.uint32]] = [np.zeros(0, np.uint32)]
-    for bit, candidates in enumerate(ordered):
-        name = candidates.names[0]
-        taken = candidates.slots[: (quotas or {}).get(name, len(candidates))]
-        slots.append(taken)
-        parts.append((weights or {}).get(name, 1.0) / (RRF_K + 1.0 + np.arange(len(taken))))
-        bits.append(np.full(len(taken), 1 << bit, np.uint32))
-    every = np.concatenate(slots)
-    distinct, scores, sources = _added(
-        every, np.concatenate(parts), np.concatenate(bits), firsts_alike(every)
-    )
-    order = np.argsort(distinct)
-    distinct, scores, sources = distinct[order], scores[order], sources[order]
-    rows = best(scores, pool)
+    cut = quotas or {}
+    slots = [each.slots[: cut.get(each.names[0], len(each))] for each in ordered]
+    counts = np.array([len(taken) for taken in slots], np.int64)
+    weighed = np.array([(weights or {}).get(name, 1.0) for name in names], np.float64)
+    every = np.concatenate([*slots, np.zeros(0, np.int32)])
+    fused = _fused(every, counts, weighed, max(pool, 0))
     unfinished = tuple(name for candidates in ordered for name in candidates.unfinished)
-    fused = scores[rows].astype(np.float32)
-    return Candidates(distinct[rows], fused, sources[rows], names, unfinished)
+    return Candidates(*fused, names, unfinished)
 
 
 @njit(cache=True)
-def _added(
-    slots: NDArray[Any], parts: NDArray[Any], bits: NDArray[Any], first: NDArray[Any]
+def _fused(
+    slots: NDArray[Any], counts: NDArray[Any], weights: NDArray[Any], pool: int
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Each slot once, in the order in which it came: the sum of its parts, and all its bits."""
-    place = np.empty(len(slots), np.int64)
+    """Slots [of all sources, one after another] fused: each slot once, its score and its bits."""
+    first, place = firsts_alike(slots), np.empty(len(slots), np.int64)
     distinct, scores = np.empty(len(slots), np.int32), np.zeros(len(slots))
     sources = np.zeros(len(slots), np.uint32)
-    count = 0
-    for row in range(len(slots)):
-        if first[row] == row:
-            place[row] = count
-            distinct[count] = slots[row]
-            count += 1
-        at = place[first[row]]
-        scores[at] += parts[row]
-        sources[at] |= bits[row]
-    return distinct[:count], scores[:count], sources[:count]
+    number = row = 0
+    for bit in range(len(counts)):
+        for rank in range(counts[bit]):
+            if first[row] == row:
+                place[row] = number
+                distinct[number] = slots[row]
+                number += 1
+            at = place[first[row]]
+            scores[at] += weights[bit] / (RRF_K + 1.0 + rank)
+            sources[at] |= np.uint32(1 << bit)
+            row += 1
+    rows = in_runs(scores[:number], distinct[:number])[:pool]
+    return distinct[rows], scores[rows].astype(np.float32), sources[rows]
 
 
 def _check(names: tuple[str, ...], found: Sequence[Candidates]) -> None:

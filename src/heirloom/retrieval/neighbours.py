@@ -1,8 +1,10 @@
 """Neighbours: the retrievers that look for what is near in content, by the filter itself."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.facts import Facts
@@ -11,7 +13,7 @@ from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
 from heirloom.retrieval.content import NO_SLOTS, ContentIndex
-from heirloom.retrieval.top import firsts_alike
+from heirloom.retrieval.top import firsts_alike, in_runs
 from heirloom.retrieval.vectors.answer import OutOfTime
 from heirloom.retrieval.vectors.where import Where
 
@@ -139,18 +141,32 @@ def _nearest(
     out_of_time: OutOfTime | None,
 ) -> Candidates:
     """Neighbours of several vectors, each once; the score is share / rank, the best of them."""
-    slots = [np.zeros(0, np.int32)]
-    scores = [np.zeros(0, np.float32)]
-    complete = True
-    for vector, share in zip(vectors, shares, strict=True):
+    slots, counts, complete = [np.zeros(0, np.int32)], [], True
+    for vector in vectors:
         found = content.nearest(vector, where, k, without=without, out_of_time=out_of_time)
         slots.append(found.slots)
-        scores.append((share / np.arange(1, len(found.slots) + 1)).astype(np.float32))
+        counts.append(len(found.slots))
         complete &= found.complete
-    every, score = np.concatenate(slots), np.concatenate(scores)
-    if len(slots) > 2:  # of one vector, each is there once and in order
-        order = np.lexsort((every, -score))
-        order = order[firsts_alike(every[order]) == np.arange(len(order))]
-        every, score = every[order], score[order]
+    every, score = _in_turn(np.concatenate(slots), np.array(counts, np.int64), shares)
     rows = slice(k)
     return Candidates.of(name, every[rows], score[rows], complete=complete)
+
+
+@njit(cache=True)
+def _in_turn(
+    slots: NDArray[Any], counts: NDArray[Any], shares: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Each slot of several lists [one after another] once, with its best share / rank."""
+    scores, row = np.empty(len(slots), np.float32), 0
+    for of in range(len(counts)):
+        for rank in range(counts[of]):
+            scores[row] = np.float64(shares[of]) / (rank + 1)
+            row += 1
+    if len(counts) < 2:  # of one vector each is there once and in order
+        return slots, scores
+    first = firsts_alike(slots)
+    for row in range(len(slots)):
+        scores[first[row]] = max(scores[first[row]], scores[row])
+    rows = np.flatnonzero(first == np.arange(len(slots)))
+    rows = rows[in_runs(scores[rows], slots[rows])]
+    return slots[rows], scores[rows]

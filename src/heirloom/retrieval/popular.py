@@ -1,11 +1,10 @@
 """Popular: what people engage with lately, in the context of the request."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.errors import ConfigError, InputError
@@ -15,12 +14,21 @@ from heirloom.core.kept import Arrays, Given, Kept, alike, joined, object_of, of
 from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
-from heirloom.retrieval.decayed import Decayed, read_at
+from heirloom.retrieval.decayed import Decayed, read_all, read_at
 from heirloom.retrieval.front import Front
+from heirloom.retrieval.lifts import (
+    Declared,
+    Lifts,
+    declared_lift,
+    declared_shares,
+    lifted,
+    lifts_of,
+    own_weights,
+)
 from heirloom.retrieval.rate import DAY_MS, Rate
 from heirloom.retrieval.retriever import Passes
 from heirloom.retrieval.shelf import EDITED, LISTED, Shelf, mentions
-from heirloom.retrieval.top import ascending, best, fitted
+from heirloom.retrieval.top import best_first, fitted, where
 
 ENGAGEMENT: Mapping[str, int] = {
     Kind.CLICK: 1,
@@ -40,7 +48,23 @@ REVIEW_EVERY = 8_192
 CHANGED_SHARE = 128
 """It is, when one in so many slots was listed, edited or engaged with since."""
 WIDE = 3
-_ALL = np.zeros(1, np.int64)
+_Column = Callable[[Hashable, NDArray[Any]], NDArray[Any]]
+"""From a column's name and the whole of it to the column as it is read: `Gathered.column`."""
+
+
+class _Asked(NamedTuple):
+    """Of a request what says how much each kind of listing is lifted for it."""
+
+    t: int
+    declared: list[Declared]
+    lifts: Lifts
+
+    def of_categories(self) -> NDArray[np.float64]:
+        """[category codes] float64, the lifts of the person and of what is declared."""
+        declared = np.ones(len(self.lifts[0]))
+        for of in self.declared:
+            declared *= (of.by_category / of.share) ** of.weight if of.share > 0 else 1.0
+        return declared * self.lifts[0]
 
 
 class Popular:
@@ -101,9 +125,6 @@ class Popular:
         self._department = np.zeros(1, np.int64)
         self._codes = (1, 1)  # how many of categories and of sizes were seen
         self._front = Front()
-        self._changed = np.zeros(0, np.int32)  # [changes] slots, since the front was laid
-        self._changes = 0
-        self._is_changed = np.zeros(0, np.bool_)  # [slots]
 
     def arrays(self) -> Arrays:
         """As `core.kept.Kept`."""
@@ -119,9 +140,8 @@ class Popular:
             "on_offer": self._on_offer,
             "departments": of_object(list(self._departments)),
             "department": self._department,
-            "seen": np.array([*self._codes, self._changes], np.int64),
-            "changed": self._changed,
-            "is_changed": self._is_changed,
+            "seen": np.array([*self._codes, len(self._front.changed)], np.int64),
+            "changed": self._front.changed,
             **joined({name: part.arrays() for name, part in parts.items()}),
         }
 
@@ -140,9 +160,9 @@ class Popular:
         self._categories = 1 + int(self._pairs[:, 1].max(initial=0))
         departments = object_of(own["departments"], list[str])
         self._departments = {text: at for at, text in enumerate(departments)}
-        categories, sizes, self._changes = own["seen"].tolist()
+        categories, sizes, changes = own["seen"].tolist()
         self._department, self._codes = own["department"], (categories, sizes)
-        self._changed, self._is_changed = own["changed"], own["is_changed"]
+        self._front.note(own["changed"][:changes])
 
     def apply(self, facts: Facts, listings: Mapping[int, Listing]) -> None:
         """Fold stock events and engagement."""
@@ -159,8 +179,9 @@ class Popular:
             seen = (max(seen, int(code) + 1) for seen, code in zip(self._codes, codes, strict=True))
             self._codes = next(seen), next(seen)
         latest = int(facts.events["t"].max())
-        for counts in (*(rate.counts for rate in self._rates), self._context):
-            counts.to(latest)
+        moved = [counts.to(latest) for counts in (*(r.counts for r in self._rates), self._context)]
+        if any(moved):
+            self._front.listings.forget()
         opened = self._fold_stock(facts) if facts.kinds & _STOCK else {}
         if facts.kinds & self._engages:
             self._fold_engagement(facts, opened)
@@ -168,37 +189,42 @@ class Popular:
 
     def retrieve(self, request: Request, allowed: NDArray[np.bool_], k: int) -> Candidates:
         """At most k, best first; the score is the log of the rate times lifts."""
-        return self._best(request, np.flatnonzero(allowed[: self._shelf.size]), k)
+        slots = np.flatnonzero(allowed[: self._shelf.size])
+        return self._best(self._asked(request), slots, slots, _whole, k)
 
     def sift(self, request: Request, passes: Passes, k: int) -> Candidates:
         """As `retrieve`; of a large stock it compares the front alone."""
+        asked = self._asked(request)
         if len(self._front):
-            lifts = self._lifts(request)
-            near = self._front.best(self._declared_lifts(request) * lifts[0], lifts[1], WIDE * k)
-            near = ascending(np.concatenate([near, self._changed[: self._changes]]))
-            passing = near[passes(near)]
-            if 2 * len(passing) >= len(near):
-                return self._best(request, passing, k)
-        slots = np.flatnonzero(self._on_offer[: self._shelf.size])
-        return self._best(request, slots[passes(slots)], k)
+            near = self._front.listings
+            rows = self._front.near(asked.of_categories(), asked.lifts[1], WIDE * k)
+            slots = near.slots.take(rows)
+            passing = where(passes(slots))
+            if 2 * len(passing) >= len(slots):
+                return self._best(asked, slots.take(passing), rows.take(passing), near.column, k)
+        every = np.flatnonzero(self._on_offer[: self._shelf.size])
+        every = every[passes(every)]
+        return self._best(asked, every, every, _whole, k)
 
-    def _best(self, request: Request, slots: NDArray[Any], k: int) -> Candidates:
-        """The best k of these slots, ascending."""
+    def _asked(self, request: Request) -> _Asked:
+        return _Asked(request.query.t, self._declared(request), self._lifts(request))
+
+    def _best(
+        self, asked: _Asked, slots: NDArray[Any], rows: NDArray[np.int64], column: _Column, k: int
+    ) -> Candidates:
+        """The best k of these slots, each once, whose columns stand at these rows."""
         if not len(slots):
             return Candidates.none(self.name)
-        value = self._rate(slots, request.query.t)
-        categories = self._shelf.column("category")[slots]
-        for field, code in enumerate(request.declared.tolist()):
-            weight = self._declared_weights[field]
-            if code and weight:
-                lift = self._declared_lift(field, code, slots, categories, request.query.t)
-                value *= lift if weight == 1 else lift**weight
-        by_category, by_size = self._lifts(request)
-        sizes = self._shelf.column("size")[slots]
-        value = _lifted(value, categories, sizes, by_category, by_size)
-        rows = best(value, k)
-        scores = np.log(np.maximum(value[rows], 1e-300)).astype(np.float32)
-        return Candidates.of(self.name, slots[rows].astype(np.int32), scores)
+        value = self._rate(rows, asked.t, column)
+        categories = column("category", self._shelf.column("category"))
+        sizes = column("size", self._shelf.column("size"))
+        for of in asked.declared:
+            lift = self._declared_lift(of, rows, categories, asked.t, column)
+            value *= lift if of.weight == 1 else lift**of.weight
+        value = lifted(value, rows, categories, sizes, *asked.lifts)
+        chosen = best_first(value, slots, k)
+        scores = np.log(np.maximum(value[chosen], 1e-300)).astype(np.float32)
+        return Candidates.of(self.name, slots[chosen].astype(np.int32), scores)
 
     # --- folding ---------------------------------------------------------------------------
 
@@ -229,25 +255,14 @@ class Popular:
         changes = self._worth[facts.events["kind"]] > 0
         changes |= np.isin(facts.events["kind"], (LISTED, EDITED))
         _, rows = mentions(facts, changes)
-        self._note(rows["slot"])
+        slots = np.unique(rows["slot"])
+        self._front.note(slots[slots < self._shelf.size])
         at_end = (int(facts.events["seq"][-1]) + 1) % REVIEW_EVERY == 0
-        enough = self._changes > self._shelf.size // CHANGED_SHARE
+        enough = len(self._front.changed) > self._shelf.size // CHANGED_SHARE
         if at_end and (enough or not len(self._front)):
             slots = np.flatnonzero(self._on_offer[: self._shelf.size])
             category, size = (self._shelf.column(name)[slots] for name in ("category", "size"))
-            self._front.lay(slots, self._rate(slots, t), category, size)
-            self._is_changed[self._changed[: self._changes]] = False
-            self._changes = 0
-
-    def _note(self, slots: NDArray[np.int32]) -> None:
-        """These changed, each counted once until the front is laid."""
-        self._is_changed = fitted(self._is_changed, self._shelf.size, False)
-        slots = np.unique(slots[slots < self._shelf.size])
-        new = slots[~self._is_changed[slots]]
-        self._is_changed[new] = True
-        self._changed = fitted(self._changed, self._changes + len(new))
-        self._changed[self._changes : self._changes + len(new)] = new
-        self._changes += len(new)
+            self._front.lay(slots, self._rate(slots, t, _whole), category, size)
 
     def _move(self, facts: Facts, events: NDArray[np.intp], rows: NDArray[np.void]) -> None:
         """Count listings in and out of their groups, in log order."""
@@ -329,55 +344,58 @@ class Popular:
 
     # --- reading ---------------------------------------------------------------------------
 
-    def _rate(self, slots: NDArray[np.intp], t: int) -> NDArray[np.float64]:
-        """[slots] float64, the geometric mean of the rates of all half-lives."""
-        rates = []
-        for rate in self._rates:
-            everything = rate.of_level("all", 1, t, 0.0)[0]
-            above = rate.of_level("category", self._categories, t, everything)
-            rates.append(rate.of_listings(slots, self._group, self._pairs[:, 1], t, above))
+    def _rate(self, rows: NDArray[np.int64], t: int, column: _Column) -> NDArray[np.float64]:
+        """[rows] float64, the geometric mean of the rates of all half-lives."""
+        rates, category = [], self._pairs[:, 1]
+        group = column("group", self._group)
+        for at, rate in enumerate(self._rates):
+            above = rate.by_category(self._categories, t)
+            since, engaged = rate.per_listing
+            columns = group, column((at, "since"), since), column((at, "engaged"), engaged)
+            rates.append(rate.of_listings(rows, columns, category, t, above))
         if len(rates) == 1:
             return rates[0]
-        product = np.ones(len(slots))
+        product = np.ones(len(rows))
         for each in rates:
             product *= each
         root: NDArray[np.float64] = product ** (1 / len(rates))
         return root
 
+    def _declared(self, request: Request) -> list[Declared]:
+        """What the request declares that is weighed here."""
+        t, context, prior = request.query.t, self._context, self.prior_events
+        scale, kept, declared = context.decay.scale(t), context.kept, []
+        for field, code in enumerate(request.declared.tolist()):
+            weight = self._declared_weights[field]
+            if not code or not weight:
+                continue
+            every = read_at(kept((field, 0, "all")), 0, scale)
+            share = read_at(kept((field, code, "all")), 0, scale) / max(every, 1e-300)
+            of_value, of_any = kept((field, code, "category")), kept((field, 0, "category"))
+            by_category = declared_shares(self._codes[0], of_value, of_any, (scale, prior, share))
+            declared.append(Declared(field, code, weight, by_category, share))
+        return declared
+
     def _declared_lift(
         self,
-        field: int,
-        code: int,
-        slots: NDArray[np.intp],
+        of: Declared,
+        rows: NDArray[np.int64],
         categories: NDArray[np.int32],
         t: int,
+        column: _Column,
     ) -> NDArray[np.float64]:
-        """[slots] float64, P(value | listing) / P(value); 1 for a value never seen."""
-        rows = np.arange(int(categories.max()) + 1)
-        by_category, share = self._declared_shares(field, code, rows, t)
-        if share <= 0:
-            return np.ones(len(slots))
-        kept, scale = self._context.kept, self._context.decay.scale(t)
-        of_value, of_any = kept((field, code, "slot")), kept((field, 0, "slot"))
-        constants = scale, self.prior_events, share
-        lift: NDArray[np.float64] = _lift_of(
-            np.asarray(slots, np.int64), categories, of_value, of_any, by_category, constants
+        """[rows] float64, P(value | listing) / P(value); 1 for a value never seen."""
+        if of.share <= 0:
+            return np.ones(len(rows))
+        names = (of.field, of.code, "slot"), (of.field, 0, "slot")
+        of_value, of_any = (column(name, self._context.kept(name)) for name in names)
+        constants = self._context.decay.scale(t), self.prior_events, of.share
+        lift: NDArray[np.float64] = declared_lift(
+            rows, categories, of_value, of_any, of.by_category, constants
         )
         return lift
 
-    def _declared_shares(
-        self, field: int, code: int, rows: NDArray[np.intp], t: int
-    ) -> tuple[NDArray[np.float64], float]:
-        """P(value | category) for categories [rows], and P(value); 0 for a value never seen."""
-        read, prior = self._context.read, self.prior_events
-        every = float(read((field, 0, "all"), _ALL, t)[0])
-        share = float(read((field, code, "all"), _ALL, t)[0]) / max(every, 1e-300)
-        by_category = (read((field, code, "category"), rows, t) + prior * share) / (
-            read((field, 0, "category"), rows, t) + prior
-        )
-        return by_category, share
-
-    def _lifts(self, request: Request) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _lifts(self, request: Request) -> Lifts:
         """How much more the person goes for each category and each size [codes] than all do."""
         categories, sizes = self._codes
         known = (request.recent >= 0) & (request.recent < self._shelf.size)
@@ -385,79 +403,25 @@ class Popular:
         recent = request.recent[known]
         if not len(recent):
             return np.ones(categories), np.ones(sizes)
-        age = np.maximum(request.query.t - request.recent_t[known], 0)
-        weights = np.exp2(-age / _RECENT_HALF_LIFE_MS)
-        t = request.query.t
-        category, size = (self._shelf.column(name)[recent] for name in ("category", "size"))
-        usual = self._shares("category", categories, t)
-        department = fitted(self._department, categories)[:categories]
-        usual_of = np.bincount(department, usual)
-        own_of = np.bincount(department[category], weights, minlength=len(usual_of))
-        department_lift = self._lift(own_of, usual_of)[department]
-        own = np.bincount(category, weights, minlength=categories)
-        by_category = self._lift(own, usual, department_lift)
-        own = np.bincount(size, weights * (size > 0), minlength=sizes)
-        by_size = self._lift(own, self._shares("size", sizes, t))
-        by_size[0] = 1.0
-        return by_category, by_size
-
-    def _declared_lifts(self, request: Request) -> NDArray[np.float64]:
-        """[category codes] float64, what the declared attributes lift a category's listings by."""
-        rows = np.arange(self._codes[0])
-        lifts = np.ones(len(rows))
-        for field, code in enumerate(request.declared.tolist()):
-            weight = self._declared_weights[field]
-            if code and weight:
-                by_category, share = self._declared_shares(field, code, rows, request.query.t)
-                lifts *= (by_category / share) ** weight if share > 0 else 1.0
+        t, kept = request.query.t, self._context.kept
+        weights = np.exp2(-np.maximum(t - request.recent_t[known], 0) / _RECENT_HALF_LIFE_MS)
+        columns = self._shelf.column("category"), self._shelf.column("size")
+        own = own_weights(recent, weights, columns, self._department, self._codes)
+        scale = self._context.decay.scale(t)
+        # Of all engagement the share of each code; a unit count for each.
+        counts = [
+            read_all(kept(name), codes, scale) + 1.0
+            for name, codes in zip(("category", "size"), self._codes, strict=True)
+        ]
+        usual = counts[0] / counts[0].sum(), counts[1] / counts[1].sum()
+        sums = own[0].sum(), own[1].sum(), own[2].sum()
+        lifts: Lifts = lifts_of(own, sums, usual, self._department, self.prior_events)
         return lifts
 
-    def _shares(self, name: str, size: int, t: int) -> NDArray[np.float64]:
-        """[size] float64, the share of each code in all engagement; a unit count for each."""
-        counts = self._context.read(name, np.arange(size), t) + 1.0
-        shares: NDArray[np.float64] = counts / counts.sum()
-        return shares
 
-    def _lift(
-        self, own: NDArray[Any], usual: NDArray[Any], above: NDArray[np.float64] | float = 1.0
-    ) -> NDArray[np.float64]:
-        """(n + prior · P · lift above) / (N + prior) / P."""
-        prior = self.prior_events
-        lift: NDArray[np.float64] = (own + prior * usual * above) / (own.sum() + prior) / usual
-        return lift
-
-
-@njit(cache=True)
-def _lift_of(
-    slots: NDArray[Any],
-    categories: NDArray[Any],
-    of_value: NDArray[Any],
-    of_any: NDArray[Any],
-    by_category: NDArray[Any],
-    constants: tuple[float, float, float],
-) -> NDArray[Any]:
-    """[slots] (n + prior · P(value | category)) / (N + prior) / P(value), by decayed sums."""
-    scale, prior, share = constants
-    lift = np.empty(len(slots))
-    for i in range(len(slots)):
-        held = read_at(of_value, slots[i], scale) + prior * by_category[categories[i]]
-        lift[i] = held / (read_at(of_any, slots[i], scale) + prior) / share
-    return lift
-
-
-@njit(cache=True)
-def _lifted(
-    value: NDArray[Any],
-    categories: NDArray[Any],
-    sizes: NDArray[Any],
-    by_category: NDArray[Any],
-    by_size: NDArray[Any],
-) -> NDArray[Any]:
-    """[slots] each value times the lifts of its category and size."""
-    lifted = np.empty(len(value))
-    for i in range(len(value)):
-        lifted[i] = value[i] * (by_category[categories[i]] * by_size[sizes[i]])
-    return lifted
+def _whole(name: Hashable, column: NDArray[Any]) -> NDArray[Any]:  # noqa: ARG001
+    """The rows of a whole column are slots."""
+    return column
 
 
 def _parts(facts: Facts) -> Iterator[Facts]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.kept import Arrays, Given, joined, within
 from heirloom.retrieval.decayed import Decayed, read_at
-from heirloom.retrieval.top import at_rows, fitted
+from heirloom.retrieval.top import fitted
 
 DAY_MS = 86_400_000
 _NOTHING = np.zeros(0, np.int64)
@@ -62,95 +62,115 @@ class Rate:
         """Engagement, already weighted by time (`counts.decay.weight`), by row of a level."""
         self.counts.add(("engaged", level), rows, weighted)
 
-    def of_level(
-        self, level: str, size: int, t: int, above: NDArray[np.float64] | float
-    ) -> NDArray[np.float64]:
-        """[size] float64, engagement a day of each row of a level as of t.
-
-        `above` is the rate of the level above it, [size] or one for all.
-        """
-        return self.of_rows(level, np.arange(size), t, above)
-
-    def of_rows(
-        self, level: str, rows: Rows, t: int, above: NDArray[np.float64] | float
-    ) -> NDArray[np.float64]:
-        """[rows] float64, the same of some rows of a level; `above` is [rows] or one for all."""
-        number = at_rows(self._on_offer.get(level, np.zeros(0, np.int64)), rows)
-        days = (number - self.counts.read(("moved", level), rows, t)) * self._life_days
-        return self._shrunk(self.counts.read(("engaged", level), rows, t), days, above)
+    def by_category(self, size: int, t: int) -> NDArray[np.float64]:
+        """[size] float64, engagement a day of each category as of t, above them that of all."""
+        counts, none = self.counts, _NOTHING
+        kept, on_offer = counts.kept, self._on_offer
+        rates: NDArray[np.float64] = _by_category(
+            size,
+            (on_offer.get("all", none), kept(("moved", "all")), kept(("engaged", "all"))),
+            (
+                on_offer.get("category", none),
+                kept(("moved", "category")),
+                kept(("engaged", "category")),
+            ),
+            (counts.decay.scale(t), self._life_days, self.prior_days),
+        )
+        return rates
 
     def of_listings(
         self,
-        slots: Rows,
-        group: NDArray[np.int64],
+        rows: Rows,
+        columns: tuple[Rows, Rows, Rows],
         category: NDArray[np.int64],
         t: int,
         by_category: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """[slots] float64, engagement a day of each listing as of t.
+        """[rows] float64, engagement a day of each listing as of t.
 
         Args:
-            slots: of the listings.
-            group: [all slots] the row of each one's group of the like.
+            rows: of the columns, where the listings stand.
+            columns: each one's row of its group of the like; and `per_listing`, of the same rows.
             category: [groups] each one's category.
             t: as of when, ms.
             by_category: [categories] float64, their rates.
         """
         counts, none = self.counts, _NOTHING
         rates: NDArray[np.float64] = _of_listings(
-            np.asarray(slots, np.int64),
-            group,
+            rows,
+            columns,
             category,
             by_category,
-            self._on_offer.get("group", none),
-            counts.kept(("moved", "group")),
-            counts.kept(("engaged", "group")),
-            counts.kept(("since", "slot")),
-            counts.kept(("engaged", "slot")),
+            (
+                self._on_offer.get("group", none),
+                counts.kept(("moved", "group")),
+                counts.kept(("engaged", "group")),
+            ),
             (counts.decay.scale(t), self._life_days, self.prior_days),
         )
         return rates
 
-    def _shrunk(
-        self,
-        engaged: NDArray[np.float64],
-        days: NDArray[np.float64],
-        above: NDArray[np.float64] | float,
-    ) -> NDArray[np.float64]:
-        # A clock a little behind the log would make days negative.
-        days = np.maximum(days, 0)
-        rate = (engaged + self.prior_days * above) / (days + self.prior_days)
-        return np.maximum(rate, _LEAST)
+    @property
+    def per_listing(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """[slots] the decayed moments at which each was listed, and each one's engagement.
+
+        As they are kept: where nothing was counted they end, which reads as 0.
+        """
+        return self.counts.kept(("since", "slot")), self.counts.kept(("engaged", "slot"))
 
 
 @njit(cache=True)
 def _one(engaged: float, days: float, above: float, prior: float) -> float:
-    """As `Rate._shrunk`, of one."""
+    """(E + prior · rate above) / (X + prior); a clock a little behind the log would make X < 0."""
     return max((engaged + prior * above) / (max(days, 0.0) + prior), _LEAST)
 
 
 @njit(cache=True)
-def _of_listings(
-    slots: Rows,
-    group: Rows,
-    category: Rows,
-    by_category: Rows,
-    on_offer: Rows,
-    moved: Rows,
-    engaged_group: Rows,
-    since: Rows,
-    engaged: Rows,
+def _at_level(
+    counts: tuple[Rows, Rows, Rows], row: int, above: float, constants: tuple[float, float, float]
+) -> float:
+    """The rate of one row of a level: `counts` are on offer, moved and engaged."""
+    on_offer, moved, engaged = counts
+    scale, life, prior = constants
+    number = on_offer[row] if row < len(on_offer) else 0
+    days = (number - read_at(moved, row, scale)) * life
+    return _one(read_at(engaged, row, scale), days, above, prior)
+
+
+@njit(cache=True)
+def _by_category(
+    size: int,
+    all_counts: tuple[Rows, Rows, Rows],
+    counts: tuple[Rows, Rows, Rows],
     constants: tuple[float, float, float],
 ) -> Rows:
-    """Each listing's rate, shrunk to its group's, that to its category's."""
+    """Each category's rate, shrunk to that of all."""
+    everything = _at_level(all_counts, 0, 0.0, constants)
+    rates = np.empty(size)
+    for row in range(size):
+        rates[row] = _at_level(counts, row, everything, constants)
+    return rates
+
+
+@njit(cache=True)
+def _of_listings(
+    rows: Rows,
+    columns: tuple[Rows, Rows, Rows],
+    category: Rows,
+    by_category: Rows,
+    group_counts: tuple[Rows, Rows, Rows],
+    constants: tuple[float, float, float],
+) -> Rows:
+    """Each listing's rate, shrunk to its group's, that to its category's; a group's made once."""
+    group, since, engaged = columns
     scale, life, prior = constants
-    rates = np.empty(len(slots))
-    for i in range(len(slots)):
-        slot, of = slots[i], group[slots[i]]
-        number = on_offer[of] if of < len(on_offer) else 0
-        days = (number - read_at(moved, of, scale)) * life
-        above = by_category[category[of]]
-        above = _one(read_at(engaged_group, of, scale), days, above, prior)
-        days = (1 - read_at(since, slot, scale)) * life
-        rates[i] = _one(read_at(engaged, slot, scale), days, above, prior)
+    rates, by_group = np.empty(len(rows)), np.zeros(len(category))
+    for i in range(len(rows)):
+        row = rows[i]
+        of = group[row]
+        if by_group[of] == 0.0:  # a rate never is
+            above = by_category[category[of]]
+            by_group[of] = _at_level(group_counts, of, above, constants)
+        days = (1 - read_at(since, row, scale)) * life
+        rates[i] = _one(read_at(engaged, row, scale), days, by_group[of], prior)
     return rates

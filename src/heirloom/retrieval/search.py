@@ -41,8 +41,8 @@ class Search:
             return Candidates.none(self.name)
         content = self._content
         size = min(len(content.vectors), len(allowed))
-        matched = content.words.match(request.query.text, size)
-        slots = np.flatnonzero((matched > 0) & allowed[:size]).astype(np.int32)
+        matched, slots = content.matched(request.query.text, size)
+        slots = slots[allowed[slots]]
         if not len(slots):
             near = content.nearest(request.text_vector, Where(allowed=allowed), k)
             return Candidates.of(self.name, near.slots, near.scores)

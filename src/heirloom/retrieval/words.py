@@ -30,9 +30,13 @@ class Words:
 
     Postings are appended; those of a slot's former words are known by its older generation,
     and swept when they outnumber the rest.
+
+    Attributes:
+        changes: how often the words of a slot were changed.
     """
 
     def __init__(self) -> None:
+        self.changes = 0
         self._postings: dict[str, _Postings] = {}
         self._generation = np.zeros(0, np.int32)
         self._of = WordsOf()  # those of more than hashtags come first
@@ -41,6 +45,7 @@ class Words:
 
     def put(self, slot: int, weighted: Mapping[str, float]) -> None:
         """Give a slot its words, in place of those it had."""
+        self.changes += 1
         self._generation = fitted(self._generation, slot + 1)
         self._strong = fitted(self._strong, slot + 1)
         self._generation[slot] += 1
@@ -82,6 +87,7 @@ class Words:
             self._know(word)
             start += size
         self._of.restore(within(own, "of"), texts)
+        self.changes += 1
 
     def remove(self, slot: int) -> None:
         """Take a slot's words away; one that has none is left as it is."""
@@ -121,9 +127,7 @@ class Words:
             return np.zeros(len(slots), np.bool_)
         if postings.size <= SCANNED:
             return postings.strongly(self._generation, slots)
-        asked = zip(slots.tolist(), self._strong[slots].tolist(), strict=True)
-        has = (word in self._of.get(slot)[:strong] for slot, strong in asked)
-        return np.fromiter(has, np.bool_, len(slots))
+        return self._of.among(word, slots, self._strong[slots])
 
     def beginning(self, start: str) -> list[str]:
         """Known words that begin with two letters or more."""
@@ -142,6 +146,10 @@ class Words:
             alternatives = [(word, 1.0)] if word in self._postings else self.like(word)
             idf = max((self._idf(other) for other, _ in alternatives), default=self._idf(word))
             whole += idf
+            if len(alternatives) == 1 and alternatives[0][0] in self._postings:
+                of = self._postings[alternatives[0][0]]
+                of.add(total, self._generation, idf * alternatives[0][1])
+                continue
             part = np.zeros(size)
             for other, likeness in alternatives:
                 slots, weights = self.having(other)
@@ -150,7 +158,8 @@ class Words:
                 slots, worth = slots[within], weights[within] * (idf * likeness)
                 part[slots] = np.maximum(part[slots], worth)
             total += part
-        return total / max(whole, 1e-12)
+        total /= max(whole, 1e-12)
+        return total
 
     def _idf(self, word: str) -> float:
         """log(1 + (N - n + 0.5) / (n + 0.5)): Robertson and Zaragoza 2009, BM25, kept positive."""
@@ -247,6 +256,11 @@ class _Postings:
         )
         return found
 
+    def add(self, total: NDArray[np.float64], generation: NDArray[np.int32], factor: float) -> None:
+        """To a sum [slots] the weight of each slot that still has the word, times a factor."""
+        slots, generations = self._slots[: self.size], self._generations
+        _add(total, slots, generations, self._weights, generation, factor)
+
     def sweep(self, generation: NDArray[np.int32]) -> None:
         """Drop what is no longer valid."""
         valid = generation[self._slots[: self.size]] == self._generations[: self.size]
@@ -254,6 +268,21 @@ class _Postings:
         self._generations = self._generations[: self.size][valid]
         self._weights = self._weights[: self.size][valid]
         self.size = len(self._slots)
+
+
+@njit(cache=True)
+def _add(
+    total: NDArray[Any],
+    slots: NDArray[Any],
+    generations: NDArray[Any],
+    weights: NDArray[Any],
+    generation: NDArray[Any],
+    factor: float,
+) -> None:
+    for i in range(len(slots)):
+        slot = slots[i]
+        if slot < len(total) and generation[slot] == generations[i]:
+            total[slot] += weights[i] * np.float32(factor)
 
 
 @njit(cache=True)

@@ -1,8 +1,10 @@
 """WordsOf: which words each slot has, so that they can be taken from it again."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.kept import Arrays, Given, alike
@@ -18,6 +20,7 @@ class WordsOf:
         self._numbers = np.zeros(0, np.int32)
         self._there = np.zeros(0, np.bool_)  # [slots], restored and not written to since
         self._restored = 0
+        self._number_of: dict[str, int] = {}  # of words that were asked for
 
     def __len__(self) -> int:
         return len(self._own) + self._restored
@@ -35,6 +38,28 @@ class WordsOf:
             return self._own.get(slot, ())
         numbers = self._numbers[self._starts[slot] : self._starts[slot + 1]]
         return tuple(self._texts[number] for number in numbers.tolist())
+
+    def among(
+        self, word: str, slots: NDArray[np.int32], first: NDArray[np.int16]
+    ) -> NDArray[np.bool_]:
+        """[slots] bool: whether each has a word among its `first` so many [slots]."""
+        found = np.zeros(len(slots), np.bool_)
+        if (number := self._number(word)) >= 0:
+            _among(self._starts, self._numbers, self._there, number, slots, first, found)
+        if self._own:
+            elsewhere = slots >= len(self._there)
+            elsewhere[~elsewhere] = ~self._there[slots[~elsewhere]]
+            for row in np.flatnonzero(elsewhere).tolist():
+                found[row] = word in self._own.get(int(slots[row]), ())[: first[row]]
+        return found
+
+    def _number(self, word: str) -> int:
+        """A word's place among the texts; -1 for none."""
+        number = self._number_of.get(word)
+        if number is None:
+            number = next((at for at, text in enumerate(self._texts) if text == word), -1)
+            self._number_of[word] = number
+        return number
 
     def pop(self, slot: int) -> tuple[str, ...]:
         """Forget a slot; the words it had, none if it is unknown."""
@@ -70,6 +95,29 @@ class WordsOf:
         own = alike("WordsOf", arrays, self.arrays(()))
         self._texts, self._starts, self._numbers = texts, own["starts"], own["numbers"]
         self._there, self._restored = own["there"], int(np.count_nonzero(own["there"]))
+        self._number_of.clear()
+
+
+@njit(cache=True)
+def _among(
+    starts: NDArray[Any],
+    numbers: NDArray[Any],
+    there: NDArray[Any],
+    number: int,
+    slots: NDArray[Any],
+    first: NDArray[Any],
+    found: NDArray[Any],
+) -> None:
+    """Write whether a word's number is among the first so many words of each slot."""
+    for row in range(len(slots)):
+        slot = slots[row]
+        found[row] = False
+        if slot < len(there) and there[slot]:
+            start = starts[slot]
+            for at in range(start, min(start + first[row], starts[slot + 1])):
+                if numbers[at] == number:
+                    found[row] = True
+                    break
 
 
 def _places(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 
@@ -42,20 +43,30 @@ def cap_sellers(order: NDArray[np.intp], sellers: NDArray[np.int32], cap: int) -
     """
     if cap <= 0 or not len(order):
         return order
-    rounds = _occurrence(sellers[order]) // cap
-    return order[np.argsort(rounds, kind="stable")]
+    return _capped(order, sellers, cap)
 
 
-def _occurrence(values: NDArray[Any]) -> NDArray[np.int64]:
-    """How many equal values stand before each.
-
-    >>> _occurrence(np.array([7, 8, 7, 7])).tolist()
-    [0, 0, 1, 2]
-    """
-    grouped = np.argsort(values, kind="stable")
-    ordered = values[grouped]
-    starts = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-    first = np.maximum.accumulate(np.where(starts, np.arange(len(values)), 0))
-    result = np.empty(len(values), np.int64)
-    result[grouped] = np.arange(len(values)) - first
-    return result
+@njit(cache=True)
+def _capped(order: NDArray[Any], sellers: NDArray[Any], cap: int) -> NDArray[Any]:
+    """The rows by round, in a round as they came. Sellers are counted in a table by hash."""
+    rows, size = len(order), 1
+    while size < 2 * rows:
+        size *= 2
+    mask, last, count = size - 1, np.full(size, -1, np.int64), np.zeros(size, np.int64)
+    rounds, ends = np.empty(rows, np.int64), np.zeros(rows + 1, np.int64)
+    for i in range(rows):
+        seller = sellers[order[i]]
+        at = (np.int64(seller) * 0x9E3779B1 >> 8) & mask
+        while last[at] >= 0 and sellers[order[last[at]]] != seller:
+            at = (at + 1) & mask
+        rounds[i] = count[at] // cap
+        ends[rounds[i] + 1] += 1
+        count[at] += 1
+        last[at] = i
+    for i in range(rows):
+        ends[i + 1] += ends[i]
+    found = np.empty_like(order)
+    for i in range(rows):
+        found[ends[rounds[i]]] = order[i]
+        ends[rounds[i]] += 1
+    return found

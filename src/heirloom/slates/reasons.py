@@ -5,7 +5,7 @@ A reason of the ranking names a group of features that is surely among the stron
 a retriever alone knows (the seller is followed) is told unless the ranking speaks against it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -58,21 +58,27 @@ def reasons(
         ranked: what the ranking says; None where retrieval alone made the order.
     """
     place = _places(batch.columns)
-    values = batch.values[: len(slots)].tolist()
+    values = _by_row(batch)
     if ranked is None:
-        rows = (Row(request, catalogue, slot, values[i], (), place) for i, slot in _numbered(slots))
+        rows = (Row(request, catalogue, slot, values(i), (), place) for i, slot in _numbered(slots))
         return [_found(row, named)[:MAX_REASONS] for row, named in zip(rows, sources, strict=False)]
-    usual, result = ranked.usual.tolist(), []
+    usual = np.where(np.isnan(ranked.usual), 0, ranked.usual).tolist()
+    result: list[tuple[Reason, ...]] = []
     about = dict(zip(ranked.groups, ranked.about, strict=True))
     columns = {group: i for i, group in enumerate(ranked.groups)}
     named = _named(ranked)
     for i, slot in _numbered(slots):
-        row = Row(request, catalogue, slot, values[i], usual, place)
-        known = [
-            (source, group, words)
-            for source, group, words in _knowing(sources[i])
-            if group not in columns or ranked.contributions[i, columns[group]] >= 0
-        ]
+        known = _knowing(sources[i])
+        if not known and not named[i]:
+            result.append(())
+            continue
+        row = Row(request, catalogue, slot, values(i), usual, place)
+        if known:
+            known = tuple(
+                each
+                for each in known
+                if each[1] not in columns or ranked.contributions[i, columns[each[1]]] >= 0
+            )
         result.append(_ranked(row, known, named[i], about)[:MAX_REASONS])
     return result
 
@@ -81,6 +87,12 @@ def reasons(
 def _places(columns: tuple[str, ...]) -> dict[str, int]:
     """Where each feature stands, by its name in the view."""
     return {column.split(".", 1)[-1]: i for i, column in enumerate(columns)}
+
+
+def _by_row(batch: FeatureBatch) -> Callable[[int], Sequence[float]]:
+    """The values of each row. They are read where they lie: few of them are asked for."""
+    flat, width = np.ascontiguousarray(batch.values).reshape(-1).data, len(batch.columns)
+    return lambda row: flat[row * width : (row + 1) * width]
 
 
 def _numbered(slots: NDArray[np.int32]) -> Iterator[tuple[int, int]]:
@@ -103,7 +115,7 @@ def _knowing(sources: tuple[str, ...]) -> tuple[tuple[str, str, Words], ...]:
 def _named(ranked: Ranked) -> list[list[str]]:
     """[shown] the groups that may be named of each, the most telling first."""
     rows, of = np.nonzero(ranked.telling)
-    order = np.lexsort((of, -ranked.contributions[rows, of], rows))
+    order = np.argsort(-ranked.contributions[rows, of], kind="stable")  # of equals the first group
     named: list[list[str]] = [[] for _ in range(len(ranked.telling))]
     for row, group in zip(rows[order].tolist(), of[order].tolist(), strict=True):
         named[row].append(ranked.groups[group])

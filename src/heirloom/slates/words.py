@@ -16,7 +16,7 @@ class Row(NamedTuple):
 
     Attributes:
         values: [features] of the listing.
-        usual: [features] among the candidates; empty where nothing was ranked.
+        usual: [features] among the candidates, 0 for NaN; empty where nothing was ranked.
         place: where a feature stands in these, by name.
     """
 
@@ -38,15 +38,13 @@ class Row(NamedTuple):
             place = self.place.get(name)
             if place is None:
                 continue
-            usual = self.usual[place] if self.usual else nan
-            if self.values[place] > (0.0 if isnan(usual) else usual):
+            if self.values[place] > (self.usual[place] if self.usual else 0.0):
                 return True
         return False
 
     def text(self, field: str) -> str:
         """The listing's brand, size and the like; empty where the seller names none."""
-        code = int(self.catalogue.column(field)[self.slot])
-        return self.catalogue.vocabulary.text(field, code)
+        return self.catalogue.text(field, self.slot)
 
     @property
     def kind(self) -> str:

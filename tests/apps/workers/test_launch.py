@@ -10,6 +10,7 @@ from tests.paths.test_readers import expect_same
 
 from heirloom.apps.build import System
 from heirloom.apps.publication import Publication
+from heirloom.apps.rehearsal import rehearse
 from heirloom.apps.settings import Settings, load
 from heirloom.apps.workers import launch
 from heirloom.core.errors import ConfigError
@@ -76,7 +77,7 @@ def test_a_system_goes_on_as_writer_and_as_reader(settings: Settings) -> None:
 
 def test_a_state_is_caught_up_and_nothing_is_left_open(settings: Settings) -> None:
     system = System(settings, clock=Clock())
-    launch.warm(system)
+    rehearse(system)
     system.close()
     writer = System(settings, clock=Clock())
     writer.ingest(acts("one"), source="test")

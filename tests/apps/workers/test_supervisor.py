@@ -1,9 +1,11 @@
 """The supervisor over processes that do next to nothing, each case in a process of its own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,85 @@ sys.exit(Supervisor(board, lambda at: wait(at, lambda *_: said("no", at)), patie
     said, _ = rest(process)
     assert sorted(words[0] for words in said) == ["no"] * 3
     assert process.returncode == 0
+
+
+BEATS = """
+def beats(at):
+    signal.signal(signal.SIGTERM, lambda *_: (said("ends", at), os._exit(0)))
+    board.enter(at, READY)
+    said("ready", at, os.getpid())
+    while at != MUTE:
+        board.beat(at)
+        time.sleep(0.05)
+    time.sleep(60)
+patience = Patience(first_s=0.01, longest_s=0.05, grace_s=0.2, silent_s=SILENT_S)
+try:
+    sys.exit(Supervisor(board, beats, patience=patience).supervise())
+finally:
+    said("hung", *(each.hung for each in board.told()))
+"""
+
+
+def beating(silent_s: float, mute: int = -1) -> subprocess.Popen[str]:
+    return run(f"SILENT_S, MUTE = {silent_s}, {mute}\n{BEATS}")
+
+
+def test_one_that_hangs_is_killed_and_started_again() -> None:
+    process = beating(5.0)
+    pids = {words[1]: int(words[2]) for words in lines(process, 3)}
+    os.kill(pids["1"], signal.SIGSTOP)  # no signal but SIGKILL ends it
+    ((ready, which, pid),) = lines(process, 1)
+    assert (ready, which) == ("ready", "1")
+    assert int(pid) != pids["1"]
+    process.terminate()
+    said, err = rest(process)
+    assert said[-1] == ["hung", "0", "1", "0"]
+    assert re.search(r"worker-1 hangs: silent for \d", err)
+    assert "worker-1 ended with signal 9" in err
+
+
+def test_one_that_hangs_and_can_end_is_let_end() -> None:
+    process = beating(1.0, mute=2)
+    assert sorted(words[:2] for words in lines(process, 3)) == [["ready", str(i)] for i in range(3)]
+    assert lines(process, 1) == [["ends", "2"]]
+    assert lines(process, 1)[0][:2] == ["ready", "2"]
+    process.terminate()
+    _, err = rest(process)
+    assert "worker-2 ended with status 0" in err
+
+
+def test_who_hangs_again_and_again_is_started_later_each_time() -> None:
+    """Each life is longer than a steady one, and silent: what counts is that it speaks."""
+    set_up = "from heirloom.apps.workers import supervisor\nsupervisor._SPEAKS_S = 0.6\n"
+    patience = "first_s=0.2, longest_s=9.0, steady_s=1.0, grace_s=0.2, silent_s=1.2"
+    known = "first_s=0.01, longest_s=0.05, grace_s=0.2, silent_s=SILENT_S"
+    assert known in BEATS
+    process = run(f"{set_up}MUTE = 1\n{BEATS.replace(known, patience)}")
+    lives = 0
+    while lives < 4:
+        lives += lines(process, 1)[0][:2] == ["ready", "1"]
+    process.terminate()
+    _, err = rest(process)
+    waits = re.findall(r"worker-1 ended with status 0; it is started again in (\S+) s", err)
+    assert waits[:3] == ["0.2", "0.4", "0.8"]
+
+
+def test_nobody_hangs_who_could_not_speak_because_all_stood_still() -> None:
+    """As in a container that is paused; and nobody is ended where that is switched off."""
+    for silent_s, all_stop in ((2.0, True), (0.0, False)):
+        process = beating(silent_s)
+        pids = [int(words[2]) for words in lines(process, 3)]
+        stopped = [process.pid, *pids] if all_stop else pids[1:2]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(2.5)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(0.6)  # the supervisor looks once more
+        process.terminate()
+        said, err = rest(process)
+        assert said[-1] == ["hung", "0", "0", "0"]
+        assert "hangs" not in err
 
 
 def test_processes_end_with_a_supervisor_that_was_killed(tmp_path: Path) -> None:

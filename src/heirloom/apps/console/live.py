@@ -189,16 +189,13 @@ async def look(processes: Processes) -> LiveOut:
 def _share_of(processes: Processes, at: int) -> NDArray[np.float64]:
     """[counts] 1 for what is taken of a process, 0 for what another counts too.
 
-    What the writer is asked comes by way of a worker, which counts the request; what became of
-    events the writer counts, and a worker only what it lost on the way.
+    What the writer is asked comes by way of a worker, which counts the request.
     """
     taken = np.ones(FIELDS - len(GAUGES))
     parts = Counted(taken)
     if processes.writer == at:
         parts.statuses[:] = 0.0
         parts.times[:] = 0.0
-    elif processes.writer is not None:
-        parts.outcomes[: OUTCOMES.index("lost")] = 0.0
     return taken
 
 

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from heirloom.apps.problems import ProblemError
 from heirloom.apps.security.addresses import Addresses, place_of
 from heirloom.apps.security.caller import ANYONE, STRANGER, Allowance, Caller, Scope
+from heirloom.apps.security.hosts import Hosts
 from heirloom.apps.security.keys import WatchedKeys, id_of, is_key
 from heirloom.apps.security.rate import Buckets
 from heirloom.apps.security.sessions import COOKIE, Sessions
@@ -51,6 +52,9 @@ class Guard:
         buckets: where requests are counted; None: nobody is limited.
         allowance: of those who have none of their own.
         addresses: where those are counted who ask without a key; None: they are not.
+        hosts: the names that the door is asked under; None: any.
+        strangers: whether what needs no scope needs no key either; a browser may send it as the
+            password of `Basic` there, where it does.
         clock: ms since 1970 UTC.
     """
 
@@ -62,6 +66,8 @@ class Guard:
         buckets: Buckets | None = None,
         allowance: Allowance = Allowance(),  # noqa: B008 - frozen
         addresses: Addresses | None = None,
+        hosts: Hosts | None = None,
+        strangers: bool = True,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._keys = keys
@@ -69,6 +75,8 @@ class Guard:
         self._buckets = buckets
         self._allowance = allowance
         self._addresses = addresses
+        self._hosts = hosts
+        self._strangers = strangers
         self._clock = clock
         self.sessions = Sessions(lambda: clock() / 1e3)
         self._refused: Callable[[str], None] = lambda _: None
@@ -135,6 +143,8 @@ class Guard:
         return guarded
 
     async def _admit(self, request: Request, scope: Scope | None, way: Way) -> Caller:
+        if self._hosts is not None:
+            self._hosts.check(request, self._refused)
         if self._keys is None:
             self._count_address(request, wrong=False)
             return ANYONE
@@ -142,7 +152,7 @@ class Guard:
         cookie = request.cookies.get(COOKIE, "") if way == "console" and not header else ""
         if cookie:
             return self._check(request, self._in_session(cookie), scope, way)
-        shown = shown_by(header, page=way == "page")
+        shown = shown_by(header, page=way == "page" or (scope is None and not self._strangers))
         found = self._find(shown)
         if found == UNKNOWN_KEY and self._tokens is not None and self._tokens.may_refresh():
             await asyncio.get_running_loop().run_in_executor(None, self._tokens.refresh)
@@ -158,15 +168,15 @@ class Guard:
     def _check(
         self, request: Request, found: Caller | str, scope: Scope | None, way: Way
     ) -> Caller:
-        if scope is None:
-            if not isinstance(found, str):
-                return found
+        if scope is None and not isinstance(found, str):
+            return found
+        if scope is None and self._strangers:
             self._count_address(request, wrong=False)
             return STRANGER
         if isinstance(found, str):
             self._count_address(request, wrong=True)
             raise self._refusal(found, scope, way)
-        if scope not in found.scopes:
+        if scope is not None and scope not in found.scopes:
             self._refused("scope")
             raise ProblemError(
                 403,
@@ -187,7 +197,7 @@ class Guard:
             return "unknown" if keys is None else keys.find(shown, self._clock())
         return self._tokens.find(shown)
 
-    def _refusal(self, reason: str, scope: Scope, way: Way) -> ProblemError:
+    def _refusal(self, reason: str, scope: Scope | None, way: Way) -> ProblemError:
         self._refused(reason)
         challenge = 'Bearer realm="heirloom"'
         if way == "page":
@@ -197,7 +207,7 @@ class Guard:
         return ProblemError(
             401,
             _SAID[reason],
-            wanted=f"Authorization: Bearer KEY, of a key with scope {scope}",
+            wanted=f"Authorization: Bearer KEY, of a key with scope {scope or 'read'}",
             came="no key" if reason == "none" else "",
             headers={"www-authenticate": challenge},
         )

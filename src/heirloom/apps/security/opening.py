@@ -1,9 +1,11 @@
 """Opening: the guard that a system's settings ask for; a door that nobody guards is refused."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from heirloom.apps.security.addresses import Addresses
 from heirloom.apps.security.guard import Guard
+from heirloom.apps.security.hosts import Hosts
 from heirloom.apps.security.keys import KeysFile, WatchedKeys
 from heirloom.apps.security.rate import Buckets
 from heirloom.apps.security.settings import AddressesPart, AuthPart, is_loopback
@@ -23,11 +25,15 @@ def guard_of(
     host: str,
     unguarded: bool = False,
     addresses: AddressesPart = AddressesPart(),  # noqa: B008 - frozen
+    hosts: Sequence[str] = (),
+    admin: bool = False,
+    strangers: bool = True,
 ) -> Guard:
     """The guard of a door.
 
     A door that this machine alone can reach is open unless the settings or a provider's tokens
-    close it; any other asks for a key.
+    close it; any other asks for a key. The names that it is asked under are looked at where a
+    browser on this machine is all it takes to come in, at the admin door, and where some are given.
 
     Args:
         auth: [http.auth].
@@ -36,6 +42,9 @@ def guard_of(
         unguarded: leave it open whatever host and settings say, as a person asked for in so many
             words.
         addresses: [http.addresses].
+        hosts: [http] hosts.
+        admin: of the admin door.
+        strangers: whether a closed door answers what needs no scope to those without a key.
 
     Raises:
         ConfigError: the door asks for a key and nothing would open it.
@@ -44,18 +53,22 @@ def guard_of(
     if closed is None:
         closed = auth.tokens is not None or not is_loopback(host)
     is_open = unguarded or not closed
+    is_reached_by_browser = is_open and is_loopback(host)
+    named = Hosts(tuple(hosts)) if hosts or admin or is_reached_by_browser else None
     places = None
     if addresses.per_second or not is_open:
         buckets = Buckets(folder / OF_ADDRESSES)
         places = Addresses(buckets, free=addresses.free, wrong=addresses.wrong)
     if is_open:
-        return Guard(addresses=places)
+        return Guard(addresses=places, hosts=named)
     guard = Guard(
         WatchedKeys(KeysFile(folder)),
         tokens=None if auth.tokens is None else Tokens(auth.tokens),
         buckets=Buckets(folder / BUCKETS),
         allowance=auth.allowance,
         addresses=places,
+        hosts=named,
+        strangers=strangers,
     )
     if not guard.can_be_passed():
         raise ConfigError(

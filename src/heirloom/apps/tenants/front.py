@@ -19,6 +19,7 @@ from heirloom.apps.openapi import describe
 from heirloom.apps.problems import ProblemError, problem_response
 from heirloom.apps.security.addresses import Addresses, place_of
 from heirloom.apps.security.guard import shown_by, too_often
+from heirloom.apps.security.hosts import Hosts
 from heirloom.apps.tenants.directory import Directory
 from heirloom.apps.wire import HealthOut
 from heirloom.apps.workers.forward import body_of, headers_of
@@ -37,26 +38,39 @@ class Front:
     """Hands requests on.
 
     Args:
-        directory: whose key is whose.
-        sockets: where the processes of each tenant listen, by name.
         max_body: bytes of a request's body; each tenant holds it to its own besides.
         addresses: where those are counted who show no key that is known.
+        hosts: the names that the door is asked under; None: any.
     """
 
     def __init__(
         self,
-        directory: Directory,
-        sockets: Mapping[str, Path],
         *,
         max_body: int,
         addresses: Addresses | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
-        self._directory = directory
-        self._upstreams = {
-            name: Upstream(path, timeout_s=ANSWER_S) for name, path in sockets.items()
-        }
+        self._directory: Directory | None = None
+        self._upstreams: dict[str, Upstream] = {}
         self._max_body = max_body
         self._addresses = addresses
+        self._hosts = hosts
+
+    def stand(self, directory: Directory, sockets: Mapping[str, Path]) -> None:
+        """Hand on to these tenants from the next request on.
+
+        Args:
+            directory: whose key is whose.
+            sockets: where the processes of each tenant listen, by name.
+        """
+        before = {each.path: each for each in self._upstreams.values()}
+        self._directory = directory
+        self._upstreams = {
+            name: before.pop(path) if path in before else Upstream(path, timeout_s=ANSWER_S)
+            for name, path in sockets.items()
+        }
+        for gone in before.values():
+            gone.close()
 
     def application(self) -> Starlette:
         """The application: two routes that ask for no key, and all others."""
@@ -86,9 +100,12 @@ class Front:
         """The answer of the tenant whose key the request shows.
 
         Raises:
-            ProblemError: 401, 413, 429; 503 where the tenant's processes do not answer.
+            ProblemError: 400, 401, 403, 413, 421, 429; 503 where the tenant's processes do not
+                answer.
         """
-        name = self._tenant(request)
+        if self._hosts is not None:
+            self._hosts.check(request)
+        upstream = self._tenant(request)
         body = await body_of(request, self._max_body)
         target = request.scope["raw_path"]
         if query := request.scope["query_string"]:
@@ -96,9 +113,7 @@ class Front:
         # The answer to HEAD has no body where its length says that it has one: GET's is read.
         method = "GET" if request.method == "HEAD" else request.method
         try:
-            answer = await self._upstreams[name].ask(
-                method, target, headers_of(request, with_key=True), body
-            )
+            answer = await upstream.ask(method, target, headers_of(request, with_key=True), body)
         except AwayError as error:
             raise _away(error) from error
         response = Response(answer.body, answer.status)
@@ -107,11 +122,11 @@ class Front:
         response.raw_headers = kept if answer.status in (204, 304) else [*kept, length]
         return response
 
-    def _tenant(self, request: Request) -> str:
+    def _tenant(self, request: Request) -> Upstream:
         shown = shown_by(request.headers.get("authorization", ""), page=True)
-        name = self._directory.tenant(shown) if shown else ""
+        name = self._directory.tenant(shown) if shown and self._directory is not None else ""
         if name:
-            return name
+            return self._upstreams[name]
         if self._addresses is not None and request.client is not None:
             host = request.client.host
             if wait := self._addresses.take(host, wrong=True):

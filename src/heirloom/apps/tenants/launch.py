@@ -1,7 +1,6 @@
 """Launch: the front and the processes of all tenants, until a signal."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -10,13 +9,14 @@ from starlette.applications import Starlette
 
 from heirloom.apps.security.addresses import Addresses
 from heirloom.apps.security.guard import Guard
+from heirloom.apps.security.hosts import Hosts
 from heirloom.apps.security.opening import OF_ADDRESSES
 from heirloom.apps.security.rate import Buckets
 from heirloom.apps.server import Announced, Doors, announce_on_stdout, bound
-from heirloom.apps.tenants.directory import Directory
+from heirloom.apps.settings import Settings
 from heirloom.apps.tenants.front import Front
-from heirloom.apps.tenants.listed import read
-from heirloom.apps.tenants.processes import Tenant
+from heirloom.apps.tenants.listed import Tenants, read
+from heirloom.apps.tenants.roll import Roll
 from heirloom.apps.workers.launch import run_folder
 
 
@@ -30,7 +30,7 @@ def serve(
     """Serve the tenants that a TOML lists until a signal.
 
     It answers when each tenant has, or has ended once: one that cannot start keeps no other from
-    being served.
+    being served. From then on it follows the file.
 
     Raises:
         ConfigError: the TOML, or a system's.
@@ -39,21 +39,11 @@ def serve(
     listed, settings = read(toml)
     http = listed.http
     with run_folder() as folder:
-        tenants = [
-            Tenant(
-                name,
-                ["--system", str(toml.parent / part.system), "--folder", str(part.folder),
-                 *(("--workers", str(part.workers)) if part.workers else ())],
-                folder / f"{name}.sock",
-            )
-            for name, part in listed.tenants.items()
-        ]  # fmt: skip
         buckets = Buckets(folder / OF_ADDRESSES)
         front = Front(
-            Directory(settings),
-            {tenant.name: tenant.path for tenant in tenants},
             max_body=http.max_body_bytes,
             addresses=Addresses(buckets, free=http.addresses.free, wrong=http.addresses.wrong),
+            hosts=Hosts(http.hosts) if http.hosts else None,
         )
         doors = Doors(
             bound(host or http.host, http.port if port is None else port, "--port"),
@@ -62,7 +52,9 @@ def serve(
         )
         try:
             app = front.application()
-            app.router.lifespan_context = partial(_kept, tenants)
+            app.router.lifespan_context = partial(
+                _kept, Roll(toml, folder, front), listed, settings
+            )
             server = Announced(doors.config(app), partial(announce, doors.address))
             server.run(sockets=[doors.public])
         finally:
@@ -71,13 +63,11 @@ def serve(
 
 
 @asynccontextmanager
-async def _kept(tenants: list[Tenant], app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
-    running = [asyncio.create_task(tenant.keep()) for tenant in tenants]
-    try:
-        await asyncio.gather(*(tenant.told.wait() for tenant in tenants))
+async def _kept(
+    roll: Roll,
+    listed: Tenants,
+    settings: Mapping[str, Settings],
+    app: Starlette,  # noqa: ARG001
+) -> AsyncIterator[None]:
+    async with roll.kept(listed, settings):
         yield
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        await asyncio.gather(*(tenant.end() for tenant in tenants))

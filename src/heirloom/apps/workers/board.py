@@ -14,8 +14,8 @@ STARTING: Final = 1
 READY: Final = 2
 DRAINING: Final = 3
 STATES = ("down", "starting", "ready", "draining")
-_STATE, _PID, _STARTS, _SINCE, _N, _BUNDLE, _REFUSED, _READIES = range(8)
-_FIELDS = 8
+_STATE, _PID, _STARTS, _SINCE, _N, _BUNDLE, _REFUSED, _READIES, _BEATS, _HUNG = range(10)
+_FIELDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Told:
         n: log offset folded.
         bundle: the first 12 digits of the bundle that it answers with.
         refused: it refuses the bundle that was published last, and answers with the one before.
+        hung: how often it was ended because it hung.
     """
 
     name: str
@@ -41,11 +42,13 @@ class Told:
     n: int
     bundle: str
     refused: bool
+    hung: int = 0
 
     def __str__(self) -> str:
+        hung = f", hung {self.hung} x" if self.hung else ""
         refused = ", refuses what was published last" if self.refused else ""
         return (
-            f"{self.state}, pid {self.pid}, started {self.starts} x, n {self.n}, "
+            f"{self.state}, pid {self.pid}, started {self.starts} x{hung}, n {self.n}, "
             f"bundle {self.bundle or 'none'}{refused}"
         )
 
@@ -73,6 +76,18 @@ class Board:
         self._rows[at, _SINCE] = time.time_ns() // 1_000_000
         self._rows[at, _READIES] += state == READY
 
+    def beat(self, at: int) -> None:
+        """A process says that it lives."""
+        self._rows[at, _BEATS] += 1
+
+    def beats(self, at: int) -> int:
+        """How often it has, in all its lives."""
+        return int(self._rows[at, _BEATS])
+
+    def hung(self, at: int) -> None:
+        """The supervisor ends a process that hangs."""
+        self._rows[at, _HUNG] += 1
+
     def answers(self, at: int, n: int, bundle: str, *, refused: bool) -> None:
         """A process tells what it answers from; `bundle` is an id of hexadecimal digits."""
         self._rows[at, _N] = n
@@ -99,6 +114,7 @@ class Board:
                 row[_N],
                 f"{row[_BUNDLE]:012x}" if row[_BUNDLE] else "",
                 bool(row[_REFUSED]),
+                row[_HUNG],
             )
             for name, row in zip(self.names, self._rows.tolist(), strict=True)
         ]

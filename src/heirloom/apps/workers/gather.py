@@ -74,7 +74,7 @@ class Gather:
         path: the socket of each, by name.
         history: of them all.
         here: the place of this process on the board.
-        writer: that of the writer.
+        writer: that of the writer; None where it is none of them.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class Gather:
         history: History,
         *,
         here: int,
-        writer: int = 0,
+        writer: int | None = 0,
     ) -> None:
         self.history = history
         self.here = here
-        self.writer: int | None = writer
+        self.writer = writer
         self._board = board
         self._processes = {name: Upstream(path(name), timeout_s=SCRAPE_S) for name in board.names}
 
@@ -104,6 +104,10 @@ class Gather:
             "# HELP heirloom_process_starts_total How often a process was started.",
             "# TYPE heirloom_process_starts_total counter",
             *(f'heirloom_process_starts_total{{process="{one.name}"}} {float(one.starts)}'
+              for one in self._board.told()),
+            "# HELP heirloom_process_hung_total How often a process was ended because it hung.",
+            "# TYPE heirloom_process_hung_total counter",
+            *(f'heirloom_process_hung_total{{process="{one.name}"}} {float(one.hung)}'
               for one in self._board.told()),
         ]  # fmt: skip
         text += "".join(f"{line}\n" for line in lines)

@@ -12,15 +12,13 @@ from pathlib import Path
 from heirloom.apps import tracing
 from heirloom.apps.build import System
 from heirloom.apps.console.history import History
+from heirloom.apps.rehearsal import rehearse
 from heirloom.apps.server import announce_on_stdout, opened
-from heirloom.apps.settings import Settings
+from heirloom.apps.settings import FeaturesPart, Settings
 from heirloom.apps.workers.board import Board
 from heirloom.apps.workers.process import WRITER, Run, work, write
 from heirloom.apps.workers.supervisor import Patience, Supervisor, check_threads, freeze
 from heirloom.core.errors import ConfigError
-from heirloom.core.event import Surface
-from heirloom.core.query import Query
-from heirloom.pipelines.serve import recommend
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of ours is made in it
 LEAST_FREE = 256 << 20
@@ -31,15 +29,19 @@ def serve(
     settings: Settings,
     *,
     workers: int,
+    reader: bool = False,
     host: str,
     port: int,
     admin_port: int | None = None,
     unguarded: bool = False,
     at: Path | None = None,
     announce: Callable[[str], None] = announce_on_stdout,
-    patience: Patience = Patience(),  # noqa: B008 - frozen
+    patience: Patience | None = None,
 ) -> int:
     """Serve by `workers` processes and a writer until a signal; gives the exit status.
+
+    As a reader, without a writer: beside one that runs elsewhere on this machine, and which takes
+    the events. Features are folded by each process then, whatever store the settings name.
 
     Raises:
         ConfigError, StoreError: as of System and `server.opened`, or it cannot be forked.
@@ -50,48 +52,35 @@ def serve(
         settings, host=host, port=port, admin_port=admin_port, unguarded=unguarded, at=at
     )
     try:
-        system = System(settings)
+        if reader:
+            settings = settings.model_copy(update={"features": FeaturesPart()})
+        system = System(settings, reader=reader)
         try:
-            warm(system)
+            rehearse(system)  # what is compiled or loaded then, is so before the fork
         finally:
             system.close()
         check_threads()
-        board = Board([WRITER, *(f"worker-{i}" for i in range(1, workers + 1))])
+        writers = [] if reader else [WRITER]
+        board = Board([*writers, *(f"worker-{i}" for i in range(1, workers + 1))])
         with run_folder() as folder:
             run = Run(system, doors, board, History(board.names), folder, secrets.token_bytes(32))
             freeze()
 
             def become(at: int) -> int:
-                return (write if at == 0 else work)(run, at, supervisor.alive)
+                return (write if at == run.writer else work)(run, at, supervisor.alive)
 
             supervisor = Supervisor(
                 board,
                 become,
-                last=(0,),
+                last=range(len(writers)),
                 before_fork=partial(catch_up, system),
                 announce=partial(announce, doors.address),
                 closing=doors.close,
-                patience=patience,
+                patience=patience or Patience(silent_s=settings.http.silent_s),
             )
             return supervisor.supervise()
     finally:
         doors.close()
-
-
-def warm(system: System) -> None:
-    """Ask for a slate of each kind: what is compiled or loaded then, is so before the fork."""
-    now, listings = system.now_ms(), system.live.catalogue
-    live = listings.live.nonzero()[0]
-    anchor = listings.listing(int(live[0])).listing_id if len(live) else None
-    for surface in Surface:
-        query = Query(
-            surface=surface.value,
-            t=now,
-            text="dress" if surface is Surface.SEARCH else "",
-            anchor=anchor if surface is Surface.SIMILAR else None,
-        )
-        if surface is not Surface.SIMILAR or anchor:
-            recommend(query, system.policy, system.live)
 
 
 def catch_up(system: System) -> None:

@@ -1,7 +1,7 @@
 """Process: what the writer and a worker do, each in its own process, from fork to end."""
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Run:
     Attributes:
         system: loaded, and closed again; each process goes on with it.
         doors: the workers' own.
-        board: where each tells its state; the writer first.
+        board: where each tells its state; the writer first, if there is one.
         history: what each counted in the last minutes.
         folder: of sockets and visits, for this run alone.
         key: signs the tokens of pages.
@@ -52,17 +52,22 @@ class Run:
     folder: Path
     key: bytes
 
+    @property
+    def writer(self) -> int | None:
+        """The writer's place on the board; None: it is no process of this run."""
+        return 0 if self.board.names[0] == WRITER else None
+
     def path(self, name: str) -> Path:
         """The socket of a process."""
         return self.folder / f"{name}.sock"
 
     def gather(self, here: int) -> Gather:
         """The numbers of all processes, as process `here` asks for them."""
-        return Gather(self.board, self.path, self.history, here=here)
+        return Gather(self.board, self.path, self.history, here=here, writer=self.writer)
 
     def visits(self, here: int) -> SharedVisits:
         """As process `here` knows them; the writer has answered none."""
-        workers = range(1, len(self.board.names))
+        workers = [at for at in range(len(self.board.names)) if at != self.writer]
         return SharedVisits(self.folder, here, workers, self.key)
 
 
@@ -86,11 +91,13 @@ def work(run: Run, at: int, alive: int) -> int:
     system, board = run.system, run.board
     logs.begin(system.settings.log, process=board.names[at])
     system.resume(reader=True)
-    system.sends = Sends(run.path(WRITER))
     system.beside = lambda: {f"process.{one.name}": str(one) for one in board.told()}
-    forward = Forward(run.path(WRITER), max_body=system.settings.http.max_body_bytes)
-    gather = run.gather(at)
-    instead: Mapping[a.Endpoint, a.Handler] = {a.EVENTS: forward, a.METRICS: gather}
+    gather, forward = run.gather(at), None
+    instead: dict[a.Endpoint, a.Handler] = {a.METRICS: gather}
+    if run.writer is not None:
+        system.sends = Sends(run.path(WRITER))
+        forward = Forward(run.path(WRITER), max_body=system.settings.http.max_body_bytes)
+        instead[a.EVENTS] = forward
     shared = Shared(run.visits(at), instead, forward, gather)
     app = application_of(system, run.doors, shared)
     own = Starlette(routes=[own_route(app.state.desk)])
@@ -112,6 +119,7 @@ def _serve(
     publication = Publication(system)
 
     def tell() -> None:
+        board.beat(at)
         refused = bool(publication.refused)
         board.answers(at, system.live.n, system.policy.bundle, refused=refused)
 
@@ -125,6 +133,7 @@ def _serve(
     )
     try:
         server.run(sockets=doors)
+        system.keep()
     finally:
         publication.close()
         system.close()

@@ -1,4 +1,4 @@
-"""Supervisor: starts processes by fork, starts again those that end, and ends them all in order.
+"""Supervisor: starts processes by fork, again those that end or hang, and ends all in order.
 
 It answers nobody, and neither file nor thread is open in it at a fork: what it forks is sound.
 """
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _TICK_S = 0.5
 """So often the board is looked at while no signal comes."""
+_SPEAKS_S = 2.0
+"""Who lives says so twice a second."""
 CLOSING_S = 10.0
 """After its grace a process cancels what is not finished, and closes its files."""
 
@@ -38,6 +40,8 @@ class Patience:
         steady_s: one that was ready for so long has not died again and again.
         most: so often may the first start of a process fail.
         grace_s: requests under way may take so long once a process is told to end.
+        silent_s: one that was ready and has not said for so long that it lives, hangs: it is told
+            to end, killed after `grace_s`, and started again. 0: it is waited for.
         catch_up_s: between two calls of `before_fork` while nothing is started.
     """
 
@@ -46,6 +50,7 @@ class Patience:
     steady_s: float = 30.0
     most: int = 5
     grace_s: float = 5.0
+    silent_s: float = 30.0
     catch_up_s: float = 60.0
 
     def before(self, deaths: int) -> float:
@@ -65,6 +70,11 @@ class _Child:
     """In a row."""
     began: float = 0.0
     due: float = 0.0
+    beats: int = 0
+    silent_s: float = 0.0
+    """Since it said that it lives, as far as the supervisor ran meanwhile."""
+    ended_s: float | None = None
+    """As far as it ran since it told this one to end, because it hung."""
 
     @property
     def runs(self) -> bool:
@@ -160,6 +170,7 @@ class Supervisor:
 
     def _watch(self) -> int:
         announced, self._caught_up = False, time.monotonic()
+        looked = self._caught_up
         for child in self._children:
             self._start(child)
         while True:
@@ -170,6 +181,11 @@ class Supervisor:
             if signal.SIGHUP in came:
                 self._tell(self._children, signal.SIGHUP)
             self._reap()
+            # Where this process stood still itself (a machine that slept, a paused container), no
+            # other could speak either: of a long time only so much counts.
+            now, before = time.monotonic(), looked
+            looked = now
+            self._listen(min(now - before, 2 * _TICK_S))
             self._forgive()
             if (why := self._hopeless()) is not None:
                 print(f"error: {why}", file=sys.stderr, flush=True)
@@ -185,10 +201,31 @@ class Supervisor:
             for child in due:
                 self._start(child)
 
+    def _listen(self, passed_s: float) -> None:
+        """End who hangs: it was ready, and says no more that it lives."""
+        for child in self._running(self._children):
+            if child.ended_s is not None:
+                child.ended_s += passed_s
+                if child.ended_s > self.patience.grace_s:
+                    self._tell([child], signal.SIGKILL)
+                continue
+            beats = self.board.beats(child.at)
+            child.silent_s += passed_s
+            if beats != child.beats or self.board.state(child.at) != READY:
+                child.beats, child.silent_s = beats, 0.0
+            if 0 < self.patience.silent_s < child.silent_s:
+                child.ended_s = 0.0
+                self.board.hung(child.at)
+                name = self.board.names[child.at]
+                log.error("%s hangs: silent for %.1f s; it is ended", name, child.silent_s)
+                self._tell([child], signal.SIGTERM)
+
     def _forgive(self) -> None:
-        """Who has been ready for long does not die again and again."""
+        """Who has been ready for long, and speaks, does not die again and again."""
         for child in self._children:
-            ready = child.runs and self.board.state(child.at) == READY
+            ready = (
+                child.runs and self.board.state(child.at) == READY and child.silent_s < _SPEAKS_S
+            )
             if ready and time.monotonic() - child.began > self.patience.steady_s:
                 child.deaths = 0
 
@@ -210,7 +247,7 @@ class Supervisor:
 
     def _start(self, child: _Child) -> None:
         self.board.enter(child.at, STARTING)
-        child.began = time.monotonic()
+        child.began, child.silent_s, child.ended_s = time.monotonic(), 0.0, None
         # A signal that comes before the child has handlers of its own waits for them.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         child.pid = os.fork()

@@ -50,6 +50,13 @@ class Upstream:
         self.path = path
         self._timeout_s = timeout_s
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._most = _IDLE
+
+    def close(self) -> None:
+        """Keep no connection open; requests under way are answered."""
+        self._most = 0
+        while self._idle:
+            self._idle.pop()[1].close()
 
     async def ask(self, method: str, target: bytes, headers: Headers, body: bytes = b"") -> Answer:
         """One request, and its answer.
@@ -83,7 +90,7 @@ class Upstream:
             if writer is not None:
                 writer.close()
             raise
-        if read.parser.should_keep_alive() and len(self._idle) < _IDLE:
+        if read.parser.should_keep_alive() and len(self._idle) < self._most:
             self._idle.append((reader, writer))
         else:
             writer.close()

@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from heirloom.core.errors import InputError
 from heirloom.core.facts import MAX_DECLARED, Facts
@@ -27,6 +27,9 @@ from heirloom.retrieval.towers.takers import (
     Listings,
     Takers,
 )
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 HISTORY = 50
 """So many of a person's latest are read, as serving does."""
@@ -232,7 +235,7 @@ def own(
     listings: NDArray[np.intp],
     days: NDArray[np.float64],
     shape: tuple[int, int],
-) -> sparse.csr_matrix:
+) -> "sparse.csr_matrix":
     """[questions, listings] float32, weights of what was taken so many days ago, of sum 1 a row.
 
     They halve in OWN_DAYS, but never come to nothing: tastes last.
@@ -241,6 +244,8 @@ def own(
     >>> weights.toarray().round(2).tolist()
     [[0.3400000035762787, 0.0, 0.6600000262260437], [0.0, 0.0, 0.0]]
     """
+    from scipy import sparse
+
     weights = np.exp2(-days / OWN_DAYS) + _LASTS
     weights /= np.bincount(questions, weights, shape[0])[questions]
     return sparse.csr_matrix((weights.astype(np.float32), (questions, listings)), shape=shape)

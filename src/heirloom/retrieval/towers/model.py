@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from heirloom.core.errors import BundleError
 from heirloom.core.facts import MAX_DECLARED
 from heirloom.retrieval.towers.takers import NUMBERS, PROFILE_DAYS, Alphabet, Floats, Listings
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Thin = Callable[[Floats], Floats]
 _FURTHEST = 8.0
@@ -33,7 +35,7 @@ class Asked:
     declared: NDArray[np.intp]
     lately: Floats
     count: NDArray[np.int64]
-    own: sparse.csr_matrix
+    own: "sparse.csr_matrix"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import pytest
 from starlette.applications import Starlette
 
 from heirloom.apps.build import System
+from heirloom.apps.deadline import MOST_MS, Limits
 from heirloom.apps.http import application
 from heirloom.apps.settings import load
 from heirloom.core.event import Event
@@ -18,6 +19,8 @@ from heirloom.core.listing import Listing
 
 LAPTOP = Path(__file__).parents[2] / "systems" / "laptop.toml"
 START_MS = 1_750_000_000_000
+PATIENT = Limits(deadline_ms=MOST_MS)
+"""Nothing is rehearsed here: who asks first waits for kernels to be compiled."""
 NASTY = "id/with ü🧥#?&%2F"
 SCRIPT = "<script>alert('x')</script>"
 RIGHT_TO_LEFT = "\u202eمعطف صوف\u202c"
@@ -138,7 +141,7 @@ def _opener(folder: Path) -> Iterator[Callable[..., Door]]:
             for listing in listings()
         ]
         assert system.ingest(listed, source="test").taken == len(listed)
-        app = application(system, **settings)
+        app = application(system, **{"limits": PATIENT, **settings})
         door = Door(system, clock, app, Client(app))
         opened.append(door)
         return door

@@ -177,6 +177,27 @@ def test_health_and_metrics_are_told_at_the_admin_door(market: Market) -> None:
         assert f'heirloom_log_offset{{process="{name}"}}' in text
 
 
+def test_connections_that_come_at_once_are_shared_out(market: Market) -> None:
+    def held() -> list[int]:
+        told = market.details()
+        found = [re.search(r"connections (\d+)", told[f"process.{name}"]) for name in WORKERS]
+        return [int(each[1]) for each in found if each]
+
+    address = urlsplit(market.address)
+    before = sum(held())
+    with contextlib.ExitStack() as stack:
+        for pid in (pids := [market.pid(name) for name in WORKERS]):
+            os.kill(pid, signal.SIGSTOP)
+        for _ in range(32):
+            door = socket.create_connection((address.hostname, address.port), timeout=60)
+            stack.enter_context(door)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        market.until(lambda: sum(held()) >= before + 32)
+        assert min(held()) >= 8
+    market.until(lambda: sum(held()) <= before + 1)
+
+
 class Load:
     """Clients that ask without end, each on connections of its own; and what came of it."""
 

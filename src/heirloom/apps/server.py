@@ -171,6 +171,10 @@ def bound(host: str, port: int, option: str) -> socket.socket:
     return door
 
 
+Sharing = Callable[[socket.socket, Callable[[], asyncio.Protocol]], Any]
+"""Begins to take connections at a socket, each with a protocol made for it; an asyncio server."""
+
+
 @dataclass(frozen=True, slots=True)
 class Beside:
     """Another application of the same process, at a socket of its own.
@@ -225,6 +229,8 @@ class Announced(uvicorn.Server):
         publication: looked at now and then, and on SIGHUP at once.
         tick: called now and then.
         alive: a descriptor whose end (EOF) ends the server; None for none.
+        sharing: makes what takes connections at sockets that other processes share; None: they are
+            this one's own.
     """
 
     def __init__(
@@ -236,6 +242,7 @@ class Announced(uvicorn.Server):
         publication: Publication | None = None,
         tick: Callable[[], None] = lambda: None,
         alive: int | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         super().__init__(config)
         self._announce = announce
@@ -243,13 +250,21 @@ class Announced(uvicorn.Server):
         self._publication = publication
         self._tick = tick
         self._alive = alive
+        self._sharing = sharing
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and tell so."""
-        await super().startup(sockets)
+        if self._sharing is None:
+            await super().startup(sockets)
+        else:
+            await super().startup([])
+            for door in sockets or ():
+                self.servers.append(self._sharing(door, self._maker(self.config)))
         loop = asyncio.get_running_loop()
         for each in self._beside:
-            self.servers.append(await loop.create_server(self._maker(each), sock=each.door))
+            self.servers.append(
+                await loop.create_server(self._maker(each.config()), sock=each.door)
+            )
         if self._publication is not None:
             loop.add_signal_handler(signal.SIGHUP, self._publication.again)
         if self._alive is not None:
@@ -286,8 +301,7 @@ class Announced(uvicorn.Server):
             for one, handler in before.items():
                 signal.signal(one, handler)
 
-    def _maker(self, beside: Beside) -> Callable[[], asyncio.Protocol]:
-        config = beside.config()
+    def _maker(self, config: uvicorn.Config) -> Callable[[], asyncio.Protocol]:
         made: Any = config.http_protocol_class
         return lambda: made(
             config=config, server_state=self.server_state, app_state=self.lifespan.state

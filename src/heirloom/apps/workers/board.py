@@ -14,8 +14,12 @@ STARTING: Final = 1
 READY: Final = 2
 DRAINING: Final = 3
 STATES = ("down", "starting", "ready", "draining")
-_STATE, _PID, _STARTS, _SINCE, _N, _BUNDLE, _REFUSED, _READIES, _BEATS, _HUNG = range(10)
-_FIELDS = 10
+(
+    _STATE, _PID, _STARTS, _SINCE, _N, _BUNDLE, _REFUSED, _READIES, _BEATS, _HUNG, _HELD, _SEEN,
+) = range(12)  # fmt: skip
+_FIELDS = 12
+_LIVELY_NS = 2_000_000_000
+"""Who did not beat for so long may hang: nobody waits for it to take a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Told:
         bundle: the first 12 digits of the bundle that it answers with.
         refused: it refuses the bundle that was published last, and answers with the one before.
         hung: how often it was ended because it hung.
+        held: connections at the public door that it answers on.
     """
 
     name: str
@@ -43,12 +48,14 @@ class Told:
     bundle: str
     refused: bool
     hung: int = 0
+    held: int = 0
 
     def __str__(self) -> str:
         hung = f", hung {self.hung} x" if self.hung else ""
         refused = ", refuses what was published last" if self.refused else ""
         return (
-            f"{self.state}, pid {self.pid}, started {self.starts} x{hung}, n {self.n}, "
+            f"{self.state}, pid {self.pid}, started {self.starts} x{hung}, "
+            f"connections {self.held}, n {self.n}, "
             f"bundle {self.bundle or 'none'}{refused}"
         )
 
@@ -69,6 +76,7 @@ class Board:
         """The supervisor has started a process."""
         self._rows[at, _PID] = pid
         self._rows[at, _STARTS] += 1
+        self._rows[at, _HELD] = 0
 
     def enter(self, at: int, state: int) -> None:
         """A process comes into a state."""
@@ -79,10 +87,25 @@ class Board:
     def beat(self, at: int) -> None:
         """A process says that it lives."""
         self._rows[at, _BEATS] += 1
+        self._rows[at, _SEEN] = time.monotonic_ns()
 
     def beats(self, at: int) -> int:
         """How often it has, in all its lives."""
         return int(self._rows[at, _BEATS])
+
+    def hold(self, at: int, change: int) -> None:
+        """A process has taken connections, or lost them."""
+        self._rows[at, _HELD] += change
+
+    def has_fewest(self, at: int, among: Sequence[int]) -> bool:
+        """Whether none of `among` that is ready, and lives, holds fewer connections."""
+        rows = self._rows
+        lively = time.monotonic_ns() - _LIVELY_NS
+        return all(
+            rows[other, _HELD] >= rows[at, _HELD]
+            for other in among
+            if rows[other, _STATE] == READY and rows[other, _SEEN] > lively
+        )
 
     def hung(self, at: int) -> None:
         """The supervisor ends a process that hangs."""
@@ -115,6 +138,7 @@ class Board:
                 f"{row[_BUNDLE]:012x}" if row[_BUNDLE] else "",
                 bool(row[_REFUSED]),
                 row[_HUNG],
+                row[_HELD],
             )
             for name, row in zip(self.names, self._rows.tolist(), strict=True)
         ]

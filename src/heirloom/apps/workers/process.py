@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -28,6 +29,7 @@ from heirloom.apps.workers.board import READY, Board
 from heirloom.apps.workers.forward import Forward, Sends, ingest_route
 from heirloom.apps.workers.gather import Gather, own_route
 from heirloom.apps.workers.shared_visits import SharedVisits
+from heirloom.apps.workers.turns import Turns, leaving
 
 WRITER = "writer"
 
@@ -57,6 +59,11 @@ class Run:
         """The writer's place on the board; None: it is no process of this run."""
         return 0 if self.board.names[0] == WRITER else None
 
+    @property
+    def workers(self) -> list[int]:
+        """The workers' places on the board."""
+        return [at for at in range(len(self.board.names)) if at != self.writer]
+
     def path(self, name: str) -> Path:
         """The socket of a process."""
         return self.folder / f"{name}.sock"
@@ -67,8 +74,7 @@ class Run:
 
     def visits(self, here: int) -> SharedVisits:
         """As process `here` knows them; the writer has answered none."""
-        workers = [at for at in range(len(self.board.names)) if at != self.writer]
-        return SharedVisits(self.folder, here, workers, self.key)
+        return SharedVisits(self.folder, here, self.workers, self.key)
 
 
 def write(run: Run, at: int, alive: int) -> int:
@@ -102,8 +108,10 @@ def work(run: Run, at: int, alive: int) -> int:
     app = application_of(system, run.doors, shared)
     own = Starlette(routes=[own_route(app.state.desk)])
     inner = Beside(own, bound_at(run.path(board.names[at])), inner=True)
-    config = run.doors.config(app)
-    _serve(run, at, alive, config, [run.doors.public], [*admin_of(app, run.doors), inner])
+    _serve(
+        run, at, alive, run.doors.config(app), [run.doors.public],
+        [*admin_of(app, run.doors), inner],
+    )  # fmt: skip
     return 0
 
 
@@ -123,6 +131,9 @@ def _serve(
         refused = bool(publication.refused)
         board.answers(at, system.live.n, system.policy.bundle, refused=refused)
 
+    hold = partial(board.hold, at)
+    config.load()
+    config.http_protocol_class = leaving(config.http_protocol_class, partial(hold, -1))
     server = Announced(
         config,
         lambda: board.enter(at, READY),
@@ -130,6 +141,12 @@ def _serve(
         publication=publication,
         tick=tell,
         alive=alive,
+        sharing=partial(
+            Turns,
+            hold=hold,
+            is_turn=partial(board.has_fewest, at, run.workers),
+            backlog=config.backlog,
+        ),
     )
     try:
         server.run(sockets=doors)

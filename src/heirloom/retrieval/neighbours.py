@@ -169,8 +169,8 @@ def in_turn(
 
     >>> lists, shares = np.array([7, 8, 9, 8, 6], np.int32), np.array([0.5, 0.25], np.float32)
     >>> found, scores = in_turn(lists, np.array([3, 2]), shares, 4)
-    >>> found.tolist(), scores[:3].tolist()
-    ([7, 8, 6, 9], [0.5, 0.25, 0.125])
+    >>> found.tolist(), scores[[0, 1, 3]].tolist()
+    ([7, 8, 9, 6], [0.5, 0.25, 0.125])
     """
     most = min(len(slots), k)
     found, scores = np.empty(most, slots.dtype), np.empty(most, np.float32)

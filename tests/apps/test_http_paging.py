@@ -11,14 +11,14 @@ from heirloom.apps.paging import Page, Pages
 from heirloom.apps.problems import ProblemError
 from heirloom.apps.visits import OwnVisits
 from heirloom.core.query import Query
-from heirloom.core.slate import Shown, Slate
+from heirloom.core.slate import Shown, ShownList, Slate
 
 
 def slate_of(n: int, slate_id: str = "s") -> Slate:
     return Slate(
         slate_id=slate_id,
         policy="p",
-        shown=tuple(Shown(f"l{i}", i, 1.0 - i, ("recent",), ()) for i in range(n)),
+        shown=ShownList.of(Shown(f"l{i}", i, 1.0 - i, ("recent",), ()) for i in range(n)),
         slots=np.arange(n, dtype=np.int32),
         features=None,
         candidates_hash="",

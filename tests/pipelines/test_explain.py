@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tests.pipelines.shop import QUOTAS, Shop
 
 from heirloom.core.query import Query
-from heirloom.core.slate import FeatureBatch, Slate
+from heirloom.core.slate import FeatureBatch, ShownList, Slate
 from heirloom.features.library import marketplace_view
 from heirloom.pipelines.candidates import sources
 from heirloom.pipelines.explain import Explained, explain, reasons
@@ -144,7 +144,9 @@ def test_reasons_are_of_the_first_so_many_and_the_order_is_the_same(shop: Shop) 
 def test_a_slate_that_was_put_aside_is_looked_up_again(shop: Shop) -> None:
     query = someone(shop)
     slate = recommend(query, POLICY, shop.live, reasons=3)
-    light = replace(slate, shown=(), features=None, why=replace(slate.why, contributions=None))
+    light = replace(
+        slate, shown=ShownList(), features=None, why=replace(slate.why, contributions=None)
+    )
     later = explain(query, light, slate.shown[3:9], POLICY, shop.live)
     assert later == explain(query, slate, slate.shown[3:9], POLICY, shop.live)
     assert {each.n for each in later} == {shop.live.n}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heirloom.retrieval.interests import heaviest
-from heirloom.retrieval.neighbours import _in_turn
+from heirloom.retrieval.neighbours import in_turn
 from heirloom.retrieval.top import best
 
 Event = st.tuples(st.integers(0, 11), st.integers(0, 6) | st.integers(0, 6 << 20))
@@ -33,9 +33,13 @@ def test_the_heaviest_categories_are_those_of_sums(
     assert found[2] == shares.sum()
 
 
-@given(st.lists(st.lists(st.integers(0, 12), unique=True, max_size=9), max_size=4), st.data())
+@given(
+    st.lists(st.lists(st.integers(0, 12), unique=True, max_size=9), max_size=4),
+    st.integers(0, 20),
+    st.data(),
+)
 def test_neighbours_in_turn_have_their_best_share_by_rank(
-    lists: list[list[int]], data: st.DataObject
+    lists: list[list[int]], k: int, data: st.DataObject
 ) -> None:
     some = st.lists(st.sampled_from([0.5, 0.25, 0.3]), min_size=len(lists), max_size=len(lists))
     shares = np.array(data.draw(some), np.float32)
@@ -43,8 +47,8 @@ def test_neighbours_in_turn_have_their_best_share_by_rank(
     for slots, share in zip(lists, shares.tolist(), strict=True):
         for rank, slot in enumerate(slots, 1):
             scores[slot] = max(scores.get(slot, np.float32(0)), np.float32(share / rank))
-    wanted = sorted(scores, key=lambda slot: (-scores[slot], slot))
+    wanted = sorted(scores, key=lambda slot: (-scores[slot], slot))[:k]
     every = np.array([slot for slots in lists for slot in slots], np.int32)
-    found, told = _in_turn(every, np.array([len(slots) for slots in lists], np.int64), shares)
+    found, told = in_turn(every, np.array([len(slots) for slots in lists], np.int64), shares, k)
     assert found.tolist() == wanted
     assert told.tolist() == [scores[slot] for slot in wanted]

@@ -7,7 +7,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal, NoReturn, cast
 from urllib.parse import quote
 
@@ -373,7 +373,7 @@ def slate_out(desk: Desk, page: Page) -> SlateOut:
                 image=image_of(listing),
                 position=shown.position,
                 score=shown.score,
-                sources=list(shown.sources),
+                sources=shown.sources,
                 reasons=[reason.words for reason in shown.reasons],
                 explanation=explanation_out(shown, page.explained[place])
                 if page.explained is not None
@@ -467,6 +467,7 @@ def image_of(listing: Listing) -> str:
     return picture_path(listing.listing_id)
 
 
+@lru_cache(1 << 14)
 def picture_path(listing_id: str) -> str:
     """The path of the picture that we draw.
 

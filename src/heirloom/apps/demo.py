@@ -66,7 +66,7 @@ def product_policy(system: System) -> Policy:
 
     def answer(query: Query) -> list[str]:
         slate = recommend(query, system.policy, system.live, reasons=0)
-        return [shown.listing for shown in slate.shown]
+        return slate.shown.listings
 
     return by_query(answer)
 

@@ -106,7 +106,7 @@ class Desk:
         epoch = self.shop.live.epoch()
         slate = standby_slate(query, self.shop.live, self._standby, self._fit(query), (why,))
         self.metrics.slate(query.surface, slate)
-        page = Page(query, slate, slate.shown, None)
+        page = Page(query, slate, tuple(slate.shown), None)
         self._compare(page, epoch)
         return page
 

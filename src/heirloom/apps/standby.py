@@ -9,7 +9,7 @@ from heirloom.apps.paging import Fit
 from heirloom.apps.shop import Live
 from heirloom.core.event import derived_id
 from heirloom.core.query import Query
-from heirloom.core.slate import Degraded, Shown, Slate
+from heirloom.core.slate import Degraded, Shown, ShownList, Slate
 from heirloom.pipelines.ladder import ABSENT
 
 KEPT = 240
@@ -115,7 +115,7 @@ def standby_slate(
     return Slate(
         slate_id=derived_id(POLICY, msgspec.msgpack.encode(query)),
         policy=POLICY,
-        shown=tuple(chosen),
+        shown=ShownList.of(chosen),
         slots=catalogue.slots_of([each.listing for each in chosen]),
         features=None,
         candidates_hash="",

@@ -214,7 +214,7 @@ class CardOut(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     """Where it stands in the visit, from 0; later pages count on. Send it back with events."""
     score: float
-    sources: list[str]
+    sources: tuple[str, ...]
     """The retrievers that proposed it."""
     reasons: list[str]
     """Why, in words: at most three, maybe none."""

@@ -1,6 +1,8 @@
 """From candidates to what was shown: Candidates, FeatureBatch, Slate, SlateRecord."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 import msgspec
 import numpy as np
@@ -146,6 +148,74 @@ class Shown(msgspec.Struct, frozen=True, array_like=True):
     moved: tuple[Moved, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownList(Sequence[Shown]):
+    """The listings of a slate in their order, as columns.
+
+    A slate is made deep for pages that few people turn to; a Shown is made when it is asked for.
+
+    Attributes:
+        listings: ids.
+        scores: of each.
+        sources: of each, names of the retrievers that proposed it.
+        reasons: of the first so many; the others have none.
+        propensities, moved: of each, as in Shown.
+    """
+
+    listings: list[str] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    sources: list[tuple[str, ...]] = field(default_factory=list)
+    reasons: list[tuple[Reason, ...]] = field(default_factory=list)
+    propensities: list[float] = field(default_factory=list)
+    moved: list[tuple[Moved, ...]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, shown: Iterable[Shown]) -> "ShownList":
+        """Of listings whose positions count from 0."""
+        every = list(shown)
+        return cls(
+            listings=[each.listing for each in every],
+            scores=[each.score for each in every],
+            sources=[each.sources for each in every],
+            reasons=[each.reasons for each in every],
+            propensities=[each.propensity for each in every],
+            moved=[each.moved for each in every],
+        )
+
+    def __len__(self) -> int:
+        return len(self.listings)
+
+    @overload
+    def __getitem__(self, place: int) -> Shown: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Shown, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> Shown | tuple[Shown, ...]:
+        if isinstance(place, slice):
+            return tuple(map(self._at, range(len(self))[place]))
+        return self._at(range(len(self))[place])
+
+    def __iter__(self) -> Iterator[Shown]:
+        return map(self._at, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _at(self, place: int) -> Shown:
+        return Shown(
+            self.listings[place],
+            place,
+            self.scores[place],
+            self.sources[place],
+            self.reasons[place] if place < len(self.reasons) else (),
+            self.propensities[place],
+            self.moved[place],
+        )
+
+
 class Degraded(msgspec.Struct, frozen=True):
     """A step that answered with less than was asked of it, and why.
 
@@ -196,7 +266,7 @@ class Slate:
 
     slate_id: str
     policy: str
-    shown: tuple[Shown, ...]
+    shown: ShownList
     slots: NDArray[np.int32]
     features: FeatureBatch | None
     candidates_hash: str

@@ -60,10 +60,10 @@ class Scorer:
         return BatchPage(
             person=person or "",
             slate=slate.slate_id,
-            listings=tuple(shown.listing for shown in slate.shown),
-            scores=tuple(shown.score for shown in slate.shown),
-            sources=tuple(shown.sources for shown in slate.shown),
-            propensities=tuple(shown.propensity for shown in slate.shown),
+            listings=tuple(slate.shown.listings),
+            scores=tuple(slate.shown.scores),
+            sources=tuple(slate.shown.sources),
+            propensities=tuple(slate.shown.propensities),
             stranger=stranger,
             degraded=tuple(f"{step.step}: {step.reason}" for step in slate.degraded),
         )

@@ -51,6 +51,9 @@ class Policy:
     rules: Rules = field(default_factory=Rules)
     surfaces: tuple[str, ...] = tuple(Surface)
     spare: "Policy | None" = None
+    _weights: dict[str, NDArray[np.float32]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # by surface, once they were asked for
 
     def pool_of(self, surface: str) -> int:
         """How many fused candidates are ranked on a surface."""
@@ -97,14 +100,18 @@ class Policy:
             raise ConfigError(f"policy {self.name!r}", problems)
 
     def weights(self, surface: str) -> NDArray[np.float32]:
-        """[actions] float32, the weight of each of the ranker's actions on a surface.
+        """[actions] float32, the weight of each of the ranker's actions on a surface; read only.
 
         Raises:
             ConfigError: if they are not those of the ranker.
         """
-        actions = self.ranker.actions if self.ranker is not None else ()
-        given = self.action_weights.get(surface, {})
-        return weights_of(actions, given, f"weights.{surface}")
+        if (found := self._weights.get(surface)) is None:
+            actions = self.ranker.actions if self.ranker is not None else ()
+            given = self.action_weights.get(surface, {})
+            found = weights_of(actions, given, f"weights.{surface}")
+            found.flags.writeable = False
+            self._weights[surface] = found
+        return found
 
     def _slate_problems(self, live: Live) -> list[str]:
         problems = [f"slate: {problem}" for problem in self.rules.problems()]

@@ -6,7 +6,6 @@ state it reads; the SlateRecord is written by the caller, after the response.
 
 import hashlib
 import time
-from collections.abc import Sequence
 from functools import partial
 
 import msgspec
@@ -20,7 +19,7 @@ from heirloom.core.slate import (
     Degraded,
     FeatureBatch,
     Reason,
-    Shown,
+    ShownList,
     Slate,
     SlateRecord,
     Why,
@@ -78,7 +77,14 @@ def recommend(
     watch.lap("compose")
     say = partial(_why, request, candidates, batch, by, made, policy, live, reasons)
     why, words = steps.attempt("reasons", say, otherwise="bare") or (Why(), ())
-    shown = _shown(chosen, by, live, made, words)
+    shown = ShownList(
+        listings=live.catalogue.ids_of(chosen.slots),
+        scores=by.scores[made.rows].tolist(),
+        sources=chosen.named(),
+        reasons=list(words),
+        propensities=made.propensities.tolist(),
+        moved=list(made.moved),
+    )
     watch.lap("reasons")
     return Slate(
         slate_id=slate_id,
@@ -100,7 +106,7 @@ def recommend(
 
 def record(slate: Slate, query: Query) -> SlateRecord:
     """What is kept of a slate, for parity, evaluation and audit: its first RECORDED listings."""
-    features, shown = slate.features, slate.shown[:RECORDED]
+    features, shown = slate.features, slate.shown
     return SlateRecord(
         slate_id=slate.slate_id,
         t=slate.t,
@@ -114,9 +120,9 @@ def record(slate: Slate, query: Query) -> SlateRecord:
         anchor=query.anchor,
         request=msgspec.msgpack.encode(query),
         candidates_hash=slate.candidates_hash,
-        listings=tuple(each.listing for each in shown),
-        positions=tuple(each.position for each in shown),
-        propensities=tuple(each.propensity for each in shown),
+        listings=tuple(shown.listings[:RECORDED]),
+        positions=tuple(range(len(shown))[:RECORDED]),
+        propensities=tuple(shown.propensities[:RECORDED]),
         columns=features.columns if features else (),
         features=features.values[:RECORDED].astype("<f4").tobytes() if features else b"",
         degraded=tuple(f"{step.step}: {step.reason}" for step in slate.degraded),
@@ -146,26 +152,6 @@ def _why(
     named = top.named()
     shown_batch = FeatureBatch(batch.values[rows], batch.columns, batch.n)
     return why, told(request, top.slots, named, shown_batch, live, why, why.contributions)
-
-
-def _shown(
-    chosen: Candidates,
-    by: Scored,
-    live: Live,
-    made: Composed,
-    words: Sequence[tuple[Reason, ...]],
-) -> tuple[Shown, ...]:
-    shown = map(
-        Shown,
-        live.catalogue.ids_of(chosen.slots),
-        range(len(chosen)),
-        by.scores[made.rows].tolist(),
-        chosen.named(),
-        [*words, *[()] * (len(chosen) - len(words))],
-        made.propensities.tolist(),
-        made.moved,
-    )
-    return tuple(shown)
 
 
 def _take(batch: FeatureBatch | None, rows: NDArray[np.intp]) -> FeatureBatch | None:

@@ -1,7 +1,7 @@
 """Why: what each group of features does for the listings of a slate, and what is said of it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeGuard
 
@@ -74,7 +74,7 @@ def why_of(
     near = None if beside is None else beside[rows[:told]]
     given = None if scores is None else scores[rows[:told]]
     added = contributed(top, why, near, view, score, given)
-    return replace(why, contributions=added)
+    return Why(why.candidates, why.usual, why.beside, why.beside_usual, told, added)
 
 
 def contributed(

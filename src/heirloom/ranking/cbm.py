@@ -174,15 +174,14 @@ def _trees(told: _Table, name: str) -> SymmetricTrees:
         raise BundleError(
             f"CatBoost: {name}: wanted symmetric trees of one output, over numbers alone"
         )
-    nan_first = np.zeros(len(places), np.bool_)
-    nan_first[places] = [each.number(_NAN, "b", 0) == _NAN_IS_GREATER for each in features]
+    greater = [each.number(_NAN, "b", 0) == _NAN_IS_GREATER for each in features]
     return SymmetricTrees(
         features=owner[splits],
         borders=border[splits],
         splits=_edges(sizes),
         leaves=leaves.astype(np.float64),
         starts=_edges(1 << sizes.astype(np.int64)),
-        nan_first=nan_first,
+        nan_first=np.array(places, np.intp)[greater],
         scale=told.number(_SCALE, "d", 1.0),
         bias=told.number(_BIAS, "d", 0.0) + float(biases.sum()),
     )

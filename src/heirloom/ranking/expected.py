@@ -120,8 +120,9 @@ class CatBoostExpected:
     ) -> NDArray[np.float32]:
         """[candidates, groups, 1] float32, as LeavesOut says."""
         values = checked(batch, self.columns, "CatBoostExpected.without")
-        rows, other = with_position(values, None), np.append(instead, np.float32(0))
-        of = np.append(group_of, -1)
+        rows = with_position(values, None)
+        other, of = with_position(instead[None], None)[0], np.full(rows.shape[1], -1, np.int64)
+        of[:-1] = group_of
         parts = [part.trees.without(rows, other, of, groups) for part in self._parts]
         return _logs(parts)[:, :, None]
 

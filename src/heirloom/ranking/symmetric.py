@@ -24,7 +24,7 @@ class SymmetricTrees:
         splits: [trees + 1] int32, where each tree's splits begin.
         leaves: [leaves] float64, those of a tree side by side.
         starts: [trees + 1] int32, where each tree's leaves begin.
-        nan_first: [columns] bool, columns in which NaN counts as greater than all.
+        nan_first: intp, the columns in which NaN counts as greater than all; mostly none.
         scale, bias: of the sum.
     """
 
@@ -33,7 +33,7 @@ class SymmetricTrees:
     splits: NDArray[np.int32]
     leaves: NDArray[np.float64]
     starts: NDArray[np.int32]
-    nan_first: NDArray[np.bool_]
+    nan_first: NDArray[np.intp]
     scale: float
     bias: float
 
@@ -92,9 +92,10 @@ class SymmetricTrees:
 
     def _columns(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[columns, rows], NaN that counts as greater made so."""
-        columns = np.ascontiguousarray(rows.T)
-        if self.nan_first.any():
-            columns[self.nan_first] = np.nan_to_num(columns[self.nan_first], nan=np.inf)
+        if not len(self.nan_first):
+            return np.ascontiguousarray(rows.T)
+        columns = np.array(rows.T, order="C")  # rows are another ensemble's too
+        columns[self.nan_first] = np.nan_to_num(columns[self.nan_first], nan=np.inf)
         return columns
 
 
@@ -170,10 +171,12 @@ def _losses(
 ) -> None:
     """Add each tree's leaf to `total` [rows], and what it is more than without to `lost`.
 
-    That is [groups, rows].
+    That is [groups, rows]. Where a tree has fewer leaves than there are rows, what is lost is
+    told of each leaf once.
     """
     n = len(total)
     leaf, value = np.empty(n, np.uint32), np.empty(n)
+    of_leaf = np.empty(n)
     for tree in range(len(starts) - 1):
         first, last = splits[tree], splits[tree + 1]
         _leaf(features, borders, first, last, columns, leaf)
@@ -196,5 +199,11 @@ def _losses(
                 elif instead[features[same]] > borders[same]:
                     other |= bit
             of_group = lost[group]
+            if len(mine) > n:
+                for row in range(n):
+                    of_group[row] += value[row] - mine[(leaf[row] & kept) | other]
+                continue
+            for at in range(len(mine)):
+                of_leaf[at] = mine[at] - mine[(np.uint32(at) & kept) | other]
             for row in range(n):
-                of_group[row] += value[row] - mine[(leaf[row] & kept) | other]
+                of_group[row] += of_leaf[leaf[row]]

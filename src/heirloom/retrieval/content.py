@@ -285,6 +285,8 @@ class ContentIndex:
 
     def text(self, text: str) -> NDArray[np.float32]:
         """[dim] float32 of a query's words; zeros for none, and where the encoder gives NaN."""
+        if not text:
+            return np.zeros(self.encoder.dim, np.float32)
         vector = self.encoder.text(text)
         return vector if np.isfinite(vector).all() else np.zeros_like(vector)
 

@@ -13,7 +13,6 @@ from heirloom.core.listing import Listing
 from heirloom.core.query import Request
 from heirloom.core.slate import Candidates
 from heirloom.retrieval.content import NO_SLOTS, ContentIndex
-from heirloom.retrieval.top import firsts_alike, in_runs
 from heirloom.retrieval.vectors.answer import OutOfTime
 from heirloom.retrieval.vectors.where import Where
 
@@ -147,26 +146,59 @@ def _nearest(
         slots.append(found.slots)
         counts.append(len(found.slots))
         complete &= found.complete
-    every, score = _in_turn(np.concatenate(slots), np.array(counts, np.int64), shares)
-    rows = slice(k)
-    return Candidates.of(name, every[rows], score[rows], complete=complete)
+    every, score = in_turn(np.concatenate(slots), np.array(counts, np.int64), shares, max(k, 0))
+    return Candidates.of(name, every, score, complete=complete)
 
 
 @njit(cache=True)
-def _in_turn(
-    slots: NDArray[Any], counts: NDArray[Any], shares: NDArray[Any]
+def in_turn(
+    slots: NDArray[Any], counts: NDArray[Any], shares: NDArray[Any], k: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Each slot of several lists [one after another] once, with its best share / rank."""
-    scores, row = np.empty(len(slots), np.float32), 0
-    for of in range(len(counts)):
-        for rank in range(counts[of]):
-            scores[row] = np.float64(shares[of]) / (rank + 1)
-            row += 1
-    if len(counts) < 2:  # of one vector each is there once and in order
-        return slots, scores
-    first = firsts_alike(slots)
-    for row in range(len(slots)):
-        scores[first[row]] = max(scores[first[row]], scores[row])
-    rows = np.flatnonzero(first == np.arange(len(slots)))
-    rows = rows[in_runs(scores[rows], slots[rows])]
-    return slots[rows], scores[rows]
+    """The best k of several lists by share / rank, each slot once, at its best; ties by lower slot.
+
+    Each list falls, so the next is always the head of one of them.
+
+    Args:
+        slots: of all lists, one after another; none is twice in one list.
+        counts: [lists] int64, how many each has.
+        shares: [lists] float32, greater than 0.
+        k: at most so many.
+
+    Returns:
+        Slots, and their scores in float32.
+
+    >>> lists, shares = np.array([7, 8, 9, 8, 6], np.int32), np.array([0.5, 0.25], np.float32)
+    >>> found, scores = in_turn(lists, np.array([3, 2]), shares, 4)
+    >>> found.tolist(), scores[[0, 1, 3]].tolist()
+    ([7, 8, 9, 6], [0.5, 0.25, 0.125])
+    """
+    most = min(len(slots), k)
+    found, scores = np.empty(most, slots.dtype), np.empty(most, np.float32)
+    size = 4
+    while size < 2 * most:
+        size *= 2
+    table, ends = np.full(size, -1, np.int64), np.cumsum(counts)
+    heads, number = ends - counts, 0
+    while number < most:
+        next_of, best = -1, np.float32(0)
+        for of in range(len(counts)):
+            if heads[of] < ends[of]:
+                rank = heads[of] - (ends[of] - counts[of])
+                score = np.float32(np.float64(shares[of]) / (rank + 1))
+                ahead = score > best or (
+                    score == best and next_of >= 0 and slots[heads[of]] < slots[heads[next_of]]
+                )
+                if next_of < 0 or ahead:
+                    next_of, best = of, score
+        if next_of < 0:
+            break
+        slot = slots[heads[next_of]]
+        heads[next_of] += 1
+        at = (slot * 0x9E3779B1 >> 7) & (size - 1)
+        while table[at] >= 0 and found[table[at]] != slot:
+            at = (at + 1) & (size - 1)
+        if table[at] < 0:
+            table[at] = number
+            found[number], scores[number] = slot, best
+            number += 1
+    return found[:number], scores[:number]

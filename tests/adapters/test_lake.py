@@ -83,6 +83,18 @@ def test_a_file_for_each_run_of_a_day(tmp_path):
         assert log.append([again, new], vocabulary) == [None, 30]
 
 
+def test_ids_outlive_rows_that_moved_before_they_were_indexed(tmp_path):
+    lake = ParquetLake(tmp_path / "lake")
+    with three_days(tmp_path / "log", lake) as log:
+        ids = [each.event.event_id for each in log.read()]
+        assert compact(log, lake, START_MS + DAY_MS) == 10
+    with SqliteLog(tmp_path / "log", lake=lake) as log:
+        vocabulary = log.vocabulary()
+        assert log.seen([*ids, "new"]) == set(ids)
+        again = [entry(each.event, vocabulary) for each in log.read()]
+        assert log.append(again, vocabulary) == [None] * 30
+
+
 def test_parts_and_row_groups_are_cut(tmp_path, monkeypatch):
     monkeypatch.setattr(lake_module, "PART_ROWS", 7)
     monkeypatch.setattr(lake_module, "_GROUP_ROWS", 3)

@@ -1,13 +1,18 @@
 """Slate records: all are written, in files that polars reads as they lie."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import polars as pl
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from heirloom.adapters.slate_records import ParquetRecords, read
+from heirloom.adapters.slate_records import SCHEMA, ParquetRecords, read, table_of
 from heirloom.core.slate import SlateRecord
 
 T = 1_735_689_600_000
@@ -33,6 +38,61 @@ def a_record(number: int, t: int = T) -> SlateRecord:
         columns=("view@1.x",),
         features=b"\0" * 8,
     )
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+SOME = st.none() | TEXT
+RECORDS = st.builds(
+    SlateRecord,
+    slate_id=TEXT,
+    t=st.integers(0, 4_102_444_800_000),
+    n=st.integers(-(2**63), 2**63 - 1),
+    policy=TEXT,
+    bundle=TEXT,
+    surface=TEXT,
+    user=SOME,
+    session=SOME,
+    text=TEXT,
+    anchor=SOME,
+    request=st.binary(max_size=5),
+    candidates_hash=TEXT,
+    listings=st.lists(TEXT, max_size=3).map(tuple),
+    positions=st.lists(st.integers(0, 2**31 - 1), max_size=3).map(tuple),
+    propensities=st.lists(st.floats(), max_size=3).map(tuple),
+    columns=st.lists(TEXT, max_size=3).map(tuple),
+    features=st.binary(max_size=9),
+    degraded=st.lists(TEXT, max_size=2).map(tuple),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(RECORDS, max_size=12))
+def test_the_table_is_what_arrow_makes_of_the_same_rows(records: list[SlateRecord]) -> None:
+    ours = table_of(records)
+    ours.validate(full=True)
+    theirs = pa.Table.from_pylist([msgspec.structs.asdict(each) for each in records], SCHEMA)
+    assert repr(ours.to_pylist()) == repr(theirs.to_pylist())  # as text: NaN is NaN there
+    assert ours.schema == theirs.schema
+    assert [c.null_count for c in ours.columns] == [c.null_count for c in theirs.columns]
+
+
+def test_writing_them_imports_no_pandas(tmp_path: Path) -> None:
+    (tmp_path / "record").write_bytes(msgspec.msgpack.encode(a_record(1)))
+    script = (
+        "import sys, msgspec\n"
+        "from pathlib import Path\n"
+        "from heirloom.adapters.slate_records import ParquetRecords, SlateRecord\n"
+        "folder = Path(sys.argv[1])\n"
+        "one = (folder / 'record').read_bytes()\n"
+        "records = ParquetRecords(folder)\n"
+        "records.write(msgspec.msgpack.decode(one, type=SlateRecord))\n"
+        "records.close()\n"
+        "assert not records.lost\n"
+        "print('pandas' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+    assert list(read(tmp_path)) == [a_record(1)]
 
 
 def test_close_writes_what_is_queued(tmp_path: Path) -> None:

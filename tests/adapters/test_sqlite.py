@@ -133,6 +133,107 @@ def test_a_missing_row_is_told(tmp_path):
             log.facts()
 
 
+def indexed(path: Path) -> int:
+    """How many ids stand in the tree."""
+    with sqlite3.connect(path) as db:
+        return int(db.execute("SELECT count(*) FROM ids").fetchone()[0])
+
+
+@pytest.mark.parametrize("looks", [True, False], ids=["seen first", "not looked for"])
+def test_an_id_is_taken_once_wherever_it_is_kept(tmp_path, monkeypatch, looks):
+    """In memory or in the tree, before and after a start; a set says what is to come."""
+    monkeypatch.setattr(sqlite, "_RECENT", 16)
+    path, rng = tmp_path / "log", np.random.default_rng(7)
+    taken: set[str] = set()
+    both = 0
+    for _ in range(12):
+        with SqliteLog(path) as log, SqliteLog(path, read_only=True) as reader:
+            vocabulary = log.vocabulary()
+            for _ in range(int(rng.integers(1, 6))):
+                sent = [f"e{i}" for i in rng.integers(0, 400, rng.choice([1, 3, 9, 40]))]
+                if looks:
+                    assert log.seen(sent) == reader.seen(sent) == taken & set(sent)
+                end, offsets = log.end(), []
+                for event_id in sent:
+                    offsets.append(None if event_id in taken else end)
+                    end += event_id not in taken
+                    taken.add(event_id)
+                got = log.append([entry(search(i), vocabulary) for i in sent], vocabulary)
+                assert got == offsets
+                both += 0 < indexed(path) < log.end()
+                assert log.end() - indexed(path) < 16
+    assert both > 5
+    assert len(taken) > 200
+
+
+def test_threads_that_look_and_append_the_same_take_each_id_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_RECENT", 8)
+    vocabulary = Vocabulary()
+    sent = [entry(search(f"e{i}"), vocabulary) for i in range(150)]
+    taken: list[str] = []
+
+    def send() -> None:
+        for each in sent:
+            event_id = each.event.event_id
+            if not log.seen([event_id]) and log.append([each], vocabulary) != [None]:
+                taken.append(event_id)
+
+    with SqliteLog(tmp_path / "log") as log:
+        threads = [threading.Thread(target=send) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(taken) == sorted(e.event.event_id for e in sent)
+        assert log.end() == len(sent) == len(list(log.read()))
+
+
+def test_a_failed_commit_takes_no_id_whether_it_indexes_or_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_RECENT", 600)
+    path, vocabulary = tmp_path / "log", Vocabulary()
+    sent = [entry(search(f"e{i}", text="x" * 500), vocabulary) for i in range(900)]
+    ids = [each.event.event_id for each in sent]
+    with SqliteLog(path) as log:
+        for upto in (100, 900):  # into memory, then all into the tree
+            kept = log.end()
+            pages = log._db.execute("PRAGMA page_count").fetchone()[0]
+            log._db.execute(f"PRAGMA max_page_count = {pages + 1}")
+            assert log.seen(ids) == set(ids[:kept])
+            with pytest.raises(StoreError, match="free some disk space"):
+                log.append(sent[:upto], vocabulary)
+            assert log.seen(ids) == set(ids[:kept])
+            log._db.execute("PRAGMA max_page_count = 1000000")
+            expected = [None] * kept + list(range(kept, upto))
+            assert log.append(sent[:upto], vocabulary) == expected
+            assert indexed(path) == (900 if upto == 900 else 0)
+            assert log.seen(ids) == set(ids[:upto])
+
+
+def test_a_log_of_before_is_gone_on_with(tmp_path):
+    """Of version 1, where all ids stand in the tree; as soon as one does not, it is no such log."""
+    path, vocabulary = tmp_path / "log", Vocabulary()
+
+    def version() -> int:
+        with sqlite3.connect(path) as db:
+            return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+    sent = [entry(search(f"e{i}"), vocabulary) for i in range(30)]
+    with SqliteLog(path) as log:
+        assert version() == 1
+        log.append(sent[:20], vocabulary)
+        assert version() == 2
+    with sqlite3.connect(path) as db:  # as it was written then
+        digests = [(sqlite._digest(each.event.event_id),) for each in sent[:20]]
+        db.executemany("INSERT INTO ids VALUES (?)", digests)
+        db.execute("PRAGMA user_version = 1")
+    with SqliteLog(path, read_only=True) as reader:
+        assert reader.seen(["e3", "e25"]) == {"e3"}
+    with SqliteLog(path) as log:
+        assert version() == 1
+        assert log.append(sent, vocabulary) == [None] * 20 + list(range(20, 30))
+        assert (version(), indexed(path)) == (2, 20)
+
+
 def test_hostile_text_comes_back_as_it_went_in(tmp_path):
     ids = ["a/b//../c", "🙂👗", "\u202eمعطف\u202c", "' OR 1=1 --", "%00", "é", "e\u0301", " ", "\n"]
     vocabulary = Vocabulary()

@@ -41,7 +41,14 @@ INSERT INTO state VALUES (0);
 # `stamps` keeps EVENT_ROW and LISTING_ROW of a whole commit in one row, so that `facts` reads
 # arrays and not rows; `counts` is the number of listings per event, int32.
 # `ids` holds a 16-byte digest of every event id ever taken, compacted ones too: dedupe outlives
-# compaction at about 20 bytes an event.
+# compaction at about 20 bytes an event. Digests are random, so each new one changes a page of the
+# tree of its own; those of the latest events, fewer than _RECENT, are kept in memory instead and
+# read from `events` at a start, and go into the tree many at once.
+
+_VERSIONS = (1, 2)
+"""Of the tables. In version 1 every id stands in `ids`; a file is of 2 once some do not."""
+_RECENT = 8_192
+"""So many ids go into `ids` at once: few enough not to be felt by who waits for that commit."""
 
 _PAGE = 16_384
 """Rows a reader takes at once: no read holds a snapshot for long, so the WAL can be reset."""
@@ -61,7 +68,6 @@ _decode = msgspec.msgpack.Decoder(Event).decode
 class _Append:
     """One call of `append`, made ready in the caller's thread, waiting for its commit."""
 
-    digests: list[bytes]
     rows: list[tuple[str, str, int, int, bytes]]
     event_rows: NDArray[Any]
     listing_rows: list[bytes]
@@ -89,14 +95,13 @@ class _Append:
                 (e.event.event_id, e.event.kind, e.event.t, e.ingested_at, _encode(e.event))
                 for e in entries
             ]
-            digests = [_digest(row[0]) for row in rows]
         except (UnicodeEncodeError, OverflowError) as error:
             raise InputError(
                 f"event log: an event cannot be written: {error}; nothing of this call was kept: "
                 "quarantine what core.event.problem refuses before appending"
             ) from error
         stamps = np.frombuffer(b"".join([e.event_row for e in entries]), EVENT_ROW).copy()
-        return cls(digests, rows, stamps, [e.listing_rows for e in entries], vocabulary)
+        return cls(rows, stamps, [e.listing_rows for e in entries], vocabulary)
 
 
 @dataclass(slots=True)
@@ -104,11 +109,41 @@ class _Tail:
     """What the writer knows of the file's end; read anew after a failed commit."""
 
     end: int
+    version: int
+    recent: dict[str, bytes]
+    """Event ids that are durable and not in `ids` yet, with their digests. Another dict once they
+    are there."""
     words: dict[str, int] = field(default_factory=dict)
     """Highest code persisted, by vocabulary field."""
     run_from: int = 0
     run: int = 0
     """How many small rows of `stamps` stand since offset `run_from`."""
+    written: dict[str, bytes] = field(default_factory=dict)
+    """Event ids of the commit under way, with their digests."""
+    indexed: bool = False
+    """Whether that commit puts them, and all recent ones, into `ids`."""
+
+    def settle(self) -> None:
+        """The commit under way is durable: not before does `seen` find its ids, here or there."""
+        if self.indexed:
+            self.recent = {}
+        else:
+            self.recent.update(self.written)
+        self.written, self.indexed = {}, False
+
+
+@dataclass(frozen=True, slots=True)
+class _Absent:
+    """Event ids that `seen` did not find, so that `append` need not look for them again.
+
+    Attributes:
+        recent: the `_Tail.recent` beside which they were looked for: while it is the same dict,
+            nothing came into `ids`.
+        digests: by event id.
+    """
+
+    recent: dict[str, bytes]
+    digests: dict[str, bytes]
 
 
 class SqliteLog:
@@ -143,16 +178,20 @@ class SqliteLog:
         try:
             if not read_only:
                 self._open.append(only_writer(self.path))
-                self._db = open_database(self.path, _LOG_ID, _TABLES, read_only=False)
+                self._db = self._connected(read_only=False)
                 self._open.append(self._db)
-            self._reader = open_database(self.path, _LOG_ID, _TABLES, read_only=True)
+            self._reader = self._connected(read_only=True)
             self._open.append(self._reader)
             self._check_lake()
             if not read_only:
                 self._tail = self._read_tail()
+                self._absent = _Absent(self._tail.recent, {})
         except BaseException:
             self.close()
             raise
+
+    def _connected(self, *, read_only: bool) -> sqlite3.Connection:
+        return open_database(self.path, _LOG_ID, _TABLES, read_only=read_only, versions=_VERSIONS)
 
     def close(self) -> None:
         """Let go of the file; calling it twice does no harm."""
@@ -232,12 +271,15 @@ class SqliteLog:
                     self._db.execute("ROLLBACK")
                 self._tail = self._read_tail()
                 raise
+            self._tail.settle()
 
     def _read_tail(self) -> _Tail:
         with store_errors(self._where):
             end = _end(self._db)
             words = self._db.execute("SELECT field, max(code) FROM vocabulary GROUP BY field")
-            return _Tail(end, dict(words.fetchall()), run_from=end)
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            recent = _recent(self._db, end)
+            return _Tail(end, version, recent, dict(words.fetchall()), run_from=end)
 
     def _write_words(self, words: list[tuple[str, int, str]]) -> None:
         """Persist new codes; refuse a vocabulary that is not this log's own."""
@@ -258,16 +300,18 @@ class SqliteLog:
 
     def _write_rows(self, group: list[_Append]) -> list[list[int | None]]:
         """Insert what is new; the offsets of every call."""
-        known = self._write_ids([digest for append in group for digest in append.digests])
-        end = self._tail.end
+        new_ids = self._new_ids([row[0] for append in group for row in append.rows])
+        tail = self._tail
+        end = tail.end
         offsets: list[list[int | None]] = []
         for append in group:
             given: list[int | None] = []
-            for digest in append.digests:
-                if digest in known:
+            for event_id, *_ in append.rows:
+                digest = new_ids.pop(event_id, None)
+                if digest is None:  # in the log before this call, or earlier in it
                     given.append(None)
                 else:
-                    known.add(digest)
+                    tail.written[event_id] = digest
                     given.append(end)
                     end += 1
             offsets.append(given)
@@ -282,22 +326,40 @@ class SqliteLog:
                 self._write_stamps(
                     stamps[i : i + _PAGE], [append.listing_rows[j] for j in new[i : i + _PAGE]]
                 )
-        self._tail.end = end
+        tail.end = end
+        if len(tail.recent) + len(tail.written) >= _RECENT:
+            self._write_ids()
+        elif tail.written and tail.version < _VERSIONS[-1]:
+            self._db.execute(f"PRAGMA user_version = {_VERSIONS[-1]}")
+            tail.version = _VERSIONS[-1]
         return offsets
 
-    def _write_ids(self, digests: list[bytes]) -> set[bytes]:
-        """Insert the digests that are new; those that were there before this call."""
-        insert = "INSERT OR IGNORE INTO ids VALUES (?)"
-        self._db.execute("SAVEPOINT ids")
+    def _new_ids(self, event_ids: list[str]) -> dict[str, bytes]:
+        """Those of the ids that are not in the log, with their digests."""
+        recent, absent = self._tail.recent, self._absent
+        looked_for = absent.digests if absent.recent is recent else {}
+        new: dict[str, bytes] = {}
+        unsure: dict[bytes, str] = {}
+        for event_id in event_ids:
+            if event_id in recent:
+                continue
+            digest = looked_for.get(event_id)
+            if digest is None:
+                digest = _digest(event_id)
+                unsure[digest] = event_id
+            new[event_id] = digest
+        for digest in _known(self._db, list(unsure)):
+            del new[unsure[digest]]
+        return new
+
+    def _write_ids(self) -> None:
+        """Insert the ids that are not in the tree yet."""
+        tail = self._tail
         # Sorted, so that neighbours in the tree are written one after the other.
-        inserted = self._db.executemany(insert, [(digest,) for digest in sorted(digests)]).rowcount
-        known: set[bytes] = set()
-        if inserted < len(digests):
-            self._db.execute("ROLLBACK TO ids")
-            known = _known(self._db, digests)
-            self._db.executemany(insert, [(digest,) for digest in sorted(set(digests) - known)])
-        self._db.execute("RELEASE ids")
-        return known
+        digests = sorted([*tail.recent.values(), *tail.written.values()])
+        insert = "INSERT OR IGNORE INTO ids VALUES (?)"
+        self._db.executemany(insert, [(digest,) for digest in digests])
+        tail.indexed = True
 
     def _write_stamps(self, stamps: NDArray[Any], listing_rows: list[bytes]) -> None:
         sizes = np.array([len(rows) for rows in listing_rows], np.int32)
@@ -331,6 +393,9 @@ class SqliteLog:
                 f"{self._where}: rows below offset {offset} are not all in its lake; compact first"
             )
         done = self.compacted_to()
+        if done < offset:
+            with self._transaction():
+                self._write_ids()  # from the rows that go they could not be read again
         while done < offset:
             done = min(done + _PAGE, offset)  # short transactions: appends go on in between
             with self._transaction():
@@ -405,9 +470,18 @@ class SqliteLog:
 
     def seen(self, event_ids: Sequence[str]) -> set[str]:
         """See EventLog.seen."""
-        digests = {_digest(event_id): event_id for event_id in event_ids}
+        # Recent ids first: what goes from there into the tree meanwhile is found there.
+        recent = {} if self.read_only else self._tail.recent
+        found = {event_id for event_id in event_ids if event_id in recent}
+        digests = {_digest(i): i for i in event_ids if i not in found}
         with self._snapshot() as (db, _):
-            return {digests[known] for known in _known(db, list(digests))}
+            if self.read_only:
+                found.update(_recent(db, _end(db)).keys() & set(event_ids))
+            found.update(digests[known] for known in _known(db, list(digests)))
+        if not self.read_only:
+            absent = {i: digest for digest, i in digests.items() if i not in found}
+            self._absent = _Absent(recent, absent)
+        return found
 
     def vocabulary(self) -> Vocabulary:
         """See EventLog.vocabulary."""
@@ -513,6 +587,20 @@ def _known(db: sqlite3.Connection, digests: list[bytes]) -> set[bytes]:
         part += part[-1:] * (length - len(part))
         known.update(row[0] for row in db.execute(_PROBE[length], part))
     return known
+
+
+def _recent(db: sqlite3.Connection, end: int) -> dict[str, bytes]:
+    """Ids of the latest events that are not in `ids`, with their digests: a run up to the end."""
+    recent: dict[str, bytes] = {}
+    query = "SELECT event_id FROM events WHERE seq >= ? AND seq < ?"
+    for stop in range(end, max(end - _RECENT, 0), -_PROBES[-1]):
+        rows = db.execute(query, (stop - _PROBES[-1], stop)).fetchall()
+        digests = {event_id: _digest(event_id) for (event_id,) in rows}
+        known = _known(db, list(digests.values()))
+        recent.update((i, digest) for i, digest in digests.items() if digest not in known)
+        if known or not rows:
+            break
+    return recent
 
 
 def _compacted_to(db: sqlite3.Connection) -> int:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from heirloom.core.errors import StoreError
 
-VERSION = 1
-"""Of the tables. Another version is refused, never guessed at."""
+VERSIONS = (1,)
+"""Of the tables: those that can be read, the first of which is begun with. Another is refused,
+never guessed at."""
 
 _CACHE_KIB = 64 * 1024
 _CHECKPOINT_PAGES = 32_768
@@ -38,9 +39,21 @@ def store_errors(where: str) -> Iterator[None]:
 
 
 def open_database(
-    path: Path, application_id: int, tables: str, *, read_only: bool
+    path: Path,
+    application_id: int,
+    tables: str,
+    *,
+    read_only: bool,
+    versions: tuple[int, ...] = VERSIONS,
 ) -> sqlite3.Connection:
     """A connection to a database of ours, its tables made if the file is new.
+
+    Args:
+        path: the file.
+        application_id: says whose it is.
+        tables: as SQL; they are of the first of the versions.
+        read_only: it must be there.
+        versions: those that can be read.
 
     Raises:
         StoreError: there is no such file (read_only), it is damaged, of another program, or of
@@ -56,33 +69,38 @@ def open_database(
             uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False
         )
         try:
-            _prepare(db, path, application_id, tables, read_only=read_only)
+            db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+            if read_only or not empty:
+                _check_identity(db, path, application_id, versions)
+            if not read_only:
+                _prepare(db)
+            if empty and not read_only:
+                _begin(db, path, application_id, tables, versions[0])
         except BaseException:
             db.close()
             raise
     return db
 
 
-def _prepare(
-    db: sqlite3.Connection, path: Path, application_id: int, tables: str, *, read_only: bool
-) -> None:
-    db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-    if read_only or not empty:
-        _check_identity(db, path, application_id)
-    if read_only:
-        return
+def _prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA fullfsync = ON")  # on macOS a plain fsync does not reach the disk
     db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-    if empty:
-        stamp = f"PRAGMA application_id = {application_id}; PRAGMA user_version = {VERSION};"
-        db.executescript(f"BEGIN IMMEDIATE; {tables} {stamp} COMMIT;")
-        sync_folder(path.parent)
 
 
-def _check_identity(db: sqlite3.Connection, path: Path, application_id: int) -> None:
+def _begin(
+    db: sqlite3.Connection, path: Path, application_id: int, tables: str, version: int
+) -> None:
+    stamp = f"PRAGMA application_id = {application_id}; PRAGMA user_version = {version};"
+    db.executescript(f"BEGIN IMMEDIATE; {tables} {stamp} COMMIT;")
+    sync_folder(path.parent)
+
+
+def _check_identity(
+    db: sqlite3.Connection, path: Path, application_id: int, versions: tuple[int, ...]
+) -> None:
     found = db.execute("PRAGMA application_id").fetchone()[0]
     if found != application_id:
         raise StoreError(
@@ -90,10 +108,10 @@ def _check_identity(db: sqlite3.Connection, path: Path, application_id: int) -> 
             f"{application_id:#x}); nothing was changed in it, name another file"
         )
     version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version != VERSION:
+    if version not in versions:
         raise StoreError(
-            f"{path}: written as version {version}; this heirloom reads version {VERSION}: "
-            "use the heirloom that wrote it"
+            f"{path}: written as version {version}; this heirloom reads version "
+            f"{' or '.join(map(str, versions))}: use the heirloom that wrote it"
         )
 
 

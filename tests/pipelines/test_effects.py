@@ -10,9 +10,18 @@ from heirloom.core.listing import Listing
 from heirloom.core.query import Query, Request
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.pipelines.appeal import Appeal
-from heirloom.pipelines.effects import PLACES, SAID, person_effects, present
+from heirloom.pipelines.effects import (
+    HISTORY,
+    PLACES,
+    SAID,
+    latest,
+    person_effects,
+    present,
+    styles,
+)
 from heirloom.pipelines.prices import PriceLevels
 from heirloom.pipelines.shown import Shown
+from heirloom.retrieval.diction import Diction
 
 T = 1_735_689_600_000
 SHELF = (
@@ -20,7 +29,12 @@ SHELF = (
     ("women/shoes/boots", "ganni"), ("women/shoes/boots", "cos"), ("men/clothing/shirts", "arket"),
 )  # fmt: skip
 ALL = np.arange(len(SHELF), dtype=np.int32)
-CODES = np.full((len(SHELF), 4), 60, np.int8)
+STYLES = (
+    ("boho", "fringed", "festival", "flowy"), ("studded", "grunge", "biker", "rock"),
+    ("office", "tailored", "smart", "formal"),
+)  # fmt: skip
+WORDS = ("boho fringed", "studded grunge", "festival flowy", "biker rock", "smart formal")
+"""How each on the shelf is described: the first and the third in one style, by no common word."""
 
 
 @pytest.fixture
@@ -37,8 +51,27 @@ def catalogue() -> Catalogue:
     return catalogue
 
 
-def shown_to(person: int, t: int, slots: list[int], opened: list[int]) -> Shown:
-    """Four slates of the same listings, and what was opened of each."""
+@pytest.fixture
+def diction() -> Diction:
+    """Of the shelf, and of so many others that words have their places."""
+    rng, diction = np.random.default_rng(0), Diction()
+    others = [" ".join(rng.choice(STYLES[i % 3], 2, replace=False)) for i in range(400)]
+    brands = [*[""] * len(WORDS), *(("ganni", "cos", "arket")[i % 3] for i in range(400))]
+    described = enumerate(zip([*WORDS, *others], brands, strict=True))
+    diction.put(
+        {
+            i: Listing(listing_id=f"l{i}", seller="s", title=title, brand=brand)
+            for i, (title, brand) in described
+        }
+    )
+    diction.refit()
+    return diction
+
+
+def shown_to(
+    person: int, t: int, slots: list[int], opened: list[int], after: Shown | None = None
+) -> Shown:
+    """Four slates of the same listings, and what was opened of each, `after` what was shown."""
     events, rows, starts = [], [], [0]
     for _ in range(4):
         for kind, named in ((Kind.IMPRESSION, slots), *((Kind.CLICK, [slot]) for slot in opened)):
@@ -48,7 +81,7 @@ def shown_to(person: int, t: int, slots: list[int], opened: list[int]) -> Shown:
             events.append(event)
             rows.append(mentioned)
             starts.append(starts[-1] + len(named))
-    shown = Shown()
+    shown = after or Shown()
     shown.apply(Facts(np.concatenate(events), np.concatenate(rows), np.array(starts, np.int64)))
     return shown
 
@@ -59,6 +92,8 @@ def effects_of(
     person: int = 1,
     *,
     appeal: Appeal | None = None,
+    diction: Diction | None = None,
+    asked: dict[str, float] | None = None,
     **said: list[float],
 ) -> dict[str, list[float]]:
     """Of all on the shelf; `said` by slot, nothing where it is not named."""
@@ -69,10 +104,12 @@ def effects_of(
         text_vector=np.zeros(4, np.float32),
     )  # fmt: skip
     by_slot = {name: np.array(said.get(name, [np.nan] * 5), np.float32) for name in SAID}
-    seen = present(shown.of(person, PLACES), catalogue, CODES)
+    history = present(shown.of(person, HISTORY), catalogue, len(SHELF))
+    seen = latest(history)
     both = np.concatenate([ALL, seen.slot])
     found = person_effects(
-        request, ALL, catalogue, seen, CODES, PriceLevels(), appeal or Appeal(),
+        request, ALL, catalogue, seen, styles(history, both, diction or Diction(), asked or {}),
+        PriceLevels(), appeal or Appeal(),
         {name: column[both] for name, column in by_slot.items()},
     )  # fmt: skip
     return {name: values.tolist() for name, values in found.items()}
@@ -136,3 +173,43 @@ def test_what_everybody_opens_says_little_of_who_opens_it(catalogue: Catalogue) 
     plain, loved = effects_of(catalogue, shown), effects_of(catalogue, shown, appeal=Loved())
     assert loved["appeal"] == [3, 0, 0, 0, 0]
     assert 0 < loved["effect_brand"][2] < plain["effect_brand"][2]
+
+
+def test_a_style_opened_draws_in_other_words_and_one_passed_over_repels(
+    catalogue: Catalogue, diction: Diction
+) -> None:
+    found = effects_of(catalogue, shown_to(1, T, [0, 1], opened=[0]), diction=diction)
+    style = found["effect_style"]
+    # Other words of the same style draw and repel at least half as much.
+    assert style[2] > style[0] / 2 > 0 > style[1] / 2 > style[3]
+    parts = [values for name, values in found.items() if name != "effect"]
+    assert found["effect"] == pytest.approx(np.sum(parts, axis=0))
+
+
+def test_a_style_is_remembered_longer_than_the_rest(catalogue: Catalogue, diction: Diction) -> None:
+    shown = shown_to(1, T, [0, 1], opened=[0])
+    early = effects_of(catalogue, shown, diction=diction)
+    shown_to(1, T, [4] * (PLACES // 4), opened=[], after=shown)
+    late = effects_of(catalogue, shown, diction=diction)
+    assert early["effect_brand"][0] > 0 == late["effect_brand"][0]
+    assert np.corrcoef(early["effect_style"], late["effect_style"])[0, 1] > 0.99
+    assert late["effect_style"][2] > late["effect_style"][0] / 2 > 0
+
+
+def test_what_a_style_explains_is_not_counted_again(catalogue: Catalogue, diction: Diction) -> None:
+    shown = shown_to(1, T, [0, 1], opened=[0])
+    styled, plain = effects_of(catalogue, shown, diction=diction), effects_of(catalogue, shown)
+    assert 0 < styled["effect_brand"][0] < plain["effect_brand"][0]
+    assert plain["effect_style"] == [0] * len(SHELF)
+
+
+def test_who_asked_for_a_brand_leans_to_its_style_before_any_choice(
+    catalogue: Catalogue, diction: Diction
+) -> None:
+    def style(**asked: float) -> list[float]:
+        return effects_of(catalogue, Shown(), diction=diction, asked=asked)["effect_style"]
+
+    assert style(ganni=1.0)[2] > 0.05 > -0.05 > style(ganni=1.0)[3]
+    assert style(cos=1.0)[3] > 0.05 > -0.05 > style(cos=1.0)[2]
+    assert 0 < style(ganni=0.5)[2] < style(ganni=1.0)[2] == style(ganni=3.0)[2]
+    assert style(nobody=1.0) == [0] * len(SHELF)

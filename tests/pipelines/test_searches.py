@@ -20,6 +20,8 @@ from heirloom.pipelines.searches import (
     NEEDED,
     REMEMBERED,
     Searches,
+    Wanted,
+    brands_asked,
     searched_match,
     wanted,
 )
@@ -130,6 +132,14 @@ def test_a_category_is_wanted_as_surely_as_the_latest_search_said(catalogue: Cat
 def test_a_brand_is_counted_long(catalogue: Catalogue) -> None:
     found = matched(catalogue, ("ganni boots", HALF_LIFE_MS["brand"]), ("the dress of Ganni", 0))
     assert found["searched_brand"] == [1.5, 1.5, 0, 0]
+
+
+def test_brands_asked_for_have_their_names(catalogue: Catalogue) -> None:
+    ganni, count = catalogue.vocabulary.code("brand", "ganni"), catalogue.vocabulary.size("brand")
+    none, of_brand = np.zeros(4), np.where(np.arange(count) == ganni, 1.5, 0.0)
+    found = brands_asked(Wanted(none, none, of_brand), catalogue.vocabulary)
+    assert found == {"ganni": 1.5}
+    assert brands_asked(None, catalogue.vocabulary) == {}
 
 
 def test_a_name_of_several_words_is_known_though_keys_sort_them(catalogue: Catalogue) -> None:

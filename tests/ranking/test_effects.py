@@ -12,11 +12,9 @@ V = Variances()
 
 
 def things(rng: np.random.Generator, n: int) -> Things:
-    vectors = rng.normal(size=(n, 8))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     category = rng.integers(0, 6, n)
     return Things(
-        np.rint(127 * vectors).astype(np.int8), category // 4, category // 2, category,
+        category // 4, category // 2, category,
         rng.integers(0, 4, n), rng.integers(0, 3, n), rng.normal(0, 0.5, n),
     )  # fmt: skip
 
@@ -28,7 +26,6 @@ def naive_covariance(
     for i in range(len(t)):
         for j in range(len(t)):
             k[i, j] = V.person + V.price * x.price[i] * x.price[j]
-            k[i, j] += V.style * (x.vectors[i].astype(int) @ x.vectors[j].astype(int)) / 127**2
             k[i, j] += V.department * (x.department[i] == x.department[j])
             k[i, j] += V.family * (x.family[i] == x.family[j])
             k[i, j] += V.size * (x.family[i] == x.family[j] and x.size[i] == x.size[j])
@@ -72,8 +69,7 @@ def test_pairs_and_products_are_summed_in_their_order(seed: int, n: int) -> None
     rng = np.random.default_rng(seed)
     x, slate = things(rng, n), np.arange(n) // 5
     t = rng.integers(0, 10**9, 8)[slate]
-    codes = x.vectors.astype(np.float32)
-    found = module._covariance(codes @ codes.T, x, t, slate, V)
+    found = module._covariance(x, t, slate, V)
     naive = np.zeros((n, n))
     for i in range(n):
         for j in range(i + 1):
@@ -85,8 +81,7 @@ def test_pairs_and_products_are_summed_in_their_order(seed: int, n: int) -> None
                 k += V.category + V.need * float(module._decayed(t[i], t[j], V.need_ms))
             k += V.brand if x.brand[i] == x.brand[j] else 0
             k += V.slate if slate[i] == slate[j] else 0
-            style = V.style * float(x.vectors[i].astype(int) @ x.vectors[j].astype(int))
-            naive[i, j] = naive[j, i] = style / 127.0**2 + k
+            naive[i, j] = naive[j, i] = k
     assert found.tobytes() == naive.tobytes()
     factor, product = rng.normal(size=n), np.zeros(n)
     for j in range(n):
@@ -105,22 +100,20 @@ def test_what_is_summed_once_is_what_each_would_sum(seed: int, n: int, m: int) -
     for k in range(m):
         for i in range(n):
             department, family = x.department[i] == c.department[k], x.family[i] == c.family[k]
-            naive[k, 3] += V.brand * left[i] if x.brand[i] == c.brand[k] else 0
-            naive[k, 5] += V.size * left[i] if family and x.size[i] == c.size[k] else 0
-            naive[k, 1] += V.department * left[i] if department else 0
-            naive[k, 1] += V.family * left[i] if family else 0
+            naive[k, 2] += V.brand * left[i] if x.brand[i] == c.brand[k] else 0
+            naive[k, 4] += V.size * left[i] if family and x.size[i] == c.size[k] else 0
+            naive[k, 0] += V.department * left[i] if department else 0
+            naive[k, 0] += V.family * left[i] if family else 0
             if x.category[i] == c.category[k]:
-                naive[k, 1] += V.category * left[i]
-                naive[k, 2] += V.need * (left[i] * module._decayed(now, t[i], V.need_ms))
-        naive[k, 4] = V.price * sum(left * x.price) * c.price[k]
-        whole = np.rint(left * 2.0**20).astype(int) @ x.vectors.astype(int)
-        naive[k, 0] = V.style * float(c.vectors[k].astype(int) @ whole) / (127.0**2 * 2.0**20)
+                naive[k, 0] += V.category * left[i]
+                naive[k, 1] += V.need * (left[i] * module._decayed(now, t[i], V.need_ms))
+        naive[k, 3] = V.price * sum(left * x.price) * c.price[k]
     assert parts.tobytes() == naive.tobytes()
 
 
 def test_what_is_opened_draws_and_what_is_passed_over_repels() -> None:
     x = Things(
-        np.zeros((6, 4), np.int8), *np.zeros((3, 6), int), np.array([1, 1, 1, 2, 2, 2]),
+        *np.zeros((3, 6), int), np.array([1, 1, 1, 2, 2, 2]),
         np.zeros(6, int), np.zeros(6),
     )  # fmt: skip
     t, opened = np.zeros(6, np.int64), np.array([1, 1, 0, 0, 0, 0], bool)

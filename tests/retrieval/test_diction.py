@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from heirloom.core.listing import Listing
-from heirloom.retrieval.diction import Diction
+from heirloom.retrieval.diction import DIM, Diction
 
 STYLES = (
     ("boho", "festival", "fringed", "flowy"),
@@ -76,3 +76,12 @@ def test_nothing_is_placed_by_a_few_listings() -> None:
     diction.refit()
     slots = np.arange(20, dtype=np.int32)
     assert not diction.match(slots, slots).any()
+
+
+def test_how_far_along_a_way_is_the_dot_product_with_the_place(diction: Diction) -> None:
+    slots, way = np.array([3, 0, 9_999], np.int32), np.linspace(-0.5, 0.25, DIM)
+    places = diction.places(slots)
+    assert places.shape == (3, DIM)
+    assert np.abs(places[:2]).max() > 0.1
+    assert places[2].tolist() == [0] * DIM  # past the end there are no words
+    np.testing.assert_allclose(diction.along(slots, way), places @ way, atol=2**-11)

@@ -57,7 +57,7 @@ def marketplace_view() -> FeatureView:
         revisions={
             **dict.fromkeys(("asked_brand", "asked_category", "asked_colour", "asked_size"), 2),
             **dict.fromkeys(("searched_category", "searched_brand", "searched_ago"), 2),
-            **dict.fromkeys(("effect", *(f"effect_{part}" for part in EFFECTS)), 3),
+            **dict.fromkeys(("effect", *(f"effect_{part}" for part in EFFECTS)), 4),
         },
     )  # fmt: skip
 

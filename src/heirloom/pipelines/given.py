@@ -53,6 +53,7 @@ ORIGINS: dict[str, str] = {
     **dict.fromkeys(("price_to_category", "price_to_level"), _PRICES),
     **dict.fromkeys(("size_gap", "size_evidence"), _SIZES),
     **dict.fromkeys(("effect", *(f"effect_{part}" for part in PARTS)), _EFFECTS),
+    "effect_style": "how what the person opened of what was shown is described; brands asked",
     "effect_said": "what the person stated, and the words of their latest searches",
     "appeal": "how often listings of its fields were opened where they were shown",
     **dict.fromkeys(("anchor_category", "anchor_brand", "anchor_price"), _ANCHOR),

@@ -39,7 +39,7 @@ from heirloom.features.people import People
 from heirloom.features.state import FeatureState
 from heirloom.features.view import FeatureView
 from heirloom.pipelines.appeal import Appeal, due
-from heirloom.pipelines.effects import PLACES, person_effects, present
+from heirloom.pipelines.effects import HISTORY, latest, person_effects, present, styles
 from heirloom.pipelines.fit import SizeTable, size_gaps
 from heirloom.pipelines.given import (
     anchor_match,
@@ -51,7 +51,7 @@ from heirloom.pipelines.given import (
 )
 from heirloom.pipelines.preferences import Preferences
 from heirloom.pipelines.prices import PriceLevels, price_match
-from heirloom.pipelines.searches import Searches, Wanted, searched_match, wanted
+from heirloom.pipelines.searches import Searches, Wanted, brands_asked, searched_match, wanted
 from heirloom.pipelines.shown import Shown
 from heirloom.pipelines.stored import StoredFeatures
 from heirloom.retrieval.content import ContentIndex
@@ -430,9 +430,13 @@ class Live:
         names = self.view.given
         if not names:
             return {}
-        seen = present(self.shown.of(request.person, PLACES), self.catalogue, self.content.codes)
+        shown = self.shown.of(request.person, HISTORY)
+        history = present(shown, self.catalogue, len(self.content.codes))
+        seen = latest(history)
         # Of candidates and of what was seen at once: most of it is reading what the person said.
-        said = self._said(request, np.concatenate([slots, seen.slot]))
+        both = np.concatenate([slots, seen.slot])
+        said = self._said(request, both)
+        asked = brands_asked(self._wanted(request), self.vocabulary)
         given = {
             **self.content.given(request, slots),
             **stock_columns(slots, self.catalogue),
@@ -445,7 +449,7 @@ class Live:
                 slots,
                 self.catalogue,
                 seen,
-                self.content.codes,
+                styles(history, both, self.content.diction, asked),
                 self.prices,
                 self.appeal,
                 said,

@@ -147,6 +147,14 @@ def wanted(
     return Wanted(category / _UNIT, ago, brand / _UNIT)
 
 
+def brands_asked(wanted: Wanted | None, vocabulary: Vocabulary) -> dict[str, float]:
+    """`Wanted.brand` of the brands that were asked for, by name."""
+    if wanted is None:
+        return {}
+    codes = np.flatnonzero(wanted.brand).tolist()
+    return {vocabulary.text("brand", code): float(wanted.brand[code]) for code in codes}
+
+
 def searched_match(
     wanted: Wanted | None, slots: NDArray[np.int32], catalogue: Catalogue
 ) -> dict[str, NDArray[np.float32]]:

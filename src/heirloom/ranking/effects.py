@@ -20,18 +20,16 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-PARTS = ("style", "category", "need", "brand", "price", "size")
+PARTS = ("category", "need", "brand", "price", "size")
 """Of what an effect is made, in the order of `effects`' columns."""
 NEWTON_STEPS, GRADIENT_STEPS = 3, 12
 """Steps to the mode, and of conjugate gradients in each. More change no order worth the time."""
-_CODE = 127.0
 
 
 class Variances(NamedTuple):
     """How much people differ, in squared logits. Learned by the likelihood of the next slate.
 
     Attributes:
-        style: along the listings' vectors, of length one.
         department, family, category: for each, wherever the next is the same.
         need: for a category, forgotten as exp(-age / `need_ms`).
         brand: for each.
@@ -42,7 +40,6 @@ class Variances(NamedTuple):
         need_ms: mean life of a need.
     """
 
-    style: float = 0.35
     department: float = 0.33
     family: float = 0.05
     category: float = 0.04
@@ -80,13 +77,11 @@ class Things(NamedTuple):
     """What listings are like, as columns [rows].
 
     Attributes:
-        vectors: [rows, dim] int8, 127 for 1.0.
         department, family, category, brand: codes.
         size: a code; that of no size too is one.
         price: log of the price over what the category costs.
     """
 
-    vectors: Array
     department: Array
     family: Array
     category: Array
@@ -113,9 +108,7 @@ def residuals(
         opened: [rows] bool.
         variances: of the effects.
     """
-    codes = things.vectors.astype(np.float32)
-    # Products of int8 codes: exact in float32 in any order of summation.
-    covariance = _covariance(codes @ codes.T, things, np.asarray(t, np.int64), slate, variances)
+    covariance = _covariance(things, np.asarray(t, np.int64), slate, variances)
     return _at_mode(covariance, np.asarray(offset, np.float64), opened.astype(np.float64))
 
 
@@ -137,32 +130,9 @@ def effects(
         now: time of the request, ms.
         variances: those of `residuals`.
     """
-    whole = np.rint(np.asarray(residual) * 2.0**20)
-    style = _along(whole, shown.vectors, candidates.vectors)
     parts = np.zeros((len(candidates.category), len(PARTS)))
-    parts[:, 0] = variances.style * style / (_CODE**2 * 2.0**20)
     _add_effects(parts, shown, np.asarray(t, np.int64), residual, candidates, now, variances)
     return parts
-
-
-@njit(cache=True, fastmath={"reassoc"})
-def _along(whole: Array, shown: Array, candidates: Array) -> Array:
-    """Each candidate's vector times the sum of those shown, weighed by whole numbers.
-
-    Whole numbers below 2^53: exact in any order.
-    """
-    leaning = np.zeros(shown.shape[1])
-    for i in range(len(shown)):
-        weight = whole[i]
-        for k in range(len(leaning)):
-            leaning[k] += weight * shown[i, k]
-    along = np.empty(len(candidates))
-    for i in range(len(candidates)):
-        total = 0.0
-        for k in range(len(leaning)):
-            total += candidates[i, k] * leaning[k]
-        along[i] = total
-    return along
 
 
 _PANEL = 8
@@ -170,23 +140,22 @@ _PANEL = 8
 
 
 @njit(cache=True)
-def _covariance(products: Array, x: Things, t: Array, slate: Array, v: Variances) -> Array:
+def _covariance(x: Things, t: Array, slate: Array, v: Variances) -> Array:
     """The covariance of all pairs of things.
 
     Args:
-        products: [rows, rows] float32 of their codes.
         x: the things.
         t: [rows] ms. Rows of one time mostly stand together.
         slate: [rows].
         v: of the effects.
     """
-    _, department, family, category, brand, size, price = x
+    department, family, category, brand, size, price = x
     n = len(t)
     covariance, need = np.empty((n, n)), np.empty(n)
     for i in range(n):
         if i == 0 or t[i] != t[i - 1]:
             _needed(need, t, t[i], v)
-        row, of_style = covariance[i], products[i]
+        row = covariance[i]
         # Term by term: such loops are many pairs at a time.
         dear = v.price * price[i]
         for j in range(i + 1):
@@ -199,8 +168,6 @@ def _covariance(products: Array, x: Things, t: Array, slate: Array, v: Variances
             row[j] += need[j] if category[j] == category[i] else 0.0
         _add_where(row, brand, i, v.brand)
         _add_where(row, slate, i, v.slate)
-        for j in range(i + 1):
-            row[j] += v.style * np.float64(of_style[j]) / _CODE**2
         if i % _PANEL == _PANEL - 1 or i == n - 1:
             for j in range(i):
                 for k in range(max(i - i % _PANEL, j + 1), i + 1):
@@ -288,7 +255,7 @@ def _dot(a: Array, b: Array) -> float:
 def _add_effects(
     parts: Array, x: Things, t: Array, residual: Array, c: Things, now: int, v: Variances
 ) -> None:
-    """Add all parts but the style. What is alike leans alike, so each is summed once.
+    """Add all parts. What is alike leans alike, so each is summed once.
 
     Every sum is over what was shown, in its order.
     """
@@ -302,23 +269,23 @@ def _add_effects(
     for i in range(len(t)):
         k = _first_of(brands, x.brand[i], x.brand[i], x.brand[i], c.brand, c.brand, c.brand)
         if k >= 0:
-            parts[k, 3] += v.brand * residual[i]
+            parts[k, 2] += v.brand * residual[i]
         k = _first_of(
             sizes, x.size[i], x.family[i], x.department[i], c.size, c.family, c.department
         )
         if k >= 0:
-            parts[k, 5] += v.size * residual[i]
+            parts[k, 4] += v.size * residual[i]
     _, like = _firsts(c.category, c.family, c.department)
     kinds = np.flatnonzero(like == np.arange(len(like)))
     leaning, needs = _of_kinds(
         x, residual, fresh, c.department[kinds], c.family[kinds], c.category[kinds], v
     )
     for d in range(len(kinds)):
-        parts[kinds[d], 1], parts[kinds[d], 2] = leaning[d], needs[d]
+        parts[kinds[d], 0], parts[kinds[d], 1] = leaning[d], needs[d]
     for k in range(len(parts)):
-        parts[k, 1], parts[k, 2] = parts[like[k], 1], parts[like[k], 2]
-        parts[k, 3], parts[k, 5] = parts[of_brand[k], 3], parts[of_size[k], 5]
-        parts[k, 4] = v.price * price * c.price[k]
+        parts[k, 0], parts[k, 1] = parts[like[k], 0], parts[like[k], 1]
+        parts[k, 2], parts[k, 4] = parts[of_brand[k], 2], parts[of_size[k], 4]
+        parts[k, 3] = v.price * price * c.price[k]
 
 
 @njit(cache=True)

@@ -8,7 +8,7 @@ Source: Levy and Goldberg, "Neural Word Embedding as Implicit Matrix Factorizati
 here with (seen - expected) / sqrt(expected + 5) for the pointwise mutual information.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ SAMPLE = 100_000
 _SURPRISE = 10.0
 _GROWTH = 1.25
 _UNIT = 63
+_WAY_UNIT = 1 << 12
 _DOUBT = 4
 _KNOWN_FIELDS = ("brand", "category", "colour", "size", "material", "condition")
 
@@ -111,10 +112,28 @@ class Diction:
         centre. Sums of integers, divided once: a value is the same whatever stands beside it.
         """
         profile = self._places[recent].astype(np.int64).sum(axis=0)
-        match: NDArray[np.float32] = _match(
-            self._places, slots, profile, float(_UNIT * _UNIT * (len(recent) + _DOUBT))
-        )
+        over = float(_UNIT * _UNIT * (len(recent) + _DOUBT))
+        match: NDArray[np.float32] = _match(self._places, slots, profile, over).astype(np.float32)
         return match
+
+    def places(self, slots: NDArray[np.int32]) -> NDArray[np.float64]:
+        """[listings, DIM] where slots stand, about -1 … 1; at the centre those without words."""
+        places: NDArray[np.float64] = _places(self._places, slots)
+        return places
+
+    def places_of_brands(self, brands: Sequence[str]) -> NDArray[np.float64]:
+        """[brands, DIM] where brands stand as words among words; at the centre unknown ones."""
+        codes = [self._codes.get(f"brand:{brand.casefold()}", 0) for brand in brands]
+        return self._placed(np.array(codes, np.int32).reshape(-1, 1)) / _UNIT
+
+    def along(self, slots: NDArray[np.int32], way: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[slots] how far each stands along a way [DIM]: the dot product of the two.
+
+        The way is rounded to whole numbers of 2^-12, so sums are exact and the same anywhere.
+        """
+        whole = np.rint(way * _WAY_UNIT).astype(np.int64)
+        along: NDArray[np.float64] = _match(self._places, slots, whole, float(_WAY_UNIT * _UNIT))
+        return along
 
     def _unit(self, codes: NDArray[np.int32]) -> NDArray[np.float64]:
         """[listings, DIM] of unit length, zeros for listings without a placed word."""
@@ -132,15 +151,27 @@ class Diction:
 
 
 @njit(cache=True)
+def _places(codes: NDArray[Any], slots: NDArray[Any]) -> NDArray[Any]:
+    """As `Diction.places`; slots past the end have no words."""
+    places = np.zeros((len(slots), codes.shape[1]))
+    for i in range(len(slots)):
+        if slots[i] < len(codes):
+            for k in range(codes.shape[1]):
+                places[i, k] = codes[slots[i], k] / _UNIT
+    return places
+
+
+@njit(cache=True)
 def _match(
     places: NDArray[Any], slots: NDArray[Any], profile: NDArray[Any], over: float
 ) -> NDArray[Any]:
-    """Each slot's dot product with a profile [DIM], over a number."""
-    match = np.empty(len(slots), np.float32)
+    """Each slot's dot product with a profile [DIM], over a number; 0 for slots past the end."""
+    match = np.empty(len(slots))
     for i in range(len(slots)):
         product = 0
-        for k in range(len(profile)):
-            product += places[slots[i], k] * profile[k]
+        if slots[i] < len(places):
+            for k in range(len(profile)):
+                product += places[slots[i], k] * profile[k]
         match[i] = product / over
     return match
 

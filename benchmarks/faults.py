@@ -1,6 +1,6 @@
 """The fault rows, part by part, written as one result.
 
-    python -m benchmarks.faults [--part NAME]
+    python -m benchmarks.faults [--part NAME | --kept]
 
 Each part hurts a small system in real processes and counts what became of it; what is done, and
 with what, is said where each part is. `make test` runs the same in small. A part that was measured
@@ -22,7 +22,7 @@ from benchmarks import (
     faults_tenants,
     record,
 )
-from benchmarks.parts import measured
+from benchmarks.parts import beside, kept, measured
 from benchmarks.record import Row
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
@@ -42,11 +42,18 @@ def main() -> None:
     """Measure and write."""
     options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     options.add_argument("--part", choices=sorted(PARTS), help="this one, and stop")
+    options.add_argument(
+        "--kept", action="store_true", help="measure nothing: write what was, beside what stands"
+    )
     options.add_argument("--also", nargs="+", default=[], metavar="COMMIT")
     chosen = options.parse_args()
     if chosen.part:
         for row in measured("faults", chosen.part, PARTS[chosen.part], chosen.also):
             print(row.id, row.value, row.note)
+        return
+    if chosen.kept:
+        found = [row for name in PARTS for row in kept("faults", name, chosen.also) or ()]
+        record.write("faults", beside("faults", found), command="make faults")
         return
     found = [
         row

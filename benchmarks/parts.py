@@ -1,6 +1,7 @@
 """A benchmark in parts: what was measured at this very commit is not measured again."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -32,23 +33,53 @@ def measured(
         also: earlier commits, as full hashes, from which on nothing changed that the part rests
             on. Their rows stand, and their notes say of which commit they are.
     """
-    commit, dirty = record.version()
-    path = KEPT / f"bench-{benchmark}" / f"{name}.json"
-    if path.exists() and not dirty:
-        kept = msgspec.json.decode(path.read_bytes(), type=Part)
-        if kept.commit == commit:
-            print(f"{name}: measured at this commit before")
-            return kept.rows
-        if kept.commit in also:
-            print(f"{name}: measured at {kept.commit} before")
-            return [
-                msgspec.structs.replace(row, note=f"{row.note}; measured at {kept.commit[:7]}")
-                for row in kept.rows
-            ]
+    if (rows := kept(benchmark, name, also)) is not None:
+        return rows
     print(f"{name}: measuring")
     rows = measure()
     if any(row.value is None for row in rows):
         return rows
+    path = _path(benchmark, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.encode(Part(commit, rows)))
+    path.write_bytes(msgspec.json.encode(Part(record.version()[0], rows)))
     return rows
+
+
+def kept(benchmark: str, name: str, also: Collection[str] = ()) -> list[Row] | None:
+    """The rows of a part that `measured` would not measure again; None: it would."""
+    commit, dirty = record.version()
+    path = _path(benchmark, name)
+    if dirty or not path.exists():
+        return None
+    part = msgspec.json.decode(path.read_bytes(), type=Part)
+    if part.commit == commit:
+        print(f"{name}: measured at this commit before")
+        return part.rows
+    if part.commit is None or part.commit not in also:
+        return None
+    print(f"{name}: measured at {part.commit} before")
+    return [measured_at(row, part.commit) for row in part.rows]
+
+
+def measured_at(row: Row, commit: str) -> Row:
+    """The row, whose note says of which commit it is."""
+    note = row.note if "; measured at " in row.note else f"{row.note}; measured at {commit[:7]}"
+    return msgspec.structs.replace(row, note=note)
+
+
+def beside(benchmark: str, found: Sequence[Row]) -> list[Row]:
+    """What was found, and of the result that was written last the rows of other ids.
+
+    A long benchmark is written so in several sittings, also on several machines.
+    """
+    path = record.RESULTS / f"{benchmark}.json"
+    if not path.exists():
+        return list(found)
+    before = record.read(path)
+    ids = {row.id for row in found}
+    others = [row for row in before.rows if row.id not in ids]
+    return [*found, *(measured_at(row, before.commit or "no commit") for row in others)]
+
+
+def _path(benchmark: str, name: str) -> Path:
+    return KEPT / f"bench-{benchmark}" / f"{name}.json"

@@ -44,7 +44,7 @@ SEED = 0
 WAIT_S = 300.0
 """For what is to come about; a machine that is busy takes long."""
 SERVE = "from heirloom.apps.main import main; main()"
-_PROCESS = re.compile(r"(\w+), pid (\d+), started (\d+) x, n (\d+), bundle (\w+)")
+_PROCESS = re.compile(r"(\w+), pid (\d+), started (\d+) x,.* n (\d+), bundle (\w+)")
 
 
 class About(msgspec.Struct, frozen=True):

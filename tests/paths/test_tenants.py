@@ -237,6 +237,11 @@ def test_a_tenant_comes_changes_and_goes_while_the_others_are_served(house: Hous
     def live(key: str) -> Any:
         return house.ask(key, "GET", "/readyz").json().get("details", {})
 
+    def all_three(key: str) -> bool:
+        """A worker answers reads before the writer is ready, and writes by 503 until then."""
+        told = [text for name, text in live(key).items() if name.startswith("process.")]
+        return len(told) == 3 and all(text.startswith("ready") for text in told)
+
     assert status(key) == 401
     listed(house, three)
     house.until(lambda: status(key) == 200)
@@ -252,7 +257,7 @@ def test_a_tenant_comes_changes_and_goes_while_the_others_are_served(house: Hous
     limits = "[http]\nmax_body_bytes = 1_000\nworkers = 2"
     system.write_text(system.read_text().replace("[http]", limits))
     house.process.send_signal(signal.SIGHUP)
-    house.until(lambda: "process.worker-2" in live(second))
+    house.until(lambda: all_three(second))
     assert house.ask(second, "POST", "/v1/events", content=b" " * 2_000).status_code == 413
     assert not set(first) & set(house.serves("carla"))
 
@@ -267,7 +272,8 @@ def test_a_tenant_comes_changes_and_goes_while_the_others_are_served(house: Hous
 
     acting = threading.Thread(target=act)
     acting.start()
-    house.until(lambda: len(answers) > 5)
+    house.until(lambda: len(answers) > 5 or not acting.is_alive())
+    assert acting.is_alive(), answers
     listed(house, two)
     acting.join()
     assert answers[-1] in (401, 503)

@@ -66,8 +66,11 @@ RECORDS = st.builds(
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(RECORDS, max_size=12))
-def test_the_table_is_what_arrow_makes_of_the_same_rows(records: list[SlateRecord]) -> None:
+@given(st.lists(RECORDS, max_size=12), st.integers(1, 3))
+def test_the_table_is_what_arrow_makes_of_the_same_rows(
+    records: list[SlateRecord], times: int
+) -> None:
+    records = records * times
     ours = table_of(records)
     ours.validate(full=True)
     theirs = pa.Table.from_pylist([msgspec.structs.asdict(each) for each in records], SCHEMA)
@@ -96,10 +99,11 @@ def test_writing_them_imports_no_pandas(tmp_path: Path) -> None:
 
 
 def test_close_writes_what_is_queued(tmp_path: Path) -> None:
-    records = ParquetRecords(tmp_path, seconds=60, rows=40)
+    records = ParquetRecords(tmp_path, seconds=60, rows=80)
     for number in range(100):
         records.write(a_record(number))
     records.close()
+    assert sorted(read(tmp_path), key=lambda each: each.n) == [a_record(n) for n in range(100)]
     written = pl.scan_parquet(tmp_path / "day=2025-01-01" / "*.parquet").collect()
     assert sorted(written["slate_id"].to_list()) == sorted(f"s{number}" for number in range(100))
     assert written["listings"][0].to_list() == ["a/1", "b"]

@@ -21,6 +21,13 @@ log = logging.getLogger(__name__)
 
 _OVERHEAD = 4_096
 """Bytes of a record besides its features and its request, about."""
+_PIECE = 64
+"""Records are laid out and compressed so many at a time: who answers beside it waits for a core, or
+for the interpreter's lock, no longer than that takes. More pieces cost more: a file has a header
+for each column of each."""
+_REST_S = 0.01
+_REPEATED = ["policy", "bundle", "surface", "positions", "columns", "degraded"]
+"""A dictionary of these pays; of all others it would be made, and thrown away."""
 SCHEMA = pa.schema(
     [
         pa.field("slate_id", pa.string()),
@@ -141,8 +148,18 @@ class ParquetRecords:
         # Not by slate id: the same question at the same moment gives the same slate.
         path = folder / f"part-{time.time_ns()}-{os.getpid()}.parquet"
         unfinished = path.with_suffix(".tmp")
-        pq.write_table(table_of(records), unfinished, compression="zstd")
+        with pq.ParquetWriter(
+            unfinished, SCHEMA, compression="zstd", use_dictionary=_REPEATED
+        ) as file:
+            for start in range(0, len(records), _PIECE):
+                file.write_table(table_of(records[start : start + _PIECE]))
+                self._rest()
         unfinished.rename(path)
+
+    def _rest(self) -> None:
+        with self._turn:
+            if not self._closing and len(self._waiting) < self._rows:
+                self._turn.wait(_REST_S)
 
 
 def table_of(records: Sequence[SlateRecord]) -> pa.Table:
@@ -151,8 +168,22 @@ def table_of(records: Sequence[SlateRecord]) -> pa.Table:
     `Table.from_pylist` gives the same, and imports pandas first where it is installed: a third of a
     second, and memory, of each process that answers.
     """
-    columns = [_column([getattr(record, of.name) for record in records], of.type) for of in SCHEMA]
+    columns = [_distinct([getattr(record, of.name) for record in records], of.type)
+               for of in SCHEMA]  # fmt: skip
     return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def _distinct(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """As `_column`; lists that come again, as the names of the features do, are laid out once.
+
+    Not of floats: 0.0 and -0.0 are one key.
+    """
+    if not pa.types.is_list(kind) or pa.types.is_floating(kind.value_type):
+        return _column(values, kind)
+    at = {value: row for row, value in enumerate(dict.fromkeys(values))}
+    if 2 * len(at) > len(values):
+        return _column(values, kind)
+    return _column(list(at), kind).take(_column([at[value] for value in values], pa.int32()))
 
 
 def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
@@ -163,7 +194,8 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         of = np.dtype(f"{'f' if pa.types.is_floating(kind) else 'i'}{kind.bit_width // 8}")
         plain = np.array([0 if value is None else value for value in values], of)
         return pa.Array.from_buffers(kind, len(values), [bits, pa.py_buffer(plain.tobytes())])
-    if pa.types.is_string(kind):
+    filled = [value for value in values if value]
+    if pa.types.is_string(kind) and not (text := "".join(filled)).isascii():
         values = [value.encode() if value else b"" for value in values]
     lengths = np.array([len(value) if value else 0 for value in values], np.int64)
     ends = np.concatenate([[0], np.cumsum(lengths)])
@@ -171,9 +203,9 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         raise pa.ArrowCapacityError(f"{ends[-1]:,} bytes or values of one column in one file")
     buffers = [bits, pa.py_buffer(ends.astype(np.int32).tobytes())]
     if pa.types.is_list(kind):
-        inner = _column([each for value in values if value for each in value], kind.value_type)
+        inner = _column([each for value in filled for each in value], kind.value_type)
         return pa.Array.from_buffers(kind, len(values), buffers, children=[inner])
-    buffers.append(pa.py_buffer(b"".join([value for value in values if value])))
+    buffers.append(pa.py_buffer(text.encode() if pa.types.is_string(kind) else b"".join(filled)))
     return pa.Array.from_buffers(kind, len(values), buffers)
 
 

@@ -115,7 +115,7 @@ STEPS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch, Shop], None]]] = {
         each, name, fail(ZeroDivisionError("x")), raising=False)
         for each in shop.live.retrievers.values() for name in ("select", "sift", "retrieve")]),
     "features": ("order of retrieval", lambda patch, shop: patch.setattr(
-        shop.live, "look_up", fail(StoreError("x")))),
+        shop.live, "look_up", fail(StoreError("the store is away")))),
     "rules": ("no rules", lambda patch, shop: patch.setattr(
         "heirloom.pipelines.composing.composed", fail(IndexError("x")))),
     "reasons": ("bare", lambda patch, shop: patch.setattr(
@@ -124,7 +124,7 @@ STEPS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch, Shop], None]]] = {
 
 
 @pytest.mark.parametrize("which", STEPS)
-def test_whichever_step_fails_the_rung_below_answers_and_the_stack_is_in_the_log(
+def test_whichever_step_fails_the_rung_below_answers_and_the_log_says_why(
     shop: Shop,
     policy: Policy,
     which: str,
@@ -139,8 +139,10 @@ def test_whichever_step_fails_the_rung_below_answers_and_the_stack_is_in_the_log
     assert rung_of(slate.degraded) == rung, slate.degraded
     assert len(slate.shown) == len(full.shown)
     assert len({each.listing for each in slate.shown}) == len(slate.shown)
-    assert "Traceback" in caplog.text
+    assert ("Traceback" in caplog.text) == (which != "features")
     if which == "features":
+        said = "features failed; the slate is made without it: the store is away"
+        assert [(each.levelname, each.message) for each in caplog.records] == [("WARNING", said)]
         assert slate.features is None
         assert record(slate, query(shop)).columns == ()
     if which == "reasons":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
-from heirloom.core.errors import InputError, MismatchError
+from heirloom.core.errors import InputError, MismatchError, StoreError
 from heirloom.core.slate import Degraded
 from heirloom.pipelines.breaker import CLOSED, Breaker, Rule, admitted, reported
 from heirloom.retrieval.vectors.answer import OutOfTime
@@ -190,9 +190,13 @@ class Descent:
             made = work()
         except (InputError, MismatchError):
             raise  # who asked is wrong, or who set this up: no lower rung makes it right
-        except Exception:
+        except Exception as error:
             self._report(key, breaker, turn, ok=False)
-            log.exception("%s failed; the slate is made without it", " ".join(filter(None, key)))
+            said = f"{' '.join(filter(None, key))} failed; the slate is made without it"
+            if isinstance(error, StoreError):  # it says what is away; where that was asked is known
+                log.warning("%s: %s", said, error)
+            else:
+                log.exception(said)
             self._fall(step, f"{name} failed", FAILED, otherwise)
             return None
         lasts = ladder.lasts.get(step)

@@ -22,7 +22,7 @@ from benchmarks import (
     faults_tenants,
     record,
 )
-from benchmarks.parts import beside, kept, measured
+from benchmarks.parts import measured, standing
 from benchmarks.record import Row
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
@@ -52,8 +52,7 @@ def main() -> None:
             print(row.id, row.value, row.note)
         return
     if chosen.kept:
-        found = [row for name in PARTS for row in kept("faults", name, chosen.also) or ()]
-        record.write("faults", beside("faults", found), command="make faults")
+        record.write("faults", standing("faults", PARTS, chosen.also), command="make faults")
         return
     found = [
         row

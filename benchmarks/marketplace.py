@@ -65,6 +65,7 @@ def captured_rows(
     system: Path = SYSTEM,
     id: str = "spine.captured_value",
     target: float = 0.25,
+    also: Sequence[str] = (),
 ) -> list[Row]:
     """Captured value: mean over seeds with a Student interval, and each seed's own.
 
@@ -76,9 +77,11 @@ def captured_rows(
         system: settings of what is trained and tried.
         id: of the row.
         target: of the row.
+        also: as in `measured`.
     """
     found = [
-        measured(id, f"{system.stem}-{seed}", partial(_seed, seed, system, say)) for seed in seeds
+        measured("captured", f"{system.stem}-{seed}", partial(_seed, seed, system, say), also)
+        for seed in seeds
     ]
     values = [float(row.value or 0.0) for row, _ in found]
     mean = statistics.mean(values)

@@ -1,6 +1,6 @@
 """The models' rows on public data, part by part, written as one result.
 
-    python -m benchmarks.models --data FOLDER [--part NAME] [--seeds 0 1 2]
+    python -m benchmarks.models --data FOLDER [--part NAME | --kept] [--seeds 0 1 2]
 
 FOLDER holds the public sets, each in a folder of its own. A part that was measured at this very
 commit is not measured again, and encoders and SASRec go on from their checkpoints, so a run that
@@ -12,7 +12,7 @@ import argparse
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -20,7 +20,7 @@ import polars as pl
 from benchmarks import encoders, marketplace, model_gowalla, model_hybrid, model_rtr, record
 from benchmarks.encoder_cuda import cuda_rows
 from benchmarks.encoders import SEEDS
-from benchmarks.parts import KEPT, measured
+from benchmarks.parts import KEPT, measured, standing
 from benchmarks.record import Row
 
 PEERS = record.ROOT / "var" / "rectools" / "bin" / "python"
@@ -56,7 +56,9 @@ BARS: dict[str, dict[str, float | None]] = {
 }  # fmt: skip
 
 
-def parts(data: Path, seeds: tuple[int, ...] = SEEDS) -> dict[str, Callable[[], list[Row]]]:
+def parts(
+    data: Path, seeds: tuple[int, ...] = SEEDS, also: Sequence[str] = ()
+) -> dict[str, Callable[[], list[Row]]]:
     """What there is to measure, by name, in an order in which encoders come before hybrids."""
 
     def hybrid(name: str) -> list[Row]:
@@ -78,7 +80,7 @@ def parts(data: Path, seeds: tuple[int, ...] = SEEDS) -> dict[str, Callable[[], 
         "sasrec": lambda: sasrec_rows(data, seeds),
         "rtr": lambda: model_rtr.rows(data),
         "captured": lambda: marketplace.captured_rows(
-            system=MARKETPLACE, id="models.captured_value", target=0.4
+            system=MARKETPLACE, id="models.captured_value", target=0.4, also=also
         ),
         "cold": lambda: marketplace.cold_rows(system=MARKETPLACE),
     }
@@ -152,6 +154,9 @@ def main() -> None:
     options.add_argument("--part", choices=sorted(BARS), help="measure this one, and stop")
     options.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     options.add_argument(
+        "--kept", action="store_true", help="measure nothing: write what was, beside what stands"
+    )
+    options.add_argument(
         "--also", nargs="+", default=[], metavar="COMMIT", help="whose kept rows stand too"
     )
     options.add_argument(
@@ -159,7 +164,11 @@ def main() -> None:
     )
     chosen = options.parse_args()
     seeds = tuple(chosen.seeds)
-    everything = parts(chosen.data, seeds)
+    everything = parts(chosen.data, seeds, chosen.also)
+    if chosen.kept:
+        rows = standing("models", [_label(name, seeds) for name in everything], chosen.also)
+        record.write("models", rows, command="make bench-models DATA=FOLDER")
+        return
     names = [chosen.part] if chosen.part else list(everything)
     found = [
         _missing(name, "not measured in this run")

@@ -1,6 +1,6 @@
 """A benchmark in parts: what was measured at this very commit is not measured again."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -67,18 +67,31 @@ def measured_at(row: Row, commit: str) -> Row:
     return msgspec.structs.replace(row, note=note)
 
 
-def beside(benchmark: str, found: Sequence[Row]) -> list[Row]:
-    """What was found, and of the result that was written last the rows of other ids.
+def standing(benchmark: str, names: Iterable[str], also: Collection[str] = ()) -> list[Row]:
+    """The rows kept of parts, and of the result that was written last the rows of other ids.
 
     A long benchmark is written so in several sittings, also on several machines.
+
+    Args:
+        benchmark: whose parts they are.
+        names: of parts; those not kept are passed over.
+        also: as in `measured`.
     """
+    return beside(benchmark, [row for name in names for row in kept(benchmark, name, also) or ()])
+
+
+def beside(benchmark: str, found: Sequence[Row]) -> list[Row]:
+    """What was found, and of the result that was written last the rows of other ids."""
     path = record.RESULTS / f"{benchmark}.json"
     if not path.exists():
         return list(found)
     before = record.read(path)
-    ids = {row.id for row in found}
-    others = [row for row in before.rows if row.id not in ids]
-    return [*found, *(measured_at(row, before.commit or "no commit") for row in others)]
+    of = {row.id: row for row in found}
+    was = {row.id for row in before.rows}
+    return [
+        *(of.get(row.id) or measured_at(row, before.commit or "no commit") for row in before.rows),
+        *(row for row in found if row.id not in was),
+    ]
 
 
 def _path(benchmark: str, name: str) -> Path:

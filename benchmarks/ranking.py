@@ -1,6 +1,6 @@
 """The ranking rows, part by part, written as one result.
 
-    python -m benchmarks.ranking --data FOLDER [--part NAME]
+    python -m benchmarks.ranking --data FOLDER [--part NAME | --kept]
 
 FOLDER holds the public sets, each in a folder of its own. A part that was measured at this very
 commit is not measured again; each takes under 40 minutes on two cores. Times (parts `slate` and
@@ -8,7 +8,7 @@ commit is not measured again; each takes under 40 minutes on two cores. Times (p
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import (
@@ -23,11 +23,11 @@ from benchmarks import (
     record,
 )
 from benchmarks.models import MARKETPLACE
-from benchmarks.parts import measured
+from benchmarks.parts import measured, standing
 from benchmarks.record import Row
 
 
-def parts(data: Path) -> dict[str, Callable[[], list[Row]]]:
+def parts(data: Path, also: Sequence[str] = ()) -> dict[str, Callable[[], list[Row]]]:
     """What there is to measure, by name."""
     return {
         "mq2008": lambda: ranking_ltr.mq2008_rows(data),
@@ -40,7 +40,7 @@ def parts(data: Path) -> dict[str, Callable[[], list[Row]]]:
         "recovery": ranking_bias.recovery_rows,
         "learning": ranking_bias.learning_rows,
         "captured": lambda: marketplace.captured_rows(
-            system=MARKETPLACE, id="ranking.captured_value", target=0.5
+            system=MARKETPLACE, id="ranking.captured_value", target=0.5, also=also
         ),
     }
 
@@ -51,13 +51,20 @@ def main() -> None:
     options.add_argument("--data", type=Path, required=True, help="folder of the public sets")
     options.add_argument("--part", choices=sorted(parts(Path())), help="this one, and stop")
     options.add_argument(
+        "--kept", action="store_true", help="measure nothing: write what was, beside what stands"
+    )
+    options.add_argument(
         "--also", nargs="+", default=[], metavar="COMMIT", help="whose kept rows stand too"
     )
     options.add_argument(
         "--without", choices=sorted(parts(Path())), nargs="+", default=[], help="left out"
     )
     chosen = options.parse_args()
-    everything = parts(chosen.data)
+    everything = parts(chosen.data, chosen.also)
+    if chosen.kept:
+        rows = standing("ranking", everything, chosen.also)
+        record.write("ranking", rows, command="make bench-ranking DATA=FOLDER")
+        return
     if chosen.part:
         measured("ranking", chosen.part, everything[chosen.part], chosen.also)
         return

@@ -166,6 +166,26 @@ def test_an_id_is_taken_once_wherever_it_is_kept(tmp_path, monkeypatch, looks):
     assert len(taken) > 200
 
 
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
+def test_as_many_rows_as_come_stand_in_their_order(tmp_path, monkeypatch, count):
+    """Also with some that came before and twice, and ids that go into the tree together."""
+    monkeypatch.setattr(sqlite, "_RECENT", 100)
+    vocabulary = Vocabulary()
+    sent = [entry(search(f"e{i * 7 % count}"), vocabulary) for i in range(count)] * 2
+    with SqliteLog(tmp_path / "log") as log:
+        before = entry(search("e0", text="first"), vocabulary)
+        assert log.append([before], vocabulary) == [0]
+        wanted = list(dict.fromkeys(each.event.event_id for each in sent))
+        wanted.remove("e0")
+        offsets = log.append(sent, vocabulary)
+        assert [seq for seq in offsets if seq is not None] == list(range(1, len(wanted) + 1))
+        got = list(log.read())
+        assert [each.event.event_id for each in got] == ["e0", *wanted]
+        assert [each.seq for each in got] == list(range(len(got)))
+        assert got[0].event == before.event
+        assert log.seen([*wanted, "e0", "absent"]) == {*wanted, "e0"}
+
+
 def test_threads_that_look_and_append_the_same_take_each_id_once(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite, "_RECENT", 8)
     vocabulary = Vocabulary()

@@ -139,10 +139,14 @@ def indexed(path: Path) -> int:
         return int(db.execute("SELECT count(*) FROM ids").fetchone()[0])
 
 
+@pytest.mark.parametrize("filtering", [1, 10_000], ids=["filtered", "not filtered"])
 @pytest.mark.parametrize("looks", [True, False], ids=["seen first", "not looked for"])
-def test_an_id_is_taken_once_wherever_it_is_kept(tmp_path, monkeypatch, looks):
+def test_an_id_is_taken_once_wherever_it_is_kept(tmp_path, monkeypatch, looks, filtering):
     """In memory or in the tree, before and after a start; a set says what is to come."""
     monkeypatch.setattr(sqlite, "_RECENT", 16)
+    monkeypatch.setattr(sqlite, "_WORTH_FILTERING", filtering)
+    monkeypatch.setattr(sqlite, "_FILTERED_AT_ONCE", 100)
+    filtered: list[int] = []
     path, rng = tmp_path / "log", np.random.default_rng(7)
     taken: set[str] = set()
     both = 0
@@ -162,7 +166,10 @@ def test_an_id_is_taken_once_wherever_it_is_kept(tmp_path, monkeypatch, looks):
                 assert got == offsets
                 both += 0 < indexed(path) < log.end()
                 assert log.end() - indexed(path) < 16
+            if log._id_filter.upto is None:
+                filtered.append(indexed(path))
     assert both > 5
+    assert (max(filtered, default=0) > 100) == (looks and filtering == 1)
     assert len(taken) > 200
 
 

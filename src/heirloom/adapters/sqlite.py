@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.adapters.id_filter import IdFilter
 from heirloom.adapters.sqlite_database import only_writer, open_database, store_errors
 from heirloom.core.errors import InputError, ShapeError, StoreError
 from heirloom.core.event import Event
@@ -58,6 +59,11 @@ _MERGE_STAMPS = 256
 """So many small rows of `stamps` in a run are made one: live traffic appends a few at a time."""
 _PROBES = (1, 8, 64, 500)
 """Ids looked up in one statement: few lengths, so that few statements are prepared."""
+
+_WORTH_FILTERING = 16
+"""Fewer ids are looked for in the tree at once."""
+_FILTERED_AT_ONCE = 2_048
+"""A start reads none of the tree; each look for many ids goes on with so many of it."""
 
 _PROBE = {n: f"SELECT id FROM ids WHERE id IN ({','.join('?' * n)})" for n in _PROBES}  # noqa: S608
 _ROWS = 64
@@ -178,6 +184,7 @@ class SqliteLog:
         self._commit_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._open: list[sqlite3.Connection] = []
+        self._id_filter = IdFilter()
         try:
             if not read_only:
                 self._open.append(only_writer(self.path))
@@ -361,6 +368,7 @@ class SqliteLog:
         tail = self._tail
         # Sorted, so that neighbours in the tree are written one after the other.
         digests = sorted([*tail.recent.values(), *tail.written.values()])
+        self._id_filter.add(digests)  # before they can be there
         _insert(self._db, "INSERT OR IGNORE INTO ids VALUES", [(digest,) for digest in digests])
         tail.indexed = True
 
@@ -480,13 +488,29 @@ class SqliteLog:
         with self._snapshot() as (db, _):
             if self.read_only:
                 found |= _recent(db, _end(db)).keys() & event_ids
-            if known := _known(db, digests.values()):
+            if known := _known(db, self._likely(db, digests.values())):
                 found.update(i for i, digest in digests.items() if digest in known)
         if not self.read_only:
             for event_id in found & digests.keys():
                 del digests[event_id]
             self._absent = _Absent(recent, digests)
         return found
+
+    def _likely(self, db: sqlite3.Connection, digests: Collection[bytes]) -> Iterable[bytes]:
+        """Those of the digests that may be in the tree. Until the filter knows it all: every one.
+
+        The writer alone asks it, so nothing comes into the tree that it does not hear of.
+        """
+        if self.read_only or len(digests) < _WORTH_FILTERING:
+            return digests
+        ids = self._id_filter
+        if ids.upto is not None:
+            query = "SELECT id FROM ids WHERE id > ? ORDER BY id LIMIT ?"
+            more = [row[0] for row in db.execute(query, (ids.upto, _FILTERED_AT_ONCE))]
+            ids.add(more)
+            ids.upto = more[-1] if len(more) == _FILTERED_AT_ONCE else None
+            return digests
+        return itertools.compress(digests, ids.may_hold(digests).tolist())
 
     def vocabulary(self) -> Vocabulary:
         """See EventLog.vocabulary."""

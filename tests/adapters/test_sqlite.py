@@ -139,10 +139,14 @@ def indexed(path: Path) -> int:
         return int(db.execute("SELECT count(*) FROM ids").fetchone()[0])
 
 
+@pytest.mark.parametrize("filtering", [1, 10_000], ids=["filtered", "not filtered"])
 @pytest.mark.parametrize("looks", [True, False], ids=["seen first", "not looked for"])
-def test_an_id_is_taken_once_wherever_it_is_kept(tmp_path, monkeypatch, looks):
+def test_an_id_is_taken_once_wherever_it_is_kept(tmp_path, monkeypatch, looks, filtering):
     """In memory or in the tree, before and after a start; a set says what is to come."""
     monkeypatch.setattr(sqlite, "_RECENT", 16)
+    monkeypatch.setattr(sqlite, "_WORTH_FILTERING", filtering)
+    monkeypatch.setattr(sqlite, "_FILTERED_AT_ONCE", 100)
+    filtered: list[int] = []
     path, rng = tmp_path / "log", np.random.default_rng(7)
     taken: set[str] = set()
     both = 0
@@ -162,8 +166,31 @@ def test_an_id_is_taken_once_wherever_it_is_kept(tmp_path, monkeypatch, looks):
                 assert got == offsets
                 both += 0 < indexed(path) < log.end()
                 assert log.end() - indexed(path) < 16
+            if log._id_filter.upto is None:
+                filtered.append(indexed(path))
     assert both > 5
+    assert (max(filtered, default=0) > 100) == (looks and filtering == 1)
     assert len(taken) > 200
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
+def test_as_many_rows_as_come_stand_in_their_order(tmp_path, monkeypatch, count):
+    """Also with some that came before and twice, and ids that go into the tree together."""
+    monkeypatch.setattr(sqlite, "_RECENT", 100)
+    vocabulary = Vocabulary()
+    sent = [entry(search(f"e{i * 7 % count}"), vocabulary) for i in range(count)] * 2
+    with SqliteLog(tmp_path / "log") as log:
+        before = entry(search("e0", text="first"), vocabulary)
+        assert log.append([before], vocabulary) == [0]
+        wanted = list(dict.fromkeys(each.event.event_id for each in sent))
+        wanted.remove("e0")
+        offsets = log.append(sent, vocabulary)
+        assert [seq for seq in offsets if seq is not None] == list(range(1, len(wanted) + 1))
+        got = list(log.read())
+        assert [each.event.event_id for each in got] == ["e0", *wanted]
+        assert [each.seq for each in got] == list(range(len(got)))
+        assert got[0].event == before.event
+        assert log.seen([*wanted, "e0", "absent"]) == {*wanted, "e0"}
 
 
 def test_threads_that_look_and_append_the_same_take_each_id_once(tmp_path, monkeypatch):

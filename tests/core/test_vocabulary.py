@@ -38,6 +38,21 @@ def test_what_was_drained_rebuilds_it(words, more):
     assert len(again) == len(kept)
 
 
+@given(st.lists(st.sampled_from(["Arket", "Cos", "", None, "Toast"])), st.booleans())
+def test_codes_of_many_are_those_of_each(texts, rewound):
+    """Given anew, known, or brought back by a replay."""
+    one, many = Vocabulary([("brand", 1, "Cos")]), Vocabulary([("brand", 1, "Cos")])
+    if rewound:
+        given_all = [
+            ("brand", code, text) for code, text in enumerate(("Toast", "Arket", "Cos"), 1)
+        ]
+        one, many = Vocabulary(given_all).rewound(), Vocabulary(given_all).rewound()
+        one.know("brand", 1), many.know("brand", 1)
+    assert many.codes("brand", texts) == [one.code("brand", text) for text in texts]
+    assert many.drain_new() == one.drain_new()
+    assert many.texts("brand") == one.texts("brand")
+
+
 @given(_words, _words)
 def test_what_was_given_back_is_drained_again_in_order(words, more):
     vocabulary, twin = Vocabulary(), Vocabulary()

@@ -25,6 +25,7 @@ from heirloom.core.event import (
     MAX_FUTURE_MS,
     SURFACE_CODE,
     Event,
+    declared_text,
     named,
     person_key,
     slate_hash,
@@ -35,6 +36,7 @@ from heirloom.core.log import Anteroom, Entry, EventLog, Rejected
 from heirloom.core.vocabulary import Vocabulary
 from heirloom.core.words import query_key
 from heirloom.pipelines.ingest import Arrivals, Ingest, Report
+from heirloom.pipelines.stamp import stamped
 from heirloom.testing.memory import MemoryAnteroom, MemoryLog
 
 NOON = 1_700_000_000_000
@@ -438,6 +440,9 @@ def test_who_lets_in_what_was_held_hears_of_it_and_nobody_of_what_others_sent() 
 # ── laws ───────────────────────────────────────────────────────────────────────────────────────
 
 LISTINGS = ("a", "b", "c")
+STATED = st.dictionaries(
+    st.sampled_from((*DECLARED, "sells_as", "filter_brand")), st.sampled_from(("M", 38.0, "anna"))
+)
 
 
 @st.composite
@@ -449,11 +454,17 @@ def arrivals(draw: st.DrawFn) -> list[Event]:
     for n, listing in enumerate(draw(st.lists(st.sampled_from(LISTINGS), max_size=6))):
         kind = draw(st.sampled_from(("click", "save", "price_changed", "nonsense")))
         t = NOON - draw(st.integers(0, 9))
-        events.append(about(listing, kind, f"{n}", t=t, price_minor=draw(st.integers(0, 99))))
+        said = {"attributes": draw(STATED), "text": draw(st.sampled_from((None, "red", "Red bag")))}
+        price = draw(st.integers(0, 99))
+        events.append(about(listing, kind, f"{n}", t=t, price_minor=price, **said))
     events += [about(listing, "sold") for listing in draw(st.sets(st.sampled_from(LISTINGS)))]
     for n in range(draw(st.integers(0, 3))):
         shown = draw(st.lists(st.sampled_from(LISTINGS), min_size=1, max_size=3, unique=True))
         events.append(impression(f"i{n}", *shown))
+    for n, text in enumerate(draw(st.lists(st.sampled_from(("bag", "red bag")), max_size=2))):
+        who = {"user": None, "session": draw(st.sampled_from(("s1", "s2")))}
+        asked = {"text": text, "surface": "search", "attributes": draw(STATED), **who}
+        events.append(Event(event_id=f"q{n}", kind="search", t=NOON, **asked))
     for seller in draw(st.lists(st.sampled_from(("anna", "cleo")), max_size=2, unique=True)):
         follow = about("", "follow", f"follow {seller}", seller=seller)
         events.append(msgspec.structs.replace(follow, listing=None))
@@ -592,7 +603,22 @@ def test_packed_rows_are_the_structured_arrays_by_bytes(events: list[Event]) -> 
         row["slate"] = slate_hash(event.slate)
         asked = event.text if event.kind not in ("message", "offer") else None
         row["query"] = code("query", query_key(asked))
+        for i, name in enumerate(DECLARED):
+            stated = declared_text(event.attributes.get(name))
+            row["declared"][0, i] = code(f"declared.{name}", stated)
         assert entry.event_row == row.tobytes()
+
+
+def test_the_log_gives_the_offsets_whatever_was_expected() -> None:
+    world = World()
+    world.take(listed("a"))
+    beside = stamped([about("a", event_id="beside")], [NOON], world.catalogue, DECLARED)
+    assert world.log.append(beside, world.catalogue.vocabulary) == [1]
+    report = world.take(about("a", event_id="mine"), about("a", "save"))
+    assert report.taken == 2
+    assert world.folded[1:] == list(world.log.read(2))
+    rows = Facts.unpack([e.event_row for e in world.folded], [e.listing_rows for e in world.folded])
+    assert rows.events["seq"].tolist() == [0, 2, 3]
 
 
 # ── kill -9 ────────────────────────────────────────────────────────────────────────────────────

@@ -66,6 +66,29 @@ def test_an_edit_after_the_slot_was_given_up(live: Live) -> None:
     np.testing.assert_array_equal(live.content.vectors, before)
 
 
+def test_each_kind_is_folded_also_where_it_comes_alone(live: Live) -> None:
+    """Who folds few kinds is not asked where none of them came."""
+    ingest, who = an_ingest(live, MemoryLog()), {"user": "bo"}
+    followed = {"text": "red dress", **who}
+    told = [
+        event(Kind.LISTED, "a", T, "red dress"),
+        Event(event_id="p", kind="prefer", t=T, attributes={"department": "men"}, **who),
+        Event(event_id="f1", kind="follow", t=T, **followed),
+        Event(event_id="f2", kind="follow", t=T, text="blue coat", **who),
+        Event(event_id="u", kind="unfollow", t=T + 1, **followed),
+        event(Kind.EDITED, "a", T + 2, "green shirt"),
+    ]
+    vectors = []
+    for each in told:
+        assert ingest.ingest([each], now_ms=None, source="test").taken == 1
+        vectors.append(live.content.vectors.copy())
+    person = live.vocabulary.find("person", "bo")
+    assert live.preferences.stated(person) == {"department": "men"}
+    assert [saved.text for saved in live.saved_searches.of(person)] == ["blue coat"]
+    assert vectors[0].any()
+    assert not np.array_equal(vectors[-1], vectors[-2])
+
+
 def test_a_query_is_its_words_and_asking_gives_no_code(live: Live) -> None:
     def asked(kind: Kind, text: str, t: int) -> Event:
         return Event(

@@ -5,9 +5,10 @@ read there, all others here. Why SQLite: docs/adr/0002-event-log-on-sqlite.md.
 """
 
 import hashlib
+import itertools
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.adapters.id_filter import IdFilter
 from heirloom.adapters.sqlite_database import only_writer, open_database, store_errors
 from heirloom.core.errors import InputError, ShapeError, StoreError
 from heirloom.core.event import Event
@@ -58,7 +60,14 @@ _MERGE_STAMPS = 256
 _PROBES = (1, 8, 64, 500)
 """Ids looked up in one statement: few lengths, so that few statements are prepared."""
 
+_WORTH_FILTERING = 16
+"""Fewer ids are looked for in the tree at once."""
+_FILTERED_AT_ONCE = 2_048
+"""A start reads none of the tree; each look for many ids goes on with so many of it."""
+
 _PROBE = {n: f"SELECT id FROM ids WHERE id IN ({','.join('?' * n)})" for n in _PROBES}  # noqa: S608
+_ROWS = 64
+"""So many rows are inserted by one statement: it costs half of as many statements."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Event).decode
@@ -175,6 +184,7 @@ class SqliteLog:
         self._commit_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._open: list[sqlite3.Connection] = []
+        self._id_filter = IdFilter()
         try:
             if not read_only:
                 self._open.append(only_writer(self.path))
@@ -316,10 +326,9 @@ class SqliteLog:
                     end += 1
             offsets.append(given)
             new = [i for i, seq in enumerate(given) if seq is not None]
-            self._db.executemany(
-                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
-                [(given[i], *append.rows[i]) for i in new],
-            )
+            rows = append.rows
+            values = [(given[i], *rows[i]) for i in new]
+            _insert(self._db, "INSERT INTO events VALUES", values)
             stamps = append.event_rows[new]
             stamps["seq"] = np.arange(end - len(new), end)
             for i in range(0, len(new), _PAGE):
@@ -338,6 +347,8 @@ class SqliteLog:
         """Those of the ids that are not in the log, with their digests."""
         recent, absent = self._tail.recent, self._absent
         looked_for = absent.digests if absent.recent is recent else {}
+        if looked_for.keys() >= set(event_ids) and recent.keys().isdisjoint(event_ids):
+            return {event_id: looked_for[event_id] for event_id in event_ids}
         new: dict[str, bytes] = {}
         unsure: dict[bytes, str] = {}
         for event_id in event_ids:
@@ -348,7 +359,7 @@ class SqliteLog:
                 digest = _digest(event_id)
                 unsure[digest] = event_id
             new[event_id] = digest
-        for digest in _known(self._db, list(unsure)):
+        for digest in _known(self._db, unsure):
             del new[unsure[digest]]
         return new
 
@@ -357,8 +368,8 @@ class SqliteLog:
         tail = self._tail
         # Sorted, so that neighbours in the tree are written one after the other.
         digests = sorted([*tail.recent.values(), *tail.written.values()])
-        insert = "INSERT OR IGNORE INTO ids VALUES (?)"
-        self._db.executemany(insert, [(digest,) for digest in digests])
+        self._id_filter.add(digests)  # before they can be there
+        _insert(self._db, "INSERT OR IGNORE INTO ids VALUES", [(digest,) for digest in digests])
         tail.indexed = True
 
     def _write_stamps(self, stamps: NDArray[Any], listing_rows: list[bytes]) -> None:
@@ -472,16 +483,34 @@ class SqliteLog:
         """See EventLog.seen."""
         # Recent ids first: what goes from there into the tree meanwhile is found there.
         recent = {} if self.read_only else self._tail.recent
-        found = {event_id for event_id in event_ids if event_id in recent}
-        digests = {_digest(i): i for i in event_ids if i not in found}
+        found = recent.keys() & event_ids
+        digests = {i: _digest(i) for i in event_ids if i not in found}
         with self._snapshot() as (db, _):
             if self.read_only:
-                found.update(_recent(db, _end(db)).keys() & set(event_ids))
-            found.update(digests[known] for known in _known(db, list(digests)))
+                found |= _recent(db, _end(db)).keys() & event_ids
+            if known := _known(db, self._likely(db, digests.values())):
+                found.update(i for i, digest in digests.items() if digest in known)
         if not self.read_only:
-            absent = {i: digest for digest, i in digests.items() if i not in found}
-            self._absent = _Absent(recent, absent)
+            for event_id in found & digests.keys():
+                del digests[event_id]
+            self._absent = _Absent(recent, digests)
         return found
+
+    def _likely(self, db: sqlite3.Connection, digests: Collection[bytes]) -> Iterable[bytes]:
+        """Those of the digests that may be in the tree. Until the filter knows it all: every one.
+
+        The writer alone asks it, so nothing comes into the tree that it does not hear of.
+        """
+        if self.read_only or len(digests) < _WORTH_FILTERING:
+            return digests
+        ids = self._id_filter
+        if ids.upto is not None:
+            query = "SELECT id FROM ids WHERE id > ? ORDER BY id LIMIT ?"
+            more = [row[0] for row in db.execute(query, (ids.upto, _FILTERED_AT_ONCE))]
+            ids.add(more)
+            ids.upto = more[-1] if len(more) == _FILTERED_AT_ONCE else None
+            return digests
+        return itertools.compress(digests, ids.may_hold(digests).tolist())
 
     def vocabulary(self) -> Vocabulary:
         """See EventLog.vocabulary."""
@@ -579,10 +608,23 @@ def _digest(event_id: str) -> bytes:
     return hashlib.blake2b(event_id.encode(), digest_size=16).digest()
 
 
-def _known(db: sqlite3.Connection, digests: list[bytes]) -> set[bytes]:
+def _insert(db: sqlite3.Connection, insert: str, rows: list[tuple[Any, ...]]) -> None:
+    """Insert rows of one length each, many by a statement, and the rest one by one."""
+    if not rows:
+        return
+    row = f"({','.join('?' * len(rows[0]))})"
+    many = f"{insert} {','.join([row] * _ROWS)}"
+    whole = len(rows) - len(rows) % _ROWS
+    for i in range(0, whole, _ROWS):
+        db.execute(many, tuple(itertools.chain.from_iterable(rows[i : i + _ROWS])))
+    db.executemany(f"{insert} {row}", rows[whole:])
+
+
+def _known(db: sqlite3.Connection, digests: Iterable[bytes]) -> set[bytes]:
     known: set[bytes] = set()
-    for i in range(0, len(digests), _PROBES[-1]):
-        part = digests[i : i + _PROBES[-1]]
+    probes = sorted(digests)  # neighbours in the tree are looked for one after the other
+    for i in range(0, len(probes), _PROBES[-1]):
+        part = probes[i : i + _PROBES[-1]]
         length = next(length for length in _PROBES if length >= len(part))
         part += part[-1:] * (length - len(part))
         known.update(row[0] for row in db.execute(_PROBE[length], part))
@@ -596,7 +638,7 @@ def _recent(db: sqlite3.Connection, end: int) -> dict[str, bytes]:
     for stop in range(end, max(end - _RECENT, 0), -_PROBES[-1]):
         rows = db.execute(query, (stop - _PROBES[-1], stop)).fetchall()
         digests = {event_id: _digest(event_id) for (event_id,) in rows}
-        known = _known(db, list(digests.values()))
+        known = _known(db, digests.values())
         recent.update((i, digest) for i, digest in digests.items() if digest not in known)
         if known or not rows:
             break

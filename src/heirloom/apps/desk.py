@@ -32,6 +32,8 @@ from heirloom.retrieval.facets import Facets, facets
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+_LETTERS = (Kind.MESSAGE, Kind.OFFER)
+"""Kinds whose text is written to a person."""
 
 
 class Desk:
@@ -258,7 +260,7 @@ class Desk:
     def _with_words(self, event: Event | Rejected) -> Event | Rejected:
         if isinstance(event, Rejected):
             return event
-        if event.text or event.slate is None or event.kind in (Kind.MESSAGE, Kind.OFFER):
+        if event.text or event.slate is None or event.kind in _LETTERS:
             return event
         asked = self._visits.words(event.slate)
         return event if asked is None else msgspec.structs.replace(event, text=asked)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -144,7 +145,7 @@ class Catalogue:
         """Whether this listing was ever listed, also where its slot is another's by now."""
         return listing_id in self._slots or listing_id in self._retired
 
-    def slots_of(self, listing_ids: tuple[str, ...] | list[str]) -> NDArray[np.int32]:
+    def slots_of(self, listing_ids: Sequence[str]) -> NDArray[np.int32]:
         """[ids] int32, -1 for those unknown."""
         found = map(self._slots.get, listing_ids, itertools.repeat(-1))
         return np.fromiter(found, np.int32, len(listing_ids))
@@ -243,10 +244,10 @@ class Catalogue:
             rows["price_minor"][~known] = 0
         return rows
 
-    def rows_of(self, listing_ids: tuple[str, ...]) -> NDArray[Any]:
+    def rows_of(self, listing_ids: Sequence[str]) -> NDArray[Any]:
         """[ids] of LISTING_ROW; a retired listing gives its last row with slot -1."""
         rows = self.rows(self.slots_of(listing_ids))
-        for i in np.flatnonzero(rows["slot"] < 0):
+        for i in np.flatnonzero(rows["slot"] < 0).tolist():
             if (row := self._retired.get(listing_ids[i])) is not None:
                 rows[i] = np.frombuffer(row, LISTING_ROW)[0]
         return rows

@@ -87,6 +87,7 @@ _OWN_PROBLEMS = frozenset(
     }
 )
 """Kinds that must say more than any other."""
+_IDS = ("event_id", "user", "session", "slate", "listing", "seller")
 _IMPRESSION = Kind.IMPRESSION  # an enumeration's member is slow to reach, and events are many
 
 
@@ -217,13 +218,10 @@ def problem(event: Event, now_ms: int) -> str | None:
 
 
 def _problem_of_fields(event: Event) -> str | None:
-    if not event.event_id:
-        return "event_id is empty"
-    for name in ("event_id", "user", "session", "slate", "listing", "seller"):
-        value = getattr(event, name)
-        if value is None or (0 < len(value) <= MAX_ID and "\x00" not in value):
-            continue
-        return f"{name} {problem_of_id(value)}"
+    ids = event.event_id, event.user, event.session, event.slate, event.listing, event.seller
+    for value in ids:
+        if value is not None and not (value and len(value) <= MAX_ID and "\x00" not in value):
+            return f"{_IDS[ids.index(value)]} {problem_of_id(value)}"
     if event.listings and (why := _problem_of_listings(event.listings)):
         return why
     if event.text is not None and len(event.text) > MAX_TEXT:
@@ -257,8 +255,12 @@ def _problem_of_attributes(attributes: Mapping[str, Scalar | list[str]]) -> str 
     if len(attributes) > MAX_ATTRIBUTES:
         return f"attributes holds {len(attributes)} names; at most {MAX_ATTRIBUTES}"
     for name, value in attributes.items():
-        texts = value if isinstance(value, list) else [str(value)]
-        if len(name) > MAX_ID or len(texts) > MAX_LISTINGS or any(len(t) > MAX_ID for t in texts):
+        if isinstance(value, str):  # as most are
+            too_long = len(value) > MAX_ID
+        else:
+            texts = value if isinstance(value, list) else [str(value)]
+            too_long = len(texts) > MAX_LISTINGS or any(len(text) > MAX_ID for text in texts)
+        if too_long or len(name) > MAX_ID:
             return f"attributes: {name[:40]!r} is too long; at most {MAX_ID} characters"
         if isinstance(value, float) and not math.isfinite(value):
             return f"attributes: {name!r} is {value}; wanted a finite number"
@@ -304,20 +306,21 @@ def _problem_of_kind(event: Event) -> str | None:
 
 def _problem_of_its_own(event: Event) -> str | None:
     """What an event of its kind must say and does not."""
-    kind = Kind(event.kind)
+    kind = event.kind
+    if kind == _IMPRESSION:
+        if not event.listings:
+            return "an impression event needs listings"
+        if event.positions and len(event.positions) != len(event.listings):
+            return f"{len(event.listings)} listings but {len(event.positions)} positions"
+        return None
     if kind in (Kind.LISTED, Kind.EDITED):
         if event.data is None:
             return f"a {kind} event needs the listing's data"
         if event.data.listing_id != event.listing:
             return f"listing is {event.listing!r} but data.listing_id {event.data.listing_id!r}"
-    if kind is Kind.PRICE_CHANGED and event.price_minor is None:
+    if kind == Kind.PRICE_CHANGED and event.price_minor is None:
         return "a price_changed event needs price_minor"
-    if kind is Kind.IMPRESSION:
-        if not event.listings:
-            return "an impression event needs listings"
-        if event.positions and len(event.positions) != len(event.listings):
-            return f"{len(event.listings)} listings but {len(event.positions)} positions"
-    if kind is Kind.BLOCK and event.seller is None:
+    if kind == Kind.BLOCK and event.seller is None:
         return "a block event needs a seller"
     if kind in (Kind.FOLLOW, Kind.UNFOLLOW):
         return _problem_of_search(event)

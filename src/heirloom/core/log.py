@@ -21,7 +21,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     listing_rows: bytes
     """core.facts.LISTING_ROW of each listing named."""
     seq: int = -1
-    """Offset in the log; -1 before it is appended."""
+    """Offset in the log; before it is appended, the one that is expected, or -1."""
 
 
 class EventLog(Protocol):

@@ -51,6 +51,20 @@ class Vocabulary:
             self._new.append((field, code, text))
         return code
 
+    def codes(self, field: str, texts: Sequence[str | None]) -> list[int]:
+        """`code` of each of many, in this order.
+
+        >>> Vocabulary().codes("brand", ["Cos", None, "Arket", "Cos"])
+        [1, 0, 2, 1]
+        """
+        if not any(texts):
+            return [NONE] * len(texts)
+        known = self._codes.setdefault(field, {}).get
+        codes = [known(text, -1) if text else NONE for text in texts]
+        if -1 in codes:
+            codes = [self.code(field, text) for text in texts]
+        return codes
+
     def rewound(self) -> "Vocabulary":
         """The same codes, of which none is known yet.
 

@@ -106,6 +106,8 @@ def seller_ids(event: Event, rules: ClickRules) -> tuple[str, ...]:
     >>> seller_ids(event, ClickRules()), seller_ids(event, ClickRules(sellers_are_users=True))
     (('s',), ('s', 'u'))
     """
+    if not event.attributes and not rules.sellers_are_users:
+        return ()
     sells_as: Scalar | list[str] | None = event.attributes.get(SELLS_AS)
     names = (sells_as, event.user if rules.sellers_are_users else None)
     return tuple(name for name in names if isinstance(name, str) and name)

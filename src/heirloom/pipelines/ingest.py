@@ -32,7 +32,7 @@ from heirloom.core.event import (
 from heirloom.core.facts import LISTING_ROW, MAX_DECLARED
 from heirloom.core.log import Anteroom, Entry, EventLog, Rejected
 from heirloom.core.money import Currencies
-from heirloom.pipelines.clicks import ClickRules, Clicks, seller_ids, without_tokens
+from heirloom.pipelines.clicks import COUNTED, ClickRules, Clicks, seller_ids, without_tokens
 from heirloom.pipelines.stamp import numbered, stamped
 
 MAX_RAW_BYTES = 64 << 10
@@ -151,6 +151,7 @@ class Ingest:
         self._rules = rules
         self._clicks = Clicks(rules)
         self._failure: str | None = None
+        self._end = log.end()  # what comes next is stamped with it; append decides
 
     @property
     def failure(self) -> str | None:
@@ -204,7 +205,7 @@ class Ingest:
             for came in of.events
             if (event := self._valid(came, of, part))
         ]
-        fresh = self._deduplicated(valid, self._held_for(valid), part)
+        fresh = self._deduplicated(valid, self._held_for(valid, part), part)
         try:
             for event in fresh:
                 self._sequence(event, part)
@@ -227,7 +228,8 @@ class Ingest:
             part.rejected.append((_replace(event, at=event.at or part.now_ms or 0), of))
             return None
         why = problem(event, event.t if part.now_ms is None else part.now_ms)
-        why = why or self._problem_of_currency(event)
+        if why is None and (event.currency is not None or event.data is not None):
+            why = self._problem_of_currency(event)
         if why is not None:
             part.reject(event, why, of)
             return None
@@ -242,14 +244,19 @@ class Ingest:
                 )
         return None
 
-    def _held_for(self, valid: "list[tuple[Event, _Sent]]") -> "list[tuple[Event, _Sent]]":
+    def _held_for(
+        self, valid: "list[tuple[Event, _Sent]]", part: "_Part"
+    ) -> "list[tuple[Event, _Sent]]":
         """What the anteroom holds about listings that come now, or of which events must wait.
 
         With each who first sent something about its listing.
         """
         first: dict[str, _Sent] = {}
         for event, of in valid:
-            if event.kind == _LISTED or self._must_wait(event):
+            must_wait = self._must_wait(event)
+            if must_wait:
+                part.unknown.add(event.event_id)
+            if must_wait or event.kind == _LISTED:
                 for listing in named(event):
                     first.setdefault(listing, of)
         if not first:
@@ -298,22 +305,27 @@ class Ingest:
         return True
 
     def _sequence(self, event: Event, part: "_Part") -> None:
-        if self._must_wait(event):
+        # A listing that was known stays known.
+        if event.event_id in part.unknown and self._must_wait(event):
             part.wait(event)
             return
-        part.leaves(event)
+        if part.unknown or part.held_before:
+            part.leaves(event)
         stock = event.kind in STOCK_KINDS
         if stock and (why := self._catalogue.refusal(event)) is not None:
             part.reject(event, why, part.sender[event.event_id])
             return
         ingested_at = event.t if part.now_ms is None else part.now_ms
-        why = self._clicks.refusal(event, own=self._is_own(event), ingested_at=ingested_at)
+        if event.kind in COUNTED:
+            why = self._clicks.refusal(event, own=self._is_own(event), ingested_at=ingested_at)
+            if why is not None:
+                part.reject(without_tokens(event), why, part.sender[event.event_id])
+                return
         event = without_tokens(event)
-        if why is not None:
-            part.reject(event, why, part.sender[event.event_id])
-            return
-        event = self._in_system_currency(event)
-        event = _clamped(event, ingested_at)
+        if event.price_minor is not None or event.data is not None:
+            event = self._in_system_currency(event)
+        if event.t > ingested_at or event.data is not None:
+            event = _clamped(event, ingested_at)
         if stock:
             if self._changes_rows(event, ingested_at, part):
                 self._stamp(part)
@@ -374,7 +386,8 @@ class Ingest:
         """Stamp what was sequenced since its rows last changed: many at once is fast."""
         if part.unstamped:
             events, ingested_at = zip(*part.unstamped, strict=True)
-            part.entries += stamped(events, ingested_at, self._catalogue, self._declared)
+            offset = self._end + len(part.entries)
+            part.entries += stamped(events, ingested_at, self._catalogue, self._declared, offset)
             part.unstamped.clear()
             part.unstamped_listings.clear()
 
@@ -391,16 +404,16 @@ class Ingest:
         if not part.entries:
             return
         offsets = self._log.append(part.entries, self._catalogue.vocabulary)
-        taken = []
-        for entry, offset in zip(part.entries, offsets, strict=True):
-            report = part.sender[entry.event.event_id].report
-            if offset is None:
-                report.duplicate += 1
-            else:
-                report.taken += 1
-                taken.append(numbered(entry, offset))
+        both = list(zip(part.entries, offsets, strict=True))
+        taken = [numbered(entry, offset) for entry, offset in both if offset is not None]
+        for of, count in part.senders(taken).items():
+            of.report.taken += count
+        if len(taken) < len(both):
+            for of, count in part.senders(e for e, offset in both if offset is None).items():
+                of.report.duplicate += count
         if taken:
-            self._announce(_stock_slots(taken), taken[-1].seq + 1)
+            self._end = taken[-1].seq + 1
+            self._announce(_stock_slots(taken), self._end)
         self._apply(taken)
 
 
@@ -423,6 +436,8 @@ class _Part:
         self.unstamped_listings: set[str] = set()
         self.entries: list[Entry] = []
         self.rejected: list[tuple[Rejected, _Sent]] = []
+        self.unknown: set[str] = set()
+        """Ids of events that came before a listing that they name: of some it comes meanwhile."""
         self.held_before: set[str] = set()
         self.released: set[str] = set()
         self._waiting: dict[str, Event] = {}
@@ -432,6 +447,10 @@ class _Part:
         at = event.t if self.now_ms is None else self.now_ms
         raw = _raw(event)[:MAX_RAW_BYTES]
         self.rejected.append((Rejected(raw=raw, reason=reason, source=of.source, at=at), of))
+
+    def senders(self, entries: Iterable[Entry]) -> Counter[_Sent]:
+        """Who sent them, and how many each."""
+        return Counter([self.sender[entry.event.event_id] for entry in entries])
 
     def wait(self, event: Event) -> None:
         self._waiting[event.event_id] = event

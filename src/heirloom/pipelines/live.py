@@ -16,6 +16,7 @@ from heirloom.core.availability import Availability
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.errors import StoreError
 from heirloom.core.event import (
+    KIND_CODE,
     STOCK_KINDS,
     SURFACE_CODE,
     Kind,
@@ -73,6 +74,10 @@ _TRIES = 20
 """Lookups in a store that moves on, before its n is that of all else."""
 
 _LIVE = int(Status.LIVE)  # asked for each listing of a page: an enum's member takes as long as all
+_STATING = 1 << KIND_CODE[Kind.PREFER]
+_FOLLOWING = 1 << KIND_CODE[Kind.FOLLOW] | 1 << KIND_CODE[Kind.UNFOLLOW]
+_TELLING = 1 << KIND_CODE[Kind.LISTED] | 1 << KIND_CODE[Kind.EDITED]
+"""Kinds as bits of `Facts.kinds`: where none of them came, no entry need be looked at."""
 _STAMPED = tuple(name for name in ("person", "seller", "query") if name in (EVENT_ROW.names or ()))
 """Fields of EVENT_ROW that hold vocabulary codes of their own name."""
 
@@ -265,9 +270,9 @@ class Live:
             self.features.apply(new)
             self.applied(new)
         self.people.apply(facts[max(self.people.n - first, 0) :])
-        if self._takes("preferences", first):
+        if facts.kinds & _STATING and self._takes("preferences", first):
             self.preferences.apply(entries)
-        if self._takes("saved_searches", first):
+        if facts.kinds & _FOLLOWING and self._takes("saved_searches", first):
             self.saved_searches.apply(entries)
         if self._takes("searches", first):
             self.searches.apply(facts)
@@ -275,7 +280,7 @@ class Live:
             self.exposure.apply(facts)
         if self.frequency is not None and self._takes("frequency", first):
             self.frequency.apply(facts)
-        listings = _listings_by_slot(entries)
+        listings = _listings_by_slot(entries) if facts.kinds & _TELLING else {}
         if self._takes("shown", first):
             self.prices.apply(facts)
             self.shown.apply(facts)
@@ -530,7 +535,7 @@ def batched(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
 def _listings_by_slot(entries: Sequence[Entry]) -> dict[int, Listing]:
     listings: dict[int, Listing] = {}
     for entry in entries:
-        if entry.event.kind in (Kind.LISTED, Kind.EDITED) and entry.event.data is not None:
+        if entry.event.data is not None and entry.event.kind in (Kind.LISTED, Kind.EDITED):
             slot = int(np.frombuffer(entry.listing_rows, LISTING_ROW)["slot"][0])
             if slot < 0:  # an edit may come after the listing gave up its slot
                 continue

@@ -31,9 +31,10 @@ class Preferences:
 
     def apply(self, entries: Sequence[Entry]) -> None:
         """Fold `prefer` events; their attributes `brands` and `sizes` are lists of names."""
+        prefer = Kind.PREFER  # an enumeration's member is slow to reach, and events are many
         for entry in entries:
             event = entry.event
-            if event.kind != Kind.PREFER:
+            if event.kind != prefer:
                 continue
             person = self._vocabulary.find("person", person_key(event.user, event.session))
             self._stated[person] = {**self._stated.get(person, {}), **event.attributes}

@@ -28,8 +28,8 @@ NEEDED = 4
 HALF_LIFE_MS = {"category": 4 * DAY_MS, "brand": 90 * DAY_MS}
 """What is needed is bought some day; a brand that is liked stays liked."""
 HOUR_MS = 3_600_000
-_ASKS = [KIND_CODE[Kind.SEARCH], KIND_CODE[Kind.IMPRESSION]]
-_ASKING = sum(1 << kind for kind in _ASKS)
+_ASKING = 1 << KIND_CODE[Kind.SEARCH] | 1 << KIND_CODE[Kind.IMPRESSION]
+_ASKS = np.array([_ASKING >> code & 1 for code in KIND_CODE.values()], np.bool_)  # by code of kind
 _UNIT = 1 << 10
 
 
@@ -61,7 +61,7 @@ class Searches:
         events = facts.events
         if not facts.kinds & _ASKING:
             return
-        asks = (events["query"] > 0) & (events["person"] > 0) & np.isin(events["kind"], _ASKS)
+        asks = (events["query"] > 0) & (events["person"] > 0) & _ASKS[events["kind"]]
         if not asks.any():
             return
         persons, queries, times = (events[name][asks] for name in ("person", "query", "t"))

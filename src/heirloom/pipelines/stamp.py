@@ -2,7 +2,7 @@
 
 import itertools
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.event import (
@@ -17,6 +17,7 @@ from heirloom.core.event import (
 )
 from heirloom.core.facts import LISTING_ROW, MAX_DECLARED
 from heirloom.core.log import Entry
+from heirloom.core.vocabulary import Vocabulary
 from heirloom.core.words import query_key
 
 _EVENT_ROW = struct.Struct(f"<qqbbiiQ{MAX_DECLARED}ii")
@@ -24,6 +25,7 @@ _EVENT_ROW = struct.Struct(f"<qqbbiiQ{MAX_DECLARED}ii")
 _SEQ = struct.Struct("<q")
 _LETTERS = (Kind.MESSAGE, Kind.OFFER)
 """Kinds whose text is written to a person: never a query."""
+_IMPRESSION = Kind.IMPRESSION  # an enumeration's member is slow to reach, and events are many
 
 
 def stamped(
@@ -31,24 +33,37 @@ def stamped(
     ingested_at: Sequence[int],
     catalogue: Catalogue,
     declared: tuple[str, ...],
+    offset: int = -1,
 ) -> list[Entry]:
     """Entries of consecutive events between which the catalogue does not change.
 
-    Strings that have no code yet are given one. `seq` is -1 in the entries and in their rows.
+    Strings that have no code yet are given one, in the events' order.
+
+    Args:
+        events: in log order.
+        ingested_at: [events] ms since 1970 UTC.
+        catalogue: as the events find it.
+        declared: names of the attributes that are stamped.
+        offset: which the first of them is to have in the log; -1: none of them is known yet.
     """
     ids = [named(event) for event in events]
-    rows = catalogue.rows_of(tuple(itertools.chain.from_iterable(ids)))
+    rows = catalogue.rows_of(list(itertools.chain.from_iterable(ids)))
     rows["position"] = list(itertools.chain.from_iterable(map(_positions, events)))
     packed, size = rows.tobytes(), LISTING_ROW.itemsize
+    seqs = [-1] * len(events) if offset < 0 else range(offset, offset + len(events))
+    event_rows = _event_rows(events, seqs, catalogue.vocabulary, declared)
     entries, end = [], 0
-    for event, at, listings in zip(events, ingested_at, ids, strict=True):
+    for event, at, seq, event_row, listings in zip(
+        events, ingested_at, seqs, event_rows, ids, strict=True
+    ):
         start, end = end, end + len(listings) * size
         entries.append(
             Entry(
                 event=event,
                 ingested_at=at,
-                event_row=_event_row(event, catalogue, declared),
+                event_row=event_row,
                 listing_rows=packed[start:end],
+                seq=seq,
             )
         )
     return entries
@@ -56,6 +71,8 @@ def stamped(
 
 def numbered(entry: Entry, offset: int) -> Entry:
     """The entry as the log keeps it at an offset."""
+    if entry.seq == offset:
+        return entry
     return Entry(
         event=entry.event,
         ingested_at=entry.ingested_at,
@@ -66,27 +83,41 @@ def numbered(entry: Entry, offset: int) -> Entry:
 
 
 def _positions(event: Event) -> Sequence[int]:
-    if event.kind == Kind.IMPRESSION:
+    if event.kind == _IMPRESSION:
         return event.positions or range(len(event.listings))
     if event.listing is None:
         return ()
     return (-1 if event.position is None else event.position,)
 
 
-def _event_row(event: Event, catalogue: Catalogue, declared: tuple[str, ...]) -> bytes:
-    code = catalogue.vocabulary.code
-    codes = [0] * MAX_DECLARED
-    if event.attributes:
-        for i, name in enumerate(declared):
-            codes[i] = code(f"declared.{name}", declared_text(event.attributes.get(name)))
-    return _EVENT_ROW.pack(
-        -1,
-        event.t,
-        KIND_CODE[event.kind],
-        SURFACE_CODE[event.surface] if event.surface else 0,
-        code("person", person_key(event.user, event.session)),
-        code("seller", event.seller),
-        slate_hash(event.slate),
-        *codes,
-        0 if event.kind in _LETTERS else code("query", query_key(event.text)),
+def _event_rows(
+    events: Sequence[Event], seqs: Sequence[int], vocabulary: Vocabulary, declared: tuple[str, ...]
+) -> Iterator[bytes]:
+    """EVENT_ROW of each event: column by column, as each has a vocabulary of its own."""
+    persons = [event.user or person_key(None, event.session) for event in events]
+    asked = [query_key(e.text) if e.text and e.kind not in _LETTERS else "" for e in events]
+    return map(
+        _EVENT_ROW.pack,
+        seqs,
+        [event.t for event in events],
+        [KIND_CODE[event.kind] for event in events],
+        [SURFACE_CODE[event.surface] if event.surface else 0 for event in events],
+        vocabulary.codes("person", persons),
+        vocabulary.codes("seller", [event.seller for event in events]),
+        [slate_hash(event.slate) for event in events],
+        *_declared_codes(events, vocabulary, declared),
+        vocabulary.codes("query", asked),
     )
+
+
+def _declared_codes(
+    events: Sequence[Event], vocabulary: Vocabulary, declared: tuple[str, ...]
+) -> list[list[int]]:
+    """[MAX_DECLARED][events], the codes of what events declare; 0 for what they do not."""
+    columns = [[0] * len(events) for _ in range(MAX_DECLARED)]
+    stating = [i for i, event in enumerate(events) if event.attributes]
+    for name, column in zip(declared, columns, strict=False):
+        texts = [declared_text(events[i].attributes.get(name)) for i in stating]
+        for i, code in zip(stating, vocabulary.codes(f"declared.{name}", texts), strict=True):
+            column[i] = code
+    return columns

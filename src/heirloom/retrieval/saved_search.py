@@ -50,9 +50,10 @@ class SavedSearches:
 
     def apply(self, entries: Sequence[Entry]) -> None:
         """Fold consecutive entries of the log."""
+        kinds = (Kind.FOLLOW, Kind.UNFOLLOW)
         for entry in entries:
             event = entry.event
-            if event.kind in (Kind.FOLLOW, Kind.UNFOLLOW) and event.seller is None:
+            if event.kind in kinds and event.seller is None:
                 self._take(event)
 
     def _take(self, event: Event) -> None:

@@ -1,6 +1,6 @@
 """A benchmark in parts: what was measured at this very commit is not measured again."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import msgspec
@@ -77,14 +77,10 @@ def standing(benchmark: str, names: Iterable[str], also: Collection[str] = ()) -
         names: of parts; those not kept are passed over.
         also: as in `measured`.
     """
-    return beside(benchmark, [row for name in names for row in kept(benchmark, name, also) or ()])
-
-
-def beside(benchmark: str, found: Sequence[Row]) -> list[Row]:
-    """What was found, and of the result that was written last the rows of other ids."""
+    found = [row for name in names for row in kept(benchmark, name, also) or ()]
     path = record.RESULTS / f"{benchmark}.json"
     if not path.exists():
-        return list(found)
+        return found
     before = record.read(path)
     of = {row.id: row for row in found}
     was = {row.id for row in before.rows}

@@ -35,6 +35,7 @@ def test_the_events_below_are_valid():
     [
         (changed(CLICK, kind="clicked"), "unknown kind 'clicked'"),
         (changed(CLICK, event_id=""), "event_id is empty"),
+        (changed(CLICK, event_id=None), "event_id is empty"),
         (changed(CLICK, event_id="x" * 257), "event_id is 257 characters long; at most 256"),
         (changed(CLICK, user="a\x00b"), "user holds a NUL character"),
         (changed(CLICK, listing="\x00"), "listing holds a NUL character"),

@@ -56,7 +56,8 @@ class ParquetRecords:
     """Writes records in the background, a file at least every `seconds` or `rows`.
 
     What does not fit into the queue, or the disk refuses, is counted in `lost`: the answer to a
-    person goes before the record of it. A crash loses at most what came within the last `seconds`.
+    person goes before the record of it. A crash loses at most what came within the last `seconds`,
+    and the file that is being written.
 
     Args:
         folder: a folder for each day is made in it.

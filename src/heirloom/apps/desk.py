@@ -22,7 +22,7 @@ from heirloom.apps.shop import Report, Shop
 from heirloom.apps.standby import KEPT, Standby, category_of, standby_slate
 from heirloom.apps.visits import OwnVisits, Visits
 from heirloom.core.errors import StoreError
-from heirloom.core.event import Event, Kind, Surface, derived_id, person_key
+from heirloom.core.event import LETTER_KINDS, Event, Kind, Surface, derived_id, person_key
 from heirloom.core.log import Rejected
 from heirloom.core.query import Filters, Query
 from heirloom.core.slate import Degraded, Reason, Shown
@@ -32,8 +32,6 @@ from heirloom.retrieval.facets import Facets, facets
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-_LETTERS = (Kind.MESSAGE, Kind.OFFER)
-"""Kinds whose text is written to a person."""
 
 
 class Desk:
@@ -260,7 +258,7 @@ class Desk:
     def _with_words(self, event: Event | Rejected) -> Event | Rejected:
         if isinstance(event, Rejected):
             return event
-        if event.text or event.slate is None or event.kind in _LETTERS:
+        if event.text or event.slate is None or event.kind in LETTER_KINDS:
             return event
         asked = self._visits.words(event.slate)
         return event if asked is None else msgspec.structs.replace(event, text=asked)

@@ -74,6 +74,8 @@ LISTING_KINDS = frozenset(
     {Kind.CLICK, Kind.SAVE, Kind.UNSAVE, Kind.MESSAGE, Kind.OFFER, Kind.PURCHASE, Kind.HIDE}
 )
 """What a person does to one listing."""
+LETTER_KINDS = frozenset({Kind.MESSAGE, Kind.OFFER})
+"""Kinds whose text is written to a person: never a query."""
 _OF_PEOPLE = frozenset(Kind) - STOCK_KINDS - {Kind.IMPRESSION}
 _OWN_PROBLEMS = frozenset(
     {
@@ -218,6 +220,8 @@ def problem(event: Event, now_ms: int) -> str | None:
 
 
 def _problem_of_fields(event: Event) -> str | None:
+    if not event.event_id:
+        return "event_id is empty"
     ids = event.event_id, event.user, event.session, event.slate, event.listing, event.seller
     for value in ids:
         if value is not None and not (value and len(value) <= MAX_ID and "\x00" not in value):

@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
-from heirloom.core.event import KIND_CODE, SURFACE_CODE, Event, Kind, Scalar, person_key
+from heirloom.core.event import (
+    KIND_CODE,
+    LETTER_KINDS,
+    SURFACE_CODE,
+    Event,
+    Kind,
+    Scalar,
+    person_key,
+)
 from heirloom.core.listing import Listing
 from heirloom.core.log import Entry
 from heirloom.encoders.history import Histories
@@ -21,8 +29,6 @@ from heirloom.encoders.question import MOST_WISHED, QuestionRows, Questions, ask
 
 ACTIONS = frozenset({Kind.CLICK, Kind.SAVE, Kind.MESSAGE, Kind.OFFER, Kind.PURCHASE})
 """What says that somebody wanted a listing."""
-_LETTERS = frozenset({Kind.MESSAGE, Kind.OFFER})
-"""Whose text is written to the seller, and was not searched for."""
 _GONE = frozenset({Kind.SOLD, Kind.REMOVED, Kind.RESERVED})
 FOREVER = np.iinfo(np.int64).max
 
@@ -172,7 +178,7 @@ class _Said:
     def asked(self, event: Event) -> tuple[int, str, int]:
         """Of an action: number of its words, its anchor, and number of the person's wish."""
         text, anchor = self.slates.get(event.slate or "", ("", ""))
-        if event.kind not in _LETTERS:
+        if event.kind not in LETTER_KINDS:
             text = event.text or text
         number = self.texts.setdefault(text, len(self.texts) + 1) if text.strip() else 0
         return number, anchor, self.wish.get(person_key(event.user, event.session), 0)

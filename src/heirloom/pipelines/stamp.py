@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from heirloom.core.catalogue import Catalogue
 from heirloom.core.event import (
     KIND_CODE,
+    LETTER_KINDS,
     SURFACE_CODE,
     Event,
     Kind,
@@ -23,8 +24,6 @@ from heirloom.core.words import query_key
 _EVENT_ROW = struct.Struct(f"<qqbbiiQ{MAX_DECLARED}ii")
 """core.facts.EVENT_ROW; a structured array of one row costs ten times as much."""
 _SEQ = struct.Struct("<q")
-_LETTERS = (Kind.MESSAGE, Kind.OFFER)
-"""Kinds whose text is written to a person: never a query."""
 _IMPRESSION = Kind.IMPRESSION  # an enumeration's member is slow to reach, and events are many
 
 
@@ -95,7 +94,7 @@ def _event_rows(
 ) -> Iterator[bytes]:
     """EVENT_ROW of each event: column by column, as each has a vocabulary of its own."""
     persons = [event.user or person_key(None, event.session) for event in events]
-    asked = [query_key(e.text) if e.text and e.kind not in _LETTERS else "" for e in events]
+    asked = [query_key(e.text) if e.text and e.kind not in LETTER_KINDS else "" for e in events]
     return map(
         _EVENT_ROW.pack,
         seqs,

@@ -79,6 +79,12 @@ def test_the_table_is_what_arrow_makes_of_the_same_rows(
     assert [c.null_count for c in ours.columns] == [c.null_count for c in theirs.columns]
 
 
+def test_what_counts_as_the_same_key_is_not_laid_out_as_one() -> None:
+    zeros = [(0.0,), (-0.0,)] * 4
+    records = [msgspec.structs.replace(a_record(1), propensities=each) for each in zeros]
+    assert repr(table_of(records)["propensities"].to_pylist()) == repr([list(z) for z in zeros])
+
+
 def test_writing_them_imports_no_pandas(tmp_path: Path) -> None:
     (tmp_path / "record").write_bytes(msgspec.msgpack.encode(a_record(1)))
     script = (

@@ -205,10 +205,14 @@ def _sample(pid: int) -> Sample:
     rss = pss = 0.0
     files = 0
     for each in family(pid):
-        lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+        try:
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+            opened = len(os.listdir(f"/proc/{each}/fd"))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # one that wrote a snapshot, and has ended since it was listed
         kb = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}
         rss, pss = rss + kb["Rss"] / 1024, pss + kb["Pss"] / 1024
-        files += len(os.listdir(f"/proc/{each}/fd"))
+        files += opened
     return Sample(rss, pss, files)
 
 

@@ -1,5 +1,6 @@
 """A server in processes of its own: begun, asked whether it is ready, its CPU told, and ended."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -57,8 +58,10 @@ def family(pid: int) -> list[int]:
     """A process and all below it."""
     found = [pid]
     for each in found:
-        for task in Path(f"/proc/{each}/task").iterdir():
-            found += map(int, (task / "children").read_text().split())
+        # One that writes a snapshot ends at any moment.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for task in Path(f"/proc/{each}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
     return found
 
 

@@ -1,6 +1,8 @@
 """Real processes: a writer and two workers, killed, stopped, drained, and given other bundles."""
 
 import contextlib
+import http.client
+import json
 import os
 import re
 import signal
@@ -203,6 +205,43 @@ def test_who_holds_fewer_connections_takes_the_next(market: Market, full: int) -
         one, other = held()
         assert abs(one - other) <= 8
     market.until(lambda: sum(held()) <= before + 1)
+
+
+def test_connections_move_to_the_worker_that_is_free(market: Market) -> None:
+    """All wait at one worker; when they ask at once, the other answers some of them."""
+
+    def told(name: str) -> tuple[int, int]:
+        line = market.details()[f"process.{name}"]
+        found = re.search(r"connections (\d+), gave (\d+)", line)
+        assert found, line
+        return int(found[1]), int(found[2])
+
+    address = urlsplit(market.address)
+    body, failed = json.dumps({"user": "u1", "k": 8}), []
+
+    def ask(door: http.client.HTTPConnection) -> None:
+        for _ in range(20):
+            door.request("POST", "/v1/recommend", body, {"Content-Type": "application/json"})
+            answer = door.getresponse()
+            if not answer.read() or answer.status != 200:
+                failed.append(answer.status)
+
+    gave = told(WORKERS[0])[1]
+    doors = [http.client.HTTPConnection(address.hostname or "", address.port) for _ in range(6)]
+    with market.only(WORKERS[0]):
+        for door in doors:
+            door.connect()
+        market.until(lambda: told(WORKERS[0])[0] >= len(doors))
+    time.sleep(1)  # the other says again that it lives
+    threads = [threading.Thread(target=ask, args=(door,)) for door in doors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert told(WORKERS[0])[1] > gave
+    for door in doors:
+        door.close()
 
 
 class Load:

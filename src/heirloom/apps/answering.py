@@ -19,7 +19,7 @@ from typing import TypeVar
 from heirloom.apps.deadline import MOST_MS, Limits
 from heirloom.apps.logs import about
 from heirloom.apps.problems import ProblemError
-from heirloom.apps.shedding import Line, sent_away
+from heirloom.apps.shedding import Counts, Line, sent_away
 from heirloom.core.errors import InputError, MismatchError
 from heirloom.core.slate import Degraded, Slate
 from heirloom.pipelines.breaker import CLOSED, Rule, admitted, reported
@@ -62,16 +62,22 @@ class Answers:
     Args:
         limits: how long an answer may take, and how many may wait.
         shed: told the reason where a request is sent away.
+        counts: as of `Line`.
 
     Attributes:
         breaker: open where answers were late again and again and none came to its end meanwhile:
             the thread may be stuck.
     """
 
-    def __init__(self, limits: Limits, shed: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        shed: Callable[[str], None],
+        counts: Counts | None = None,
+    ) -> None:
         self.breaker = CLOSED
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="system")
-        self._line = Line(limits.waiting)
+        self._line = Line(limits.waiting, counts)
         self._usual = limits.deadline_ms * 1_000_000
         self._rule = Rule()
         self._shed = shed

@@ -18,6 +18,7 @@ from heirloom.apps.intake import FullError, Intake, Room
 from heirloom.apps.metrics import Metrics
 from heirloom.apps.paging import DEPTH, Fit, Page, Pages
 from heirloom.apps.problems import ProblemError
+from heirloom.apps.shedding import Counts
 from heirloom.apps.shop import Report, Shop
 from heirloom.apps.standby import KEPT, Standby, category_of, standby_slate
 from heirloom.apps.visits import OwnVisits, Visits
@@ -46,6 +47,7 @@ class Desk:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         room: Room = Room(),  # noqa: B008 - frozen
         visits: Visits | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self.shop = shop
         self.metrics = metrics
@@ -54,7 +56,7 @@ class Desk:
         self._pages = Pages(self._visits)
         self._ladder = Ladder(limits.deadline_ms * 1_000_000)
         self._standby = Standby()
-        self.answers = Answers(limits, metrics.shed)
+        self.answers = Answers(limits, metrics.shed, counts)
         self.answers.submit(partial(self._stand_by, ""))
         self._intake = Intake(self._take, self.answers.submit, room)
         metrics.watch(self._intake)

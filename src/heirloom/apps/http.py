@@ -28,6 +28,7 @@ from heirloom.apps.metrics import Metrics
 from heirloom.apps.openapi import describe
 from heirloom.apps.problems import ProblemError, problem_response
 from heirloom.apps.security.guard import Guard
+from heirloom.apps.shedding import Counts
 from heirloom.apps.shop import Shop
 from heirloom.apps.tracing import TelemetryPart, Tracer
 from heirloom.apps.visits import Visits
@@ -55,6 +56,7 @@ class Shared:
         forms: what answers the forms of the shop window here; None: this application.
         processes: all of them, for the console; None: this one.
         is_behind: this one is asked by the others alone, on behalf of whom they answer.
+        counts: of the line before the system's thread, where others see them.
     """
 
     visits: Visits
@@ -62,6 +64,7 @@ class Shared:
     forms: a.Handler | None = None
     processes: Processes | None = None
     is_behind: bool = False
+    counts: Counts | None = None
 
 
 def application(
@@ -104,7 +107,15 @@ def application(
     guard = guard or Guard()
     metrics = Metrics(shop)
     visits = shared.visits if shared else None
-    desk = Desk(shop, metrics, impressions=impressions, limits=limits, room=room, visits=visits)
+    desk = Desk(
+        shop,
+        metrics,
+        impressions=impressions,
+        limits=limits,
+        room=room,
+        visits=visits,
+        counts=shared.counts if shared else None,
+    )
     api = a.Api(desk, max_body=max_body, minor_per_major=10 ** digits(currency))
     images = Images(desk, artist=artist)
     window = Window(desk, name=name, currency=currency)

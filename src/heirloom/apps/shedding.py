@@ -14,6 +14,9 @@ _SURPRISE = 8
 """One answer that took longer than so many times the usual counts as having taken that."""
 _WEIGHT = 16
 _LONGEST_S = 30
+Counts = list[int] | memoryview
+"""[4]: how many entered a line, left it, were begun and ended; as memory, int64 that others map."""
+_ENTERED, _LEFT, _BEGUN, _ENDED = range(4)
 
 
 class Line:
@@ -21,33 +24,35 @@ class Line:
 
     One thread enters and leaves, the other begins and ends; each count has one writer.
 
+    Args:
+        most: so many may wait.
+        counts: where it counts, if others are to see it.
+
     Attributes:
         most: so many may wait.
         usual: ns, what an answer usually takes.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, counts: Counts | None = None) -> None:
         self.most = most
         self.usual = _FIRST_NS
-        self._entered = 0
-        self._left = 0
-        self._begun = 0
-        self._ended = 0
+        self._counts = [0, 0, 0, 0] if counts is None else counts
 
     @property
     def waiting(self) -> int:
         """How many wait."""
-        return self._entered - self._left - self._begun
+        counts = self._counts
+        return counts[_ENTERED] - counts[_LEFT] - counts[_BEGUN]
 
     @property
     def ended(self) -> int:
         """How many were begun and have come to their end."""
-        return self._ended
+        return self._counts[_ENDED]
 
     @property
     def wait(self) -> int:
         """Ns that who enters now is likely to wait."""
-        return (self.waiting + self._begun - self._ended) * self.usual
+        return present(self._counts) * self.usual
 
     def refusal(self, left: int) -> str:
         """Why somebody who has `left` ns to wait is not let in; "" if they are.
@@ -67,21 +72,26 @@ class Line:
 
     def enter(self) -> None:
         """Wait."""
-        self._entered += 1
+        self._counts[_ENTERED] += 1
 
     def leave(self) -> None:
         """Wait no longer, though it was never begun."""
-        self._left += 1
+        self._counts[_LEFT] += 1
 
     def begin(self) -> None:
         """The one who waited longest is answered now."""
-        self._begun += 1
+        self._counts[_BEGUN] += 1
 
     def end(self, took: int) -> None:
         """And is answered, `took` ns later."""
-        self._ended += 1
+        self._counts[_ENDED] += 1
         off = min(took, _SURPRISE * self.usual) - self.usual
         self.usual = max(self.usual + off // _WEIGHT, _LEAST_NS)
+
+
+def present(counts: Counts) -> int:
+    """How many stand in a line, or are answered."""
+    return counts[_ENTERED] - counts[_LEFT] - counts[_ENDED]
 
 
 def sent_away(line: Line, why: str) -> ProblemError:

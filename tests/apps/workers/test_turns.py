@@ -4,27 +4,29 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import pytest
 
 from heirloom.apps.workers.board import _SEEN, DOWN, READY, Board
-from heirloom.apps.workers.turns import WAIT_S, Turns, leaving
+from heirloom.apps.workers.handing import Box
+from heirloom.apps.workers.turns import WAIT_S, Answering, Turns
 
 
-class Named(asyncio.Protocol):
+class Named(Answering):
     """Says who answers, and goes on listening."""
 
     name = b""
+    hold: Callable[[int], None]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         transport.write(self.name)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        pass
+        self.hold(-1)
 
 
 @contextmanager
@@ -34,12 +36,12 @@ def worker(
     """One that takes its turns, in a thread; its loop stands still until `begin`."""
     loop = asyncio.new_event_loop()
     hold = partial(board.hold, at)
-    named = type("NamedAt", (Named,), {"name": str(at).encode()})
-    made = leaving(named, partial(hold, -1))
+    made = type("NamedAt", (Named,), {"name": str(at).encode(), "hold": staticmethod(hold)})
+    box = Box.made()
     turn = partial(board.has_fewest, at, range(len(board.names)))
 
     async def listen() -> Turns:
-        return Turns(door, made, hold=hold, is_turn=turn, backlog=128)
+        return Turns(door, made, box=box, hold=hold, is_turn=turn, backlog=128)
 
     server = loop.run_until_complete(listen())
     if begin is not None:
@@ -56,6 +58,7 @@ def worker(
         thread.join()
         loop.run_until_complete(server.wait_closed())
         loop.close()
+        box.close()
 
 
 @pytest.fixture

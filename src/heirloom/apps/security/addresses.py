@@ -75,12 +75,15 @@ class Connections:
         """How many addresses have one open."""
         return len(self._open)
 
-    def enter(self, host: str) -> bool:
-        """One more; False where that is too many, and then it does not count."""
+    def enter(self, host: str, *, anew: bool = True) -> bool:
+        """One more; False where that is too many, and then it does not count.
+
+        Not `anew`: it was let in by another process, and only moves.
+        """
         if not self._most or self._is_proxy(host):
             return True
         place = place_of(host)
-        if self._open[place] >= self._most:
+        if anew and self._open[place] >= self._most:
             return False
         self._open[place] += 1
         return True

@@ -35,6 +35,8 @@ class BoundedHead(HttpToolsProtocol):
 
     door: Connections | None = None
     """Counts its connections."""
+    given = b""
+    """What another process, which let the connection in, has read of it."""
     _counted = ""
 
     _size = 0
@@ -46,7 +48,7 @@ class BoundedHead(HttpToolsProtocol):
         """A connection: its first head is waited for."""
         super().connection_made(transport)
         if self.door is not None and self.client is not None:
-            if not self.door.enter(self.client[0]):
+            if not self.door.enter(self.client[0], anew=not self.given):
                 transport.write(_TOO_MANY)
                 transport.close()
                 return

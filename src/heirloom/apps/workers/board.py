@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from heirloom.apps.shedding import present
+
 DOWN: Final = 0
 STARTING: Final = 1
 READY: Final = 2
@@ -16,8 +18,10 @@ DRAINING: Final = 3
 STATES = ("down", "starting", "ready", "draining")
 (
     _STATE, _PID, _STARTS, _SINCE, _N, _BUNDLE, _REFUSED, _READIES, _BEATS, _HUNG, _HELD, _SEEN,
-) = range(12)  # fmt: skip
-_FIELDS = 12
+    _GIVEN, _LINE,
+) = range(14)  # fmt: skip
+_COUNTS = 4
+_FIELDS = _LINE + _COUNTS
 _LIVELY_NS = 2_000_000_000
 """Who did not beat for so long may hang: nobody waits for it to take a connection."""
 
@@ -37,6 +41,7 @@ class Told:
         refused: it refuses the bundle that was published last, and answers with the one before.
         hung: how often it was ended because it hung.
         held: connections at the public door that it answers on.
+        given: how many it gave to others.
     """
 
     name: str
@@ -49,13 +54,14 @@ class Told:
     refused: bool
     hung: int = 0
     held: int = 0
+    given: int = 0
 
     def __str__(self) -> str:
         hung = f", hung {self.hung} x" if self.hung else ""
         refused = ", refuses what was published last" if self.refused else ""
         return (
             f"{self.state}, pid {self.pid}, started {self.starts} x{hung}, "
-            f"connections {self.held}, n {self.n}, "
+            f"connections {self.held}, gave {self.given}, n {self.n}, "
             f"bundle {self.bundle or 'none'}{refused}"
         )
 
@@ -71,12 +77,16 @@ class Board:
         self.names = tuple(names)
         mapped = mmap.mmap(-1, 8 * _FIELDS * len(names))
         self._rows: NDArray[np.int64] = np.frombuffer(mapped, np.int64).reshape(-1, _FIELDS)
+        words = memoryview(mapped).cast("q")
+        ends = range(_FIELDS, len(words) + 1, _FIELDS)
+        self._lines = [words[end - _COUNTS : end] for end in ends]
 
     def started(self, at: int, pid: int) -> None:
         """The supervisor has started a process."""
         self._rows[at, _PID] = pid
         self._rows[at, _STARTS] += 1
         self._rows[at, _HELD] = 0
+        self._rows[at, _LINE:] = 0
 
     def enter(self, at: int, state: int) -> None:
         """A process comes into a state."""
@@ -100,12 +110,36 @@ class Board:
     def has_fewest(self, at: int, among: Sequence[int]) -> bool:
         """Whether none of `among` that is ready, and lives, holds fewer connections."""
         rows = self._rows
-        lively = time.monotonic_ns() - _LIVELY_NS
         return all(
-            rows[other, _HELD] >= rows[at, _HELD]
-            for other in among
-            if rows[other, _STATE] == READY and rows[other, _SEEN] > lively
+            rows[other, _HELD] >= rows[at, _HELD] for other in among if self._is_lively(other)
         )
+
+    def _is_lively(self, at: int) -> bool:
+        seen = self._rows[at, _SEEN]
+        return bool(self._rows[at, _STATE] == READY and seen > time.monotonic_ns() - _LIVELY_NS)
+
+    def gives(self, at: int) -> None:
+        """A process has given one of its connections to another."""
+        self._rows[at, _GIVEN] += 1
+
+    def line(self, at: int) -> memoryview:
+        """Where a process counts the line before the thread that answers."""
+        return self._lines[at]
+
+    def freer(self, at: int, among: Sequence[int]) -> int | None:
+        """Who of `among`, ready and alive, would answer sooner than a process that is busy.
+
+        It idles, or has two fewer in its line: one fewer may be done before a connection has moved.
+        """
+        here = present(self._lines[at])
+        if here <= 0:
+            return None
+        other, there = min(
+            ((other, present(self._lines[other])) for other in among if self._is_lively(other)),
+            key=lambda each: each[1],
+            default=(at, here),
+        )
+        return other if there <= 0 or there + 2 <= here else None
 
     def hung(self, at: int) -> None:
         """The supervisor ends a process that hangs."""
@@ -139,6 +173,7 @@ class Board:
                 bool(row[_REFUSED]),
                 row[_HUNG],
                 row[_HELD],
+                row[_GIVEN],
             )
             for name, row in zip(self.names, self._rows.tolist(), strict=True)
         ]

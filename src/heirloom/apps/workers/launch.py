@@ -1,5 +1,6 @@
 """Launch: a system is loaded once, then answered by a writer and N workers forked from it."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -16,6 +17,7 @@ from heirloom.apps.rehearsal import rehearse
 from heirloom.apps.server import announce_on_stdout, opened
 from heirloom.apps.settings import FeaturesPart, Settings
 from heirloom.apps.workers.board import Board
+from heirloom.apps.workers.handing import Box
 from heirloom.apps.workers.process import WRITER, Run, work, write
 from heirloom.apps.workers.supervisor import Patience, Supervisor, check_threads, freeze
 from heirloom.core.errors import ConfigError
@@ -62,8 +64,12 @@ def serve(
         check_threads()
         writers = [] if reader else [WRITER]
         board = Board([*writers, *(f"worker-{i}" for i in range(1, workers + 1))])
-        with run_folder() as folder:
-            run = Run(system, doors, board, History(board.names), folder, secrets.token_bytes(32))
+        with run_folder() as folder, contextlib.ExitStack() as stack:
+            boxes = {at: Box.made() for at in range(len(writers), len(board.names))}
+            for box in boxes.values():
+                stack.callback(box.close)
+            history, key = History(board.names), secrets.token_bytes(32)
+            run = Run(system, doors, board, history, folder, key, boxes)
             freeze()
 
             def become(at: int) -> int:

@@ -1,7 +1,6 @@
 """Process: what the writer and a worker do, each in its own process, from fork to end."""
 
-import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from heirloom.apps.server import (
     Announced,
     Beside,
     Doors,
+    Sharing,
     admin_of,
     application_of,
     bound_at,
@@ -28,8 +28,9 @@ from heirloom.apps.server import (
 from heirloom.apps.workers.board import READY, Board
 from heirloom.apps.workers.forward import Forward, Sends, ingest_route
 from heirloom.apps.workers.gather import Gather, own_route
+from heirloom.apps.workers.handing import Box, Giving, moving
 from heirloom.apps.workers.shared_visits import SharedVisits
-from heirloom.apps.workers.turns import Turns, leaving
+from heirloom.apps.workers.turns import Turns
 
 WRITER = "writer"
 
@@ -45,6 +46,7 @@ class Run:
         history: what each counted in the last minutes.
         folder: of sockets and visits, for this run alone.
         key: signs the tokens of pages.
+        boxes: of connections that workers give to each other, by their places on the board.
     """
 
     system: System
@@ -53,6 +55,7 @@ class Run:
     history: History
     folder: Path
     key: bytes
+    boxes: Mapping[int, Box]
 
     @property
     def writer(self) -> int | None:
@@ -88,7 +91,7 @@ def write(run: Run, at: int, alive: int) -> int:
         system, inner, Shared(run.visits(-1), {}, processes=run.gather(at), is_behind=True)
     )
     app.router.routes.insert(0, ingest_route(app.state.desk))
-    _serve(run, at, alive, configured(app), [], [Beside(app, inner.public, inner=True)])
+    _serve(run, at, alive, configured(app), [Beside(app, inner.public, inner=True)])
     return 0
 
 
@@ -104,14 +107,23 @@ def work(run: Run, at: int, alive: int) -> int:
         system.sends = Sends(run.path(WRITER))
         forward = Forward(run.path(WRITER), max_body=system.settings.http.max_body_bytes)
         instead[a.EVENTS] = forward
-    shared = Shared(run.visits(at), instead, forward, gather)
+    shared = Shared(run.visits(at), instead, forward, gather, counts=board.line(at))
     app = application_of(system, run.doors, shared)
     own = Starlette(routes=[own_route(app.state.desk)])
     inner = Beside(own, bound_at(run.path(board.names[at])), inner=True)
-    _serve(
-        run, at, alive, run.doors.config(app), [run.doors.public],
-        [*admin_of(app, run.doors), inner],
-    )  # fmt: skip
+    hold = partial(board.hold, at)
+    config = run.doors.config(app)
+    config.load()
+    give = Giving(board, at, run.boxes)
+    config.http_protocol_class = moving(config.http_protocol_class, give, partial(hold, -1))
+    sharing = partial(
+        Turns,
+        box=run.boxes[at],
+        hold=hold,
+        is_turn=partial(board.has_fewest, at, run.workers),
+        backlog=config.backlog,
+    )
+    _serve(run, at, alive, config, [*admin_of(app, run.doors), inner], sharing)
     return 0
 
 
@@ -120,9 +132,10 @@ def _serve(
     at: int,
     alive: int,
     config: uvicorn.Config,
-    doors: list[socket.socket],
     beside: Sequence[Beside],
+    sharing: Sharing | None = None,
 ) -> None:
+    """Answer `beside`, and at the public door where `sharing` says how it is shared."""
     system, board = run.system, run.board
     publication = Publication(system)
 
@@ -131,9 +144,6 @@ def _serve(
         refused = bool(publication.refused)
         board.answers(at, system.live.n, system.policy.bundle, refused=refused)
 
-    hold = partial(board.hold, at)
-    config.load()
-    config.http_protocol_class = leaving(config.http_protocol_class, partial(hold, -1))
     server = Announced(
         config,
         lambda: board.enter(at, READY),
@@ -141,15 +151,10 @@ def _serve(
         publication=publication,
         tick=tell,
         alive=alive,
-        sharing=partial(
-            Turns,
-            hold=hold,
-            is_turn=partial(board.has_fewest, at, run.workers),
-            backlog=config.backlog,
-        ),
+        sharing=sharing,
     )
     try:
-        server.run(sockets=doors)
+        server.run(sockets=[run.doors.public] if sharing is not None else [])
         system.keep()
     finally:
         publication.close()

@@ -124,13 +124,15 @@ def test_who_is_started_again_has_nobody_in_line() -> None:
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with who it is, and the body."""
+    """Answers with who it is, and the body; a slow one later."""
     body = b""
     while True:
         message = await receive()
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
+    if body == b"slow":
+        await asyncio.sleep(0.2)
     said = scope["state"]["name"] + b":" + body
     length = str(len(said)).encode()
     start = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]}
@@ -299,6 +301,19 @@ def test_a_large_body_stays_or_goes_and_is_whole(two: Two) -> None:
             assert asked(client, body)[2:] == body
 
 
+def test_a_connection_stays_while_an_answer_is_made(two: Two) -> None:
+    with two.client() as client:
+        client.sendall(HEAD % 4 + b"slow")
+        while not two.workers[0].state.tasks:
+            pass
+        lines(two.board, 1, 0)
+        client.sendall(HEAD % 1 + b"a")
+        said = b""
+        while said.count(b"200 OK") < 2 or not said.endswith(b":a"):
+            said += received(client)
+        assert said.count(b"0:slowHTTP") == said.count(b"0:a") == 1
+
+
 def test_a_connection_stays_until_its_last_answer_is_out(two: Two) -> None:
     body = b"x" * (8 << 20)
     with two.client() as client:
@@ -364,6 +379,7 @@ def test_what_was_given_before_the_end_is_answered_and_closed(two: Two) -> None:
             closed = asyncio.run_coroutine_threadsafe(_close(other.turns), other.loop)
         closed.result(10)
         assert answer(client) == b"1:a"
+        client.settimeout(2)  # sooner than a connection that is kept is closed
         assert client.recv(1) == b""
 
 

@@ -357,6 +357,19 @@ def test_where_the_other_does_not_take_it_nothing_is_given(two: Two) -> None:
         assert asked(third) == b"1:hello"
 
 
+def test_where_none_can_be_given_it_is_said_once_and_all_stay(
+    two: Two, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines(two.board, 1, 0)
+    whole = two.boxes[1]
+    with socket.create_server(("127.0.0.1", 0)) as wrong, two.client() as client:
+        two.boxes[1] = Box(whole.out, wrong)
+        for _ in range(3):
+            assert asked(client) == b"0:hello"
+    two.boxes[1] = whole
+    assert caplog.text.count("connections stay where they are") == 1
+
+
 @contextmanager
 def standing(worker: Worker) -> Iterator[None]:
     """Its loop does nothing meanwhile."""

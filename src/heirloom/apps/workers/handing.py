@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 MOST = 64 << 10
 """Bytes that go with a connection; one that more was read of stays. A message in one piece, since a
 stream could be torn by who dies."""
+_FOR_NOW = {errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS}
 _UNREAD = struct.Struct("i")
 
 
@@ -45,16 +46,15 @@ class Box:
         return box
 
     def put(self, connection: int, data: bytes) -> bool:
-        """A connection's descriptor and what was read of it; False: one waits there already."""
-        try:
-            unread = fcntl.ioctl(self.into, termios.TIOCOUTQ, bytes(_UNREAD.size))
-            if _UNREAD.unpack(unread)[0]:
-                return False
-            socket.send_fds(self.into, [data], [connection])
-        except OSError as error:
-            if error.errno not in {errno.EAGAIN, errno.ENOBUFS}:
-                logger.warning("a connection could not be given to another worker: %s", error)
+        """A connection's descriptor and what was read of it; False: one waits there already.
+
+        Raises:
+            OSError: it cannot go, now or ever.
+        """
+        unread = fcntl.ioctl(self.into, termios.TIOCOUTQ, bytes(_UNREAD.size))
+        if _UNREAD.unpack(unread)[0]:
             return False
+        socket.send_fds(self.into, [data], [connection])
         return True
 
     def take(self) -> tuple[socket.socket, bytes] | None:
@@ -94,8 +94,13 @@ class Giving:
         to = self._board.freer(self._here, self._others)
         if to is None or len(data) > MOST or transport.get_write_buffer_size():
             return False
-        connection = transport.get_extra_info("socket")
-        if connection is None or not self._boxes[to].put(connection.fileno(), data):
+        try:
+            if not self._boxes[to].put(transport.get_extra_info("socket").fileno(), data):
+                return False
+        except OSError as error:
+            if error.errno not in _FOR_NOW:
+                logger.warning("connections stay where they are: none could be given: %s", error)
+                self._others = ()
             return False
         self._board.gives(self._here)
         transport.close()

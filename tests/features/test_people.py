@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heirloom.core.errors import InputError
-from heirloom.core.event import KIND_CODE
+from heirloom.core.event import ENGAGEMENT, KIND_CODE
 from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
-from heirloom.features.people import ACTIONS, People
+from heirloom.features.people import People
 from heirloom.testing.features import random_log
 
 KINDS = list(KIND_CODE)
@@ -43,7 +43,7 @@ class NaivePeople:
         if kind == "listed":
             self.opening[slot] = int(event["seq"])
         number = self.opening.get(slot)
-        if person and kind in ACTIONS:
+        if person and kind in ENGAGEMENT:
             self.actions[person].append((slot, number, int(event["kind"]), int(event["t"])))
         if person and kind == "hide":
             self.hidden[person][slot] = number

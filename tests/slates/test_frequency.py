@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heirloom.core.event import KIND_CODE, Kind
+from heirloom.core.event import ENGAGEMENT, KIND_CODE, Kind
 from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
-from heirloom.slates.frequency import ACTIONS, Frequency
+from heirloom.slates.frequency import Frequency
 
 events = st.lists(
     st.tuples(
@@ -42,7 +42,7 @@ def counted(told: list[tuple[Kind, int, list[int]]]) -> dict[tuple[int, int], in
                 counts = defaultdict(int, {k: n for k, n in counts.items() if k[1] != slot})
             elif kind is Kind.IMPRESSION:
                 counts[person, slot] += 1
-            elif kind in ACTIONS:
+            elif kind in ENGAGEMENT:
                 counts[person, slot] = 0
     return counts
 

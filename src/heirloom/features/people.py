@@ -8,11 +8,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
-from heirloom.core.event import KIND_CODE, Kind
+from heirloom.core.event import ENGAGEMENT, KIND_CODE, Kind
 from heirloom.core.facts import MAX_DECLARED, Facts
-
-ACTIONS = (Kind.CLICK, Kind.SAVE, Kind.MESSAGE, Kind.OFFER, Kind.PURCHASE)
-"""Kinds that `recent` remembers."""
 
 Array = NDArray[Any]
 
@@ -22,7 +19,8 @@ _LISTED, _HIDE, _SAVE, _UNSAVE, _BLOCK, _FOLLOW, _UNFOLLOW = (
         Kind.LISTED, Kind.HIDE, Kind.SAVE, Kind.UNSAVE, Kind.BLOCK, Kind.FOLLOW, Kind.UNFOLLOW
     )
 )  # fmt: skip
-_ACTION_KINDS = sum(1 << KIND_CODE[kind] for kind in ACTIONS)
+_ACTION_KINDS = sum(1 << KIND_CODE[kind] for kind in ENGAGEMENT)
+"""What `recent` remembers."""
 _CHOICE_KINDS = sum(1 << k for k in (_HIDE, _SAVE, _UNSAVE, _BLOCK, _FOLLOW, _UNFOLLOW))
 
 _HIDDEN, _SAVED, _BLOCKED, _FOLLOWED = range(4)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
 from heirloom.core.event import (
+    ENGAGEMENT,
     KIND_CODE,
     LETTER_KINDS,
     SURFACE_CODE,
@@ -27,8 +28,6 @@ from heirloom.core.log import Entry
 from heirloom.encoders.history import Histories
 from heirloom.encoders.question import MOST_WISHED, QuestionRows, Questions, asked_text, wished
 
-ACTIONS = frozenset({Kind.CLICK, Kind.SAVE, Kind.MESSAGE, Kind.OFFER, Kind.PURCHASE})
-"""What says that somebody wanted a listing."""
 _GONE = frozenset({Kind.SOLD, Kind.REMOVED, Kind.RESERVED})
 FOREVER = np.iinfo(np.int64).max
 
@@ -211,7 +210,7 @@ class _Reader:
         elif kind in _GONE:
             row = self.row[event.listing]
             self.end[row] = min(self.end[row], event.t)
-        elif kind in ACTIONS and (person := person_key(event.user, event.session)):
+        elif kind in ENGAGEMENT and (person := person_key(event.user, event.session)):
             surface = SURFACE_CODE.get(event.surface or "", 0)
             text, anchor, wish = self.said.asked(event)
             act = (self.row[event.listing], KIND_CODE[kind], surface, event.t)
@@ -240,7 +239,7 @@ def capture(entries: Iterable[Entry]) -> Captured:
     if not reader.acts:
         raise InputError(
             f"train: the log's listings were written {len(reader.listings)} times, and nobody "
-            f"acted on one; wanted any of {', '.join(sorted(ACTIONS))}"
+            f"acted on one; wanted any of {', '.join(sorted(ENGAGEMENT))}"
         )
     acts = [act for done in reader.acts.values() for act in done]
     columns = np.array(acts, np.int64).reshape(-1, 7)

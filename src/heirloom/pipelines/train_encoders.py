@@ -28,10 +28,9 @@ from heirloom.encoders.training.objective import Lifetimes, Sampling
 from heirloom.encoders.training.person import PersonModel, Shape
 from heirloom.encoders.training.towers import vectors_of
 from heirloom.evaluation.split import moment
-from heirloom.pipelines.captured import ACTIONS, FOREVER, Asked, Captured, capture
+from heirloom.pipelines.captured import FOREVER, Asked, Captured, capture
 
 __all__ = [
-    "ACTIONS",
     "ACTION_WEIGHTS", "FOREVER", "Asked", "Captured", "EncoderRecipe", "capture", "train_encoders",
 ]  # fmt: skip
 

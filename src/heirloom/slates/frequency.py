@@ -7,13 +7,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
-from heirloom.core.event import KIND_CODE, Kind
+from heirloom.core.event import ENGAGEMENT, KIND_CODE, Kind
 from heirloom.core.facts import Facts
 from heirloom.core.kept import Arrays, Given, alike
 from heirloom.slates.luck import mixed
 
-ACTIONS = (Kind.CLICK, Kind.SAVE, Kind.MESSAGE, Kind.OFFER, Kind.PURCHASE)
-"""After one of these the count begins anew."""
 PAIRS = 1 << 20
 """Pairs of a person and a listing that are remembered by default: 16 MiB."""
 WAYS = 8
@@ -21,7 +19,8 @@ WAYS = 8
 Array = NDArray[Any]
 _PERSON, _SLOT, _OPENING, _SHOWN = range(4)
 _IMPRESSION, _LISTED = KIND_CODE[Kind.IMPRESSION], KIND_CODE[Kind.LISTED]
-_ACTION_KINDS = sum(1 << KIND_CODE[kind] for kind in ACTIONS)
+_ACTION_KINDS = sum(1 << KIND_CODE[kind] for kind in ENGAGEMENT)
+"""After one of these the count begins anew."""
 
 
 class Frequency:

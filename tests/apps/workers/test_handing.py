@@ -357,6 +357,19 @@ def test_where_the_other_does_not_take_it_nothing_is_given(two: Two) -> None:
         assert asked(third) == b"1:hello"
 
 
+def test_of_those_that_came_at_once_one_is_kept(two: Two) -> None:
+    lines(two.board, 0, 0)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(two.client()) for _ in range(2)]
+        for each in clients:
+            assert asked(each) == b"0:hello"
+        with standing(two.workers[0]):
+            for each in clients:
+                each.sendall(HEAD % 1 + b"a")
+        assert sorted(map(answer, clients)) == [b"0:a", b"1:a"]
+        assert two.board.told()[0].given == 1
+
+
 def test_where_none_can_be_given_it_is_said_once_and_all_stay(
     two: Two, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -126,12 +126,13 @@ class Board:
         """Where a process counts the line before the thread that answers."""
         return self._lines[at]
 
-    def freer(self, at: int, among: Sequence[int]) -> int | None:
+    def freer(self, at: int, among: Sequence[int], coming: int = 0) -> int | None:
         """Who of `among`, ready and alive, would answer sooner than a process that is busy.
 
         It idles, or has two fewer in its line: one fewer may be done before a connection has moved.
+        `coming` are to stand in the line of `at` in a moment.
         """
-        here = present(self._lines[at])
+        here = present(self._lines[at]) + coming
         if here <= 0:
             return None
         other, there = min(

@@ -88,10 +88,23 @@ class Giving:
         self._here = here
         self._boxes = boxes
         self._others: Sequence[int] = [each for each in boxes if each != here]
+        self._kept = 0
 
     def __call__(self, transport: asyncio.Transport, data: bytes) -> bool:
         """Whether a connection went, with `data` as what is to be read of it; it is closed here."""
-        to = self._board.freer(self._here, self._others)
+        if self._goes(transport, data):
+            return True
+        # Many are read at once after the loop had to wait, and none of them is in the line yet.
+        if not self._kept:
+            asyncio.get_running_loop().call_soon(self._in_line)
+        self._kept += 1
+        return False
+
+    def _in_line(self) -> None:
+        self._kept = 0
+
+    def _goes(self, transport: asyncio.Transport, data: bytes) -> bool:
+        to = self._board.freer(self._here, self._others, self._kept)
         if to is None or len(data) > MOST or transport.get_write_buffer_size():
             return False
         try:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heirloom.core.errors import InputError
-from heirloom.core.event import ENGAGEMENT, KIND_CODE
+from heirloom.core.event import ENGAGEMENT_KINDS, KIND_CODE
 from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
 from heirloom.features.people import People
 from heirloom.testing.features import random_log
@@ -43,7 +43,7 @@ class NaivePeople:
         if kind == "listed":
             self.opening[slot] = int(event["seq"])
         number = self.opening.get(slot)
-        if person and kind in ENGAGEMENT:
+        if person and kind in ENGAGEMENT_KINDS:
             self.actions[person].append((slot, number, int(event["kind"]), int(event["t"])))
         if person and kind == "hide":
             self.hidden[person][slot] = number

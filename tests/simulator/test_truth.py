@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heirloom.core.event import ENGAGEMENT
+from heirloom.core.event import ENGAGEMENT_KINDS
 from heirloom.simulator import Mixed, Oracle, Popular, Random, Recent, Size, World
 from heirloom.simulator.queries import QueryColumns
 from heirloom.simulator.truth import (
@@ -171,7 +171,7 @@ def test_what_people_do_agrees_with_the_truth() -> None:
             observed += np.bincount(part.actions.action, minlength=5)
     assert observed[0] > 500
     assert (np.abs(observed - expected) < 4.5 * np.sqrt(variance) + 1).all()
-    assert len(ENGAGEMENT) == 5
+    assert len(ENGAGEMENT_KINDS) == 5
 
 
 def test_the_oracle_reads_taste(asked: tuple[World, list[QueryColumns]]) -> None:

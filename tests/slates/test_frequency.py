@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heirloom.core.event import ENGAGEMENT, KIND_CODE, Kind
+from heirloom.core.event import ENGAGEMENT_KINDS, KIND_CODE, Kind
 from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
 from heirloom.slates.frequency import Frequency
 
@@ -42,7 +42,7 @@ def counted(told: list[tuple[Kind, int, list[int]]]) -> dict[tuple[int, int], in
                 counts = defaultdict(int, {k: n for k, n in counts.items() if k[1] != slot})
             elif kind is Kind.IMPRESSION:
                 counts[person, slot] += 1
-            elif kind in ENGAGEMENT:
+            elif kind in ENGAGEMENT_KINDS:
                 counts[person, slot] = 0
     return counts
 

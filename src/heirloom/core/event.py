@@ -74,7 +74,7 @@ LISTING_KINDS = frozenset(
     {Kind.CLICK, Kind.SAVE, Kind.UNSAVE, Kind.MESSAGE, Kind.OFFER, Kind.PURCHASE, Kind.HIDE}
 )
 """What a person does to one listing."""
-ENGAGEMENT = (Kind.CLICK, Kind.SAVE, Kind.MESSAGE, Kind.OFFER, Kind.PURCHASE)
+ENGAGEMENT_KINDS = (Kind.CLICK, Kind.SAVE, Kind.MESSAGE, Kind.OFFER, Kind.PURCHASE)
 """What a person does with a listing that they may want, the weakest sign first."""
 LETTER_KINDS = frozenset({Kind.MESSAGE, Kind.OFFER})
 """Kinds whose text is written to a person: never a query."""

@@ -8,7 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
-from heirloom.core.event import ENGAGEMENT, KIND_CODE, Kind
+from heirloom.core.event import ENGAGEMENT_KINDS, KIND_CODE, Kind
 from heirloom.core.facts import MAX_DECLARED, Facts
 
 Array = NDArray[Any]
@@ -19,7 +19,7 @@ _LISTED, _HIDE, _SAVE, _UNSAVE, _BLOCK, _FOLLOW, _UNFOLLOW = (
         Kind.LISTED, Kind.HIDE, Kind.SAVE, Kind.UNSAVE, Kind.BLOCK, Kind.FOLLOW, Kind.UNFOLLOW
     )
 )  # fmt: skip
-_ACTION_KINDS = sum(1 << KIND_CODE[kind] for kind in ENGAGEMENT)
+_ACTION_KINDS = sum(1 << KIND_CODE[kind] for kind in ENGAGEMENT_KINDS)
 """What `recent` remembers."""
 _CHOICE_KINDS = sum(1 << k for k in (_HIDE, _SAVE, _UNSAVE, _BLOCK, _FOLLOW, _UNFOLLOW))
 

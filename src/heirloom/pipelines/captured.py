@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
 from heirloom.core.event import (
-    ENGAGEMENT,
+    ENGAGEMENT_KINDS,
     KIND_CODE,
     LETTER_KINDS,
     SURFACE_CODE,
@@ -210,7 +210,7 @@ class _Reader:
         elif kind in _GONE:
             row = self.row[event.listing]
             self.end[row] = min(self.end[row], event.t)
-        elif kind in ENGAGEMENT and (person := person_key(event.user, event.session)):
+        elif kind in ENGAGEMENT_KINDS and (person := person_key(event.user, event.session)):
             surface = SURFACE_CODE.get(event.surface or "", 0)
             text, anchor, wish = self.said.asked(event)
             act = (self.row[event.listing], KIND_CODE[kind], surface, event.t)
@@ -239,7 +239,7 @@ def capture(entries: Iterable[Entry]) -> Captured:
     if not reader.acts:
         raise InputError(
             f"train: the log's listings were written {len(reader.listings)} times, and nobody "
-            f"acted on one; wanted any of {', '.join(sorted(ENGAGEMENT))}"
+            f"acted on one; wanted any of {', '.join(sorted(ENGAGEMENT_KINDS))}"
         )
     acts = [act for done in reader.acts.values() for act in done]
     columns = np.array(acts, np.int64).reshape(-1, 7)

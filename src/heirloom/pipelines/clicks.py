@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from heirloom.core.errors import ConfigError
-from heirloom.core.event import ENGAGEMENT, Event, Kind, Scalar, person_key
+from heirloom.core.event import ENGAGEMENT_KINDS, Event, Kind, Scalar, person_key
 
 HOUR_MS = 3_600_000
 DEVICE = "device_token"
@@ -19,7 +19,7 @@ DEVICE = "device_token"
 SELLS_AS = "sells_as"
 """Attribute: the seller id of the person who acts, where they sell too."""
 _CLICK = Kind.CLICK
-COUNTED = frozenset(ENGAGEMENT)
+COUNTED = frozenset(ENGAGEMENT_KINDS)
 """What lifts a listing."""
 
 

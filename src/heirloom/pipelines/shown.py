@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
-from heirloom.core.event import ENGAGEMENT, KIND_CODE, Kind
+from heirloom.core.event import ENGAGEMENT_KINDS, KIND_CODE, Kind
 from heirloom.core.facts import Facts
 from heirloom.core.kept import Arrays, Given, alike
 from heirloom.retrieval.top import fitted
@@ -24,7 +24,7 @@ _SURFACES = 8
 _BACK = 32
 """An action is looked for in so many of the person's latest slates."""
 _IMPRESSION, _LISTED = KIND_CODE[Kind.IMPRESSION], KIND_CODE[Kind.LISTED]
-_OPENING = sum(1 << KIND_CODE[kind] for kind in ENGAGEMENT)
+_OPENING = sum(1 << KIND_CODE[kind] for kind in ENGAGEMENT_KINDS)
 _DOUBT_OPENED, _DOUBT_SHOWN = 1.0, 20.0
 _SLATE = np.dtype(
     [("t", "<i8"), ("first", "<i8"), ("before", "<i8"), ("count", "<i4"), ("surface", "i1")]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from heirloom.core.event import ENGAGEMENT, Event, Kind, Scalar
+from heirloom.core.event import ENGAGEMENT_KINDS, Event, Kind, Scalar
 from heirloom.core.listing import Status
 from heirloom.simulator.behaviour import Actions
 from heirloom.simulator.queries import SURFACES, QueryColumns
@@ -160,7 +160,7 @@ def round_events(part: Round, seed: int, mark: str) -> list[Event]:
     late = _too_late(part)
     for i in np.flatnonzero(~late).tolist():
         row, position = int(actions.row[i]), int(actions.position[i])
-        t, kind = int(actions.t[i]), ENGAGEMENT[actions.action[i]]
+        t, kind = int(actions.t[i]), ENGAGEMENT_KINDS[actions.action[i]]
         listing = stock.listing_id(int(part.slates[row, position]))
         events.append(
             Event(
@@ -196,7 +196,7 @@ def _shown_with(queries: QueryColumns, row: int) -> dict[str, Scalar | list[str]
 
 
 def _too_late(part: Round) -> NDArray[np.bool_]:
-    late: NDArray[np.bool_] = (part.actions.action == len(ENGAGEMENT) - 1) & ~part.bought
+    late: NDArray[np.bool_] = (part.actions.action == len(ENGAGEMENT_KINDS) - 1) & ~part.bought
     return late
 
 
@@ -204,7 +204,7 @@ def first_purchases(
     slates: NDArray[np.int32], actions: Actions, status: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
     """[actions] True for the purchase that takes each listing: the first, if it was live."""
-    buys = np.flatnonzero(actions.action == len(ENGAGEMENT) - 1)
+    buys = np.flatnonzero(actions.action == len(ENGAGEMENT_KINDS) - 1)
     number = slates[actions.row[buys], actions.position[buys]]
     _, first = np.unique(number, return_index=True)
     bought = np.zeros(len(actions.action), np.bool_)

@@ -118,7 +118,7 @@ class Actions:
     """Row of the query and slate."""
     position: NDArray[np.int64]
     action: NDArray[np.int64]
-    """Index into core.event.ENGAGEMENT."""
+    """Index into core.event.ENGAGEMENT_KINDS."""
     t: NDArray[np.int64]
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from heirloom.core.event import ENGAGEMENT, Kind
+from heirloom.core.event import ENGAGEMENT_KINDS, Kind
 from heirloom.simulator.people import Taste
 from heirloom.simulator.stock import Goods
 
@@ -26,7 +26,7 @@ WEIGHTS: dict[str, float] = {
     Kind.PURCHASE.value: 10.0,
 }
 """What one action is worth, in clicks."""
-_WEIGHTS = np.array([WEIGHTS[kind.value] for kind in ENGAGEMENT])
+_WEIGHTS = np.array([WEIGHTS[kind.value] for kind in ENGAGEMENT_KINDS])
 
 ROW_FADE, RIGHT_COLUMN = 0.10, 0.93
 """Examination falls by 10 % a row; the right column is seen 7 % less than the left."""
@@ -203,7 +203,7 @@ def action_chances(
 
     Zero where a slate is empty or shows what is sold. `slates` [queries, k] listing numbers.
     """
-    chances = np.zeros((*slates.shape, len(ENGAGEMENT)))
+    chances = np.zeros((*slates.shape, len(ENGAGEMENT_KINDS)))
     q, i = np.nonzero((slates >= 0) & goods.live[slates])
     appeal, conviction = scores(taste, goods, asks, under, q, slates[q, i])
     bot = taste.bot[asks.person[q]]

@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from heirloom.core.errors import InputError
-from heirloom.core.event import ENGAGEMENT, KIND_CODE, Kind
+from heirloom.core.event import ENGAGEMENT_KINDS, KIND_CODE, Kind
 from heirloom.core.facts import Facts
 from heirloom.core.kept import Arrays, Given, alike
 from heirloom.slates.luck import mixed
@@ -19,7 +19,7 @@ WAYS = 8
 Array = NDArray[Any]
 _PERSON, _SLOT, _OPENING, _SHOWN = range(4)
 _IMPRESSION, _LISTED = KIND_CODE[Kind.IMPRESSION], KIND_CODE[Kind.LISTED]
-_ACTION_KINDS = sum(1 << KIND_CODE[kind] for kind in ENGAGEMENT)
+_ACTION_KINDS = sum(1 << KIND_CODE[kind] for kind in ENGAGEMENT_KINDS)
 """After one of these the count begins anew."""
 
 

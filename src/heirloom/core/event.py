@@ -106,7 +106,7 @@ SURFACE_CODE: dict[str, int] = {surface.value: code for code, surface in enumera
 Scalar = str | int | float | bool
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An immutable fact, as it crosses a wire.
 
     A `listed` or `edited` event carries the listing in `data`; `price_changed` its new

@@ -1,5 +1,7 @@
 """What makes an event valid, and what is refused with which reason."""
 
+import gc
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from heirloom.core.event import EARLIEST_MS, Event, Kind, derived_id, named, problem
 from heirloom.core.listing import Listing
+from heirloom.core.log import Entry
 from heirloom.testing.event_log import DAY_MS, START_MS, events
 
 NOW = START_MS
@@ -119,3 +122,11 @@ def test_named_is_what_the_stamped_rows_are_about():
     assert (named(shown), named(CLICK), named(changed(CLICK, listing=None))) == (
         ("a", "b"), ("l/1",), ()
     )  # fmt: skip
+
+
+def test_no_garbage_collection_walks_through_events() -> None:
+    """They come by the thousand, and hold nothing that could hold them."""
+    event = Event(event_id="e", kind="prefer", t=START_MS, attributes={"sizes": ["S", "M"]})
+    assert not gc.is_tracked(event)
+    made = Entry(event=event, ingested_at=START_MS, event_row=b"", listing_rows=b"")
+    assert not gc.is_tracked(made)

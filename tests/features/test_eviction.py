@@ -115,6 +115,18 @@ def test_memory_follows_the_active_keys_and_not_the_log():
     assert long.nbytes <= 2 * short.nbytes
 
 
+def test_the_map_and_the_arena_grow_by_an_eighth_or_not_at_all():
+    """One of them that is full does not make the other, nearly full, be copied for a few rows."""
+    log, state, sizes = quiet_log(1, 4_000), VIEW.state(), []
+    for start in range(0, len(log), 10):
+        state.apply(log[start : start + 10])
+        sizes.append([len(state._memory.places), len(state._memory.rows)])
+    for of in zip(*sizes, strict=True):
+        grown = [(old, new) for old, new in pairwise(of) if new != old]
+        assert len(grown) > 3
+        assert all(8 * new >= 9 * old for old, new in grown)
+
+
 def test_rows_of_a_slot_that_changed_hands_are_let_go():
     view = FeatureView("v", (Counter("n", ("person", "listing"), ("click",), ("ever",)),))
     state = view.state()

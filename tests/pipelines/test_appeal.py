@@ -72,6 +72,21 @@ OPENING = [
 
 
 @given(seed=st.integers(0, 500))
+def test_a_listing_is_as_its_last_mention_says(seed: int) -> None:
+    log = random_log(seed, 300)
+    arrays = folded(log, [])[0].arrays()
+    last = {int(row["slot"]): row for row in log.listings if row["slot"] >= 0}
+    assert len(last) < len(log.listings)
+    for slot, row in last.items():
+        fields = ("category", "brand", "condition", "seller")
+        assert [arrays["row"][slot][name] for name in fields] == [row[name] for name in fields]
+        assert arrays["price"][slot] == row["price_minor"]
+    for slot in set(range(len(arrays["row"]))) - last.keys():
+        assert not arrays["price"][slot]
+        assert not any(arrays["row"][slot])
+
+
+@given(seed=st.integers(0, 500))
 def test_openings_expected_and_come_are_those_one_walk_counts(seed: int) -> None:
     log = random_log(seed, 300)
     _, shown, _ = folded(log, [])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from heirloom.core.event import Kind
+from heirloom.core.event import KIND_CODE, Kind
+from heirloom.core.facts import EVENT_ROW, LISTING_ROW, Facts
 from heirloom.core.query import Request
 from heirloom.retrieval.popular import Popular
 from heirloom.retrieval.rate import DAY_MS, Rate
@@ -97,3 +98,26 @@ def test_scores_are_the_logs_of_rates_times_lifts(
     order = np.argsort(-product, kind="stable")[:40]
     assert found.slots.tolist() == slots[order].tolist()
     assert found.scores.tobytes() == np.log(product[order]).astype(np.float32).tobytes()
+
+
+def facts_of(kind: Kind, t: int, seq: int, **row: int) -> Facts:
+    events, listings = np.zeros(1, EVENT_ROW), np.zeros(1, LISTING_ROW)
+    events["kind"], events["t"], events["seq"] = KIND_CODE[kind], t, seq
+    for name, code in row.items():
+        listings[name] = code
+    return Facts(events, listings, np.array([0, 1], np.int64))
+
+
+def test_an_edited_listing_is_counted_among_its_new_like() -> None:
+    popular, t = Popular(), 1_700_000_000_000
+    steps = (
+        (facts_of(Kind.LISTED, t, 0, slot=0, brand=1, category=1), [1]),
+        (facts_of(Kind.EDITED, t + 1, 1, slot=0, brand=2, category=3), [0, 1]),
+        (facts_of(Kind.REMOVED, t + 2, 2, slot=0, brand=2, category=3), [0, 0]),
+        (facts_of(Kind.EDITED, t + 3, 3, slot=0, brand=1, category=1), [0, 0]),  # gone is gone
+    )
+    for facts, on_offer in steps:
+        popular.apply(facts, {})
+        counts = popular._rates[0]._on_offer["group"]
+        assert counts[: len(on_offer)].tolist() == on_offer
+    assert popular._pairs.tolist() == [[1, 1], [2, 3]]

@@ -316,19 +316,19 @@ class SqliteLog:
         offsets: list[list[int | None]] = []
         for append in group:
             given: list[int | None] = []
-            for event_id, *_ in append.rows:
-                digest = new_ids.pop(event_id, None)
+            values: list[tuple[Any, ...]] = []
+            for row in append.rows:
+                digest = new_ids.pop(row[0], None)
                 if digest is None:  # in the log before this call, or earlier in it
                     given.append(None)
                 else:
-                    tail.written[event_id] = digest
+                    tail.written[row[0]] = digest
                     given.append(end)
+                    values.append((end, *row))
                     end += 1
             offsets.append(given)
-            new = [i for i, seq in enumerate(given) if seq is not None]
-            rows = append.rows
-            values = [(given[i], *rows[i]) for i in new]
             _insert(self._db, "INSERT INTO events VALUES", values)
+            new = [i for i, seq in enumerate(given) if seq is not None]
             stamps = append.event_rows[new]
             stamps["seq"] = np.arange(end - len(new), end)
             for i in range(0, len(new), _PAGE):

@@ -28,7 +28,6 @@ from heirloom.apps.wire import (
     ComparedOut,
     ContributionOut,
     DegradedOut,
-    EventIn,
     EventList,
     EventsIn,
     EventsOut,
@@ -49,7 +48,7 @@ from heirloom.apps.wire import (
     WhyOut,
     event_of,
 )
-from heirloom.core.event import Scalar, Surface, derived_id
+from heirloom.core.event import Scalar, Surface
 from heirloom.core.listing import Listing
 from heirloom.core.query import Query
 from heirloom.core.slate import Degraded, Shown
@@ -183,7 +182,7 @@ class Api:
         sent: Any = decode(body, cast("type[Any]", wanted))
         events = sent.events if isinstance(sent, EventsIn) else sent
         now = self._desk.shop.now_ms()
-        made = [event_of(event, _event_id(event, now), _time(event, now)) for event in events]
+        made = [event_of(event, now) for event in events]
         report = await self._desk.accept(made, size=len(body), source="http")
         return json_response(
             EventsOut(
@@ -476,14 +475,3 @@ def picture_path(listing_id: str) -> str:
     """
     plain = _PLAIN.fullmatch(listing_id)  # most are, and quoting takes ten times as long
     return f"/images/{listing_id if plain else quote(listing_id, safe='')}.png"
-
-
-def _event_id(event: EventIn, now: int) -> str:
-    if event.event_id is not UNSET:
-        return event.event_id
-    content = msgspec.structs.replace(event, t=_time(event, now))
-    return derived_id("http", msgspec.json.encode(content).decode())
-
-
-def _time(event: EventIn, now: int) -> int:
-    return now if event.t is UNSET else event.t

@@ -108,7 +108,7 @@ SURFACE_CODE: dict[str, int] = {surface.value: code for code, surface in enumera
 Scalar = str | int | float | bool
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An immutable fact, as it crosses a wire.
 
     A `listed` or `edited` event carries the listing in `data`; `price_changed` its new
@@ -251,8 +251,7 @@ def _problem_of_fields(event: Event) -> str | None:
 def _problem_of_listings(listings: tuple[str, ...]) -> str | None:
     if len(listings) > MAX_LISTINGS:
         return f"listings holds {len(listings)} ids; at most {MAX_LISTINGS}"
-    lengths = list(map(len, listings))
-    if min(lengths) and max(lengths) <= MAX_ID and "\x00" not in "".join(listings):
+    if all(listings) and max(map(len, listings)) <= MAX_ID and "\x00" not in "".join(listings):
         return None
     return f"listings: an id {next(filter(None, map(problem_of_id, listings)))}"
 

@@ -10,7 +10,7 @@ from heirloom.core.facts import Facts
 from heirloom.core.vocabulary import Vocabulary
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event as the log keeps it: with what ingestion added."""
 
     event: Event

@@ -271,14 +271,14 @@ class FeatureState:
         self._memory = _memory(places, rows, memory.slots, meta)
 
     def _places_for(self, keys: int) -> int:
-        """Length of the map for so many keys and an eighth more; never less than it is."""
+        """Length of the map: as it is while so many keys fit, else with room for an eighth more."""
         now, keys = len(self._memory.places), keys + len(self._plan.tables.families)
-        return now if 3 * keys <= 2 * now else 3 * keys // 2 + 1
+        return now if 4 * keys <= 3 * now else 3 * keys // 2 + 1
 
     def _words_for(self, used: int) -> int:
-        """Length of the arena for so many words and an eighth more; never less than it is."""
+        """Length of the arena: as it is while so many words fit, else with an eighth more."""
         now, used = len(self._memory.rows), used + self._plan.room
-        return now if 9 * used <= 8 * now else 9 * used // 8 + 1
+        return now if used <= now else 9 * used // 8 + 1
 
 
 def _memory(

@@ -49,13 +49,11 @@ class Appeal:
             facts: what is stamped on events.
             listings: by slot, those that were listed or edited in this part.
         """
-        rows = facts.listings[facts.listings["slot"] >= 0]
-        slots = rows["slot"]
+        slots, prices, *codes = facts.of_listings("slot", "price_minor", *_STAMPED)
         size = int(slots.max(initial=-1)) + 1
         self._row, self._price = fitted(self._row, size), fitted(self._price, size)
-        for name in _STAMPED:
-            self._row[name][slots] = rows[name]  # of several, the last
-        self._price[slots] = rows["price_minor"]
+        columns = tuple(self._row[name] for name in _STAMPED)
+        _put(slots, (*codes, prices), (*columns, self._price))
         for slot, listing in listings.items():
             self._row["photos"][slot] = min(listing.photos, MAX_PHOTOS)
 
@@ -132,6 +130,17 @@ def _at(by_code: Array, codes: Array) -> Array:
     there = codes < len(by_code)
     found[there] = by_code[codes[there]]
     return found
+
+
+@njit(cache=True)
+def _put(slots: Array, rows: Any, columns: Any) -> None:
+    """Write what mentions say of slots; of several of a slot, the last."""
+    category, brand, condition, seller, price = columns
+    for i in range(len(slots)):
+        slot = slots[i]
+        if slot >= 0:
+            category[slot], brand[slot], condition[slot] = rows[0][i], rows[1][i], rows[2][i]
+            seller[slot], price[slot] = rows[3][i], rows[4][i]
 
 
 @njit(cache=True)

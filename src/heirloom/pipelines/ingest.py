@@ -296,13 +296,7 @@ class Ingest:
     # ── one after the other ────────────────────────────────────────────────────────────────
 
     def _must_wait(self, event: Event) -> bool:
-        if event.kind not in _WAITING_KINDS:
-            return False
-        knows = self._catalogue.knows
-        for listing in named(event):  # noqa: SIM110 - all() over a generator costs twice as much
-            if knows(listing):
-                return False
-        return True
+        return event.kind in _WAITING_KINDS and not self._catalogue.knows_any(named(event))
 
     def _sequence(self, event: Event, part: "_Part") -> None:
         # A listing that was known stays known.
@@ -385,7 +379,8 @@ class Ingest:
     def _stamp(self, part: "_Part") -> None:
         """Stamp what was sequenced since its rows last changed: many at once is fast."""
         if part.unstamped:
-            events, ingested_at = zip(*part.unstamped, strict=True)
+            events = [event for event, _ in part.unstamped]
+            ingested_at = [at for _, at in part.unstamped]
             offset = self._end + len(part.entries)
             part.entries += stamped(events, ingested_at, self._catalogue, self._declared, offset)
             part.unstamped.clear()

@@ -45,13 +45,14 @@ def multipliers(
     >>> np.exp(brand[0] - brand[1]).round(2), np.exp(state[1] - state[0]).round(2)
     (np.float64(4.0), np.float64(2.0))
     """
+    codes = [field.astype(np.intp) for field in codes]  # what is indexed by is cast each time else
     logs = [np.zeros(int(field.max(initial=-1)) + 1) for field in codes]
     whole = np.zeros(len(expected))
     for _ in range(sweeps):
         for field, log in zip(codes, logs, strict=True):
-            whole -= log[field]
+            whole -= log.take(field)
             hoped = np.bincount(field, expected * np.exp(whole), len(log))
             came = np.bincount(field, opened, len(log))
             log[:] = np.log((came + doubt) / (hoped + doubt))
-            whole += log[field]
+            whole += log.take(field)
     return logs

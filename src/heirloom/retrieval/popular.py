@@ -1,7 +1,7 @@
 """Popular: what people engage with lately, in the context of the request."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from itertools import islice, pairwise
+from itertools import islice, pairwise, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +40,9 @@ ENGAGEMENT: Mapping[str, int] = {
 """How much each action counts towards popularity."""
 _ENDED = (KIND_CODE[Kind.SOLD], KIND_CODE[Kind.REMOVED])
 _STOCK = sum(1 << code for code in (LISTED, EDITED, *_ENDED))
+_TELLS, _MOVES = np.zeros((2, len(Kind)), np.bool_)
+"""[kinds] bool: listed and edited; and with these what ends a listing."""
+_TELLS[[LISTED, EDITED]] = _MOVES[[LISTED, EDITED, *_ENDED]] = True
 _RECENT_HALF_LIFE_MS = 30 * DAY_MS
 LARGE = 16_384
 """From so many slots on, a request compares a part of the stock."""
@@ -233,7 +236,7 @@ class Popular:
         self._group = fitted(self._group, self._shelf.size)
         self._on_offer = fitted(self._on_offer, self._shelf.size)
         kinds = facts.events["kind"]
-        events, rows = mentions(facts, np.isin(kinds, (LISTED, EDITED, *_ENDED)))
+        events, rows = mentions(facts, _MOVES.take(kinds))
         inside = rows["slot"] < self._shelf.size
         events, rows = events[inside], rows[inside]
         listed = kinds[events] == LISTED
@@ -252,9 +255,7 @@ class Popular:
         """Note what changed, and lay the front anew when much did: at fixed log offsets."""
         if self._shelf.size < LARGE:
             return
-        changes = self._worth[facts.events["kind"]] > 0
-        changes |= np.isin(facts.events["kind"], (LISTED, EDITED))
-        _, rows = mentions(facts, changes)
+        _, rows = mentions(facts, ((self._worth > 0) | _TELLS).take(facts.events["kind"]))
         slots = np.unique(rows["slot"])
         self._front.note(slots[slots < self._shelf.size])
         at_end = (int(facts.events["seq"][-1]) + 1) % REVIEW_EVERY == 0
@@ -268,14 +269,16 @@ class Popular:
         """Count listings in and out of their groups, in log order."""
         moves: list[tuple[int, int, int]] = []  # group, t, sign
         kinds, times = facts.events["kind"][events].tolist(), facts.events["t"][events].tolist()
-        for kind, t, row in zip(kinds, times, rows, strict=True):
-            slot = int(row["slot"])
+        slots, brands, categories = (rows[of].tolist() for of in ("slot", "brand", "category"))
+        for kind, t, slot, brand, category in zip(
+            kinds, times, slots, brands, categories, strict=True
+        ):
             was = bool(self._on_offer[slot])
             if was:
                 moves.append((int(self._group[slot]), t, -1))
             now = kind == LISTED or (kind == EDITED and was)
             if now:
-                self._group[slot] = self._group_of((int(row["brand"]), int(row["category"])))
+                self._group[slot] = self._group_of((brand, category))
                 moves.append((int(self._group[slot]), t, 1))
             self._on_offer[slot] = now
         if not moves:
@@ -298,8 +301,8 @@ class Popular:
         own = (slot >= 0) & (slot < self._shelf.size)
         # An event before the slot was opened anew belongs to the listing before.
         if opened:
-            since = [opened.get(of, -1) for of in slot.tolist()]
-            own &= engaged > np.array(since, np.int64)
+            since = map(opened.get, slot.tolist(), repeat(-1))
+            own &= engaged > np.fromiter(since, np.int64, len(slot))
         pairs = zip(rows["brand"].tolist(), rows["category"].tolist(), strict=True)
         group = np.array([self._group_of(pair) for pair in pairs], np.int64)
         self._know_pairs()

@@ -44,7 +44,7 @@ PLAN = Plan(
     learn_days=332,
     pool=1_500,
     view=OWN_VIEWS["rental_dense"],
-    retrieval_weight=8.0,
+    retrieval_weight=3.0,
     quotas={"popular": 1_500, "takers": 1_500},
     fusion={"popular": 1e-6},
 )

@@ -48,7 +48,7 @@ class ByTakers:
         *,
         kinds: Collection[str] = (Kind.PURCHASE.value,),
         recipe: Recipe = RECIPE,
-        fresh: float = 0.2,
+        fresh: float = 0.15,
     ) -> None:
         self.name = name
         self._kinds = tuple(kinds)

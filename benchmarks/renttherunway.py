@@ -19,8 +19,8 @@ import argparse
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,7 @@ RULE = Rule(kinds=frozenset({Kind.PURCHASE.value}), count=20, seed=0)
 RANKERS: dict[str, type[Ranker]] = {"catboost": CatBoostListwise, "linear": Linear}
 TARGETS: Mapping[str, float] = {"hr10": 0.042, "hr100": 0.2}
 SEED = 0
+REHEARSE = "test on so many spans before the test's, each of its length: for tuning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +136,19 @@ class Places:
     retrieved: NDArray[np.float64]
     popular: NDArray[np.float64]
 
+    @classmethod
+    def joined(cls, parts: Sequence["Places"]) -> "Places":
+        """One after another."""
+        names = [each.name for each in fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
 
 def main() -> None:
     """Measure and write."""
     options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     options.add_argument("--data", type=Path, required=True, help="folder of the public sets")
     options.add_argument("--out", type=Path, default=record.RESULTS / "spine_rtr.json")
-    options.add_argument(
-        "--rehearse", action="store_true",
-        help="split the training part once more and test on its end: for tuning; writes nothing",
-    )  # fmt: skip
+    options.add_argument("--rehearse", type=int, default=0, metavar="SPANS", help=REHEARSE)
     chosen = options.parse_args()
     console, start = Console(highlight=False), time.perf_counter()
 
@@ -160,22 +164,29 @@ def main() -> None:
         record.write("spine", measured, command=command, path=chosen.out)
 
 
-def rows(
-    data: Path, say: Callable[[str], None] = print, *, rehearse: bool = False
-) -> list[record.Row]:
-    """The benchmark's rows. `rehearse` takes the training part for the whole."""
+def rows(data: Path, say: Callable[[str], None] = print, *, rehearse: int = 0) -> list[record.Row]:
+    """The benchmark's rows; or those of so many spans before the test's, pooled."""
     plan = Plan(RANKERS, RULE, LEARN_DAYS, POOL)
-    return report(*places_of(data, plan, say, rehearse=rehearse))
+    return report(*places_of_all(data, plan, say, rehearse=rehearse))
+
+
+def places_of_all(
+    data: Path, plan: Plan, say: Callable[[str], None] = print, *, rehearse: int = 0
+) -> tuple[Places, str]:
+    """`places_of` the test; with `rehearse`, of so many spans of the training part, one by one."""
+    spans = range(rehearse, 0, -1) if rehearse else (0,)
+    found = [places_of(data, plan, say, back=back) for back in spans]
+    return Places.joined([places for places, _ in found]), found[-1][1]
 
 
 def places_of(
-    data: Path, plan: Plan, say: Callable[[str], None] = print, *, rehearse: bool = False
+    data: Path, plan: Plan, say: Callable[[str], None] = print, *, back: int = 0
 ) -> tuple[Places, str]:
-    """Where the garments of the test rows stood, and the name of the ranker."""
+    """Where the garments of the test rows stood, and the name of the ranker (`Split.of`)."""
     with tempfile.TemporaryDirectory() as name, SqliteLog(Path(name) / "log.sqlite") as log:
         folder = Path(name)
         declared = ingest(data / TABLE, folder, log, say)
-        split = Split.of(log, rehearse=rehearse)
+        split = Split.of(log, back)
         say(str(split))
         policy, live = plan.policy(), empty_live(log, declared, plan.view)
         teach(live, policy, log.facts()[: split.start], say)
@@ -205,17 +216,17 @@ class Split:
     end: int
 
     @classmethod
-    def of(cls, log: SqliteLog, *, rehearse: bool) -> "Split":
-        """At the day of the rental whose rank is SHARE."""
-        events = log.facts().events
-        if rehearse:
-            events = events[: cls._at(events)[1]]
-        return cls(*cls._at(events), len(events))
+    def of(cls, log: SqliteLog, back: int = 0) -> "Split":
+        """At the day of the rental whose rank is SHARE; or so many times the test's length before.
 
-    @staticmethod
-    def _at(events: NDArray[Any]) -> tuple[int, int]:
-        cut = moment(events["t"][events["kind"] == KIND_CODE[Kind.PURCHASE]], SHARE)
-        return cut, int(np.searchsorted(events["t"], cut))
+        With `back` the test is of that length too, and ends before the rows of the true one.
+        """
+        events = log.facts().events
+        first = moment(events["t"][events["kind"] == KIND_CODE[Kind.PURCHASE]], SHARE)
+        length = (int(events["t"][-1]) - first) // DAY_MS * DAY_MS + DAY_MS
+        cut = first - back * length
+        start, end = np.searchsorted(events["t"], [cut, cut + length]).tolist()
+        return cls(cut, start, end)
 
     def __str__(self) -> str:
         return (

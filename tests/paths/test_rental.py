@@ -10,6 +10,7 @@ import pytest
 from benchmarks import model_rtr, renttherunway
 from benchmarks.record import Row
 
+from heirloom.core.errors import InputError
 from heirloom.ranking.linear import Linear
 
 OCCASIONS = ("wedding", "work", "party", "vacation")
@@ -103,6 +104,36 @@ def test_networks_learn_it_from_all_that_was_on_offer(tmp_path: Path) -> None:
     assert hit is not None
     assert hit == pytest.approx(8 / 15, abs=0.12)  # as the first test, with eight in place of ten
     assert hit == rows["models.rtr_pool_recall"].value
+
+
+def test_a_rehearsal_stands_before_the_test(tmp_path: Path) -> None:
+    """What happened in the test's days changes nothing that a rehearsal finds."""
+    table, _, days = by_occasion()
+    cut = days[int(len(days) * 0.9)]
+    length = DAYS - cut
+    for row in np.flatnonzero(days >= cut - length)[::5]:
+        table["item_id"][row] = 500  # a garment that is new in the later rehearsal
+    other = {name: list(column) for name, column in table.items()}
+    for row in np.flatnonzero(days >= cut):
+        other["item_id"][row] = 1_000
+    plan = renttherunway.Plan({"linear": Linear}, renttherunway.RULE, 60, 800)
+    found = []
+    for name, each in (("one", table), ("other", other)):
+        (tmp_path / name).mkdir()
+        data = written(tmp_path / name, each)
+        found.append(renttherunway.places_of_all(data, plan, lambda _: None, rehearse=2)[0])
+    assert len(found[0].people) == ((days >= cut - 2 * length) & (days < cut)).sum()
+    assert (~found[0].seen).any()
+    for name in renttherunway.Places.__slots__:
+        np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))
+    lines = list(model_rtr.differences(found[0], found[1]))
+    assert lines[0] == "all, hit rate at 10: +0.0000 [+0.0000, +0.0000]"
+    worse = replace(found[0], ranked=np.full(len(found[0].ranked), 11.0))
+    lines = list(model_rtr.differences(worse, found[0]))
+    share = ((found[0].ranked > 0) & (found[0].ranked <= 10)).mean()  # 0: not found
+    assert lines[0].startswith(f"all, hit rate at 10: {-share:+.4f} [")
+    with pytest.raises(InputError, match="other ones"):
+        next(model_rtr.differences(found[0], replace(found[0], people=found[0].people[::-1])))
 
 
 def test_a_day_does_not_foretell_itself(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from heirloom.retrieval.towers.fit import (
 from heirloom.retrieval.towers.model import Towers, Weights
 from heirloom.retrieval.towers.retriever import ByTakers
 from heirloom.retrieval.towers.takers import PROFILE_DAYS, Alphabet, Takers
-from heirloom.testing.retrieval import RetrieverLaws, World, checkerboard
+from heirloom.testing.retrieval import HOUR_MS, T0, RetrieverLaws, World, checkerboard
 
 KINDS = ("click", "save")
 SMALL = Recipe(epochs=20, members=2, hidden=8, dim=4, learning_rate=1e-2, least=3)
@@ -45,14 +45,14 @@ def learned() -> Towers:
     return fit(shop(), Takers(KINDS), SMALL, seed=0)
 
 
-def made() -> ByTakers:
-    retriever = ByTakers(kinds=KINDS)
+def made(fresh: float = 0.0) -> ByTakers:
+    retriever = ByTakers(kinds=KINDS, fresh=fresh)
     retriever.use(learned().arrays())
     return retriever
 
 
-def fed(world: World) -> ByTakers:
-    retriever = made()
+def fed(world: World, fresh: float = 0.0) -> ByTakers:
+    retriever = made(fresh)
     retriever.apply(whole(world), {})
     return retriever
 
@@ -65,7 +65,7 @@ def stating(world: World, code: int) -> Request:
 
 class TestByTakers(RetrieverLaws):
     def make(self) -> Retriever:
-        return made()
+        return made(fresh=0.2)
 
 
 class TestByTakersThatLearnedNothing(RetrieverLaws):
@@ -90,6 +90,22 @@ def test_a_listing_is_placed_by_its_first_takers() -> None:
     only = np.isin(np.arange(len(world.catalogue)), slots)
     for code, best in ((1, slots[0]), (2, slots[1])):
         assert retriever.retrieve(stating(world, code), only, 2).slots[0] == best
+
+
+def test_what_is_fresh_gains_for_sixty_days() -> None:
+    """Slot i is listed i + 1 hours after T0: at 60 days and 21 hours slot 20 is fresh no more."""
+    world = World(people=80)
+    asked = world.request()
+    asked = replace(
+        asked, query=msgspec.structs.replace(asked.query, t=T0 + 60 * DAY_MS + 21 * HOUR_MS)
+    )
+    scores = []
+    for fresh in (0.0, 0.5):
+        found = fed(world, fresh).retrieve(asked, np.ones(40, np.bool_), 40)
+        assert (np.diff(found.scores) <= 0).all()
+        scores.append(found.scores[np.argsort(found.slots)])
+    gained = np.where(np.arange(40) > 20, np.float32(0.5), np.float32(0))
+    np.testing.assert_allclose(scores[1] - scores[0], gained, atol=1e-5)
 
 
 def test_a_slot_that_was_given_to_another_listing_forgets_its_takers() -> None:

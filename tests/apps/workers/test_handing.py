@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -176,14 +177,27 @@ class Worker:
 
         return asyncio.run_coroutine_threadsafe(done(), self.loop).result(10)
 
+    def protocol(self) -> Any:
+        """Of its one connection."""
+        (protocol,) = self.do(lambda: list(self.state.connections))
+        return protocol
+
+    def is_left(self) -> None:
+        """Wait until no connection is open."""
+        until(lambda: not self.do(lambda: len(self.open)))
+
     def end(self) -> None:
         self.do(self.turns.close)
         asyncio.run_coroutine_threadsafe(self.turns.wait_closed(), self.loop).result(10)
-        self.do(lambda: [each.transport.abort() for each in list(self.state.connections)])
+        self.do(self._abort)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
         self.door.close()
+
+    def _abort(self) -> None:
+        for each in list(self.state.connections):
+            each.transport.abort()
 
 
 class Two:
@@ -196,6 +210,10 @@ class Two:
 
     def client(self) -> socket.socket:
         return socket.create_connection(self.workers[0].door.getsockname(), timeout=10)
+
+    def has_given(self, count: int) -> None:
+        """Wait until the first has given so many connections away."""
+        until(lambda: self.board.told()[0].given >= count)
 
     def end(self) -> None:
         for worker in self.workers:
@@ -211,6 +229,13 @@ def two(request: pytest.FixtureRequest) -> Iterator[Two]:
         yield two
     finally:
         two.end()
+
+
+def until(what: Callable[[], Any]) -> None:
+    """Wait for it."""
+    end = time.monotonic() + 10
+    while not what():
+        assert time.monotonic() < end, "it did not come about"
 
 
 def answer(client: socket.socket) -> bytes:
@@ -247,9 +272,8 @@ def test_a_request_is_answered_where_nobody_waits(two: Two) -> None:
         assert asked(client) == b"1:hello"  # it stays there
         lines(two.board, 0, 1)
         assert asked(client) == b"0:hello"
-        told = two.board.told()
-        assert [each.given for each in told] == [1, 1]
-        assert [each.held for each in told] == [1, 0]
+        until(lambda: [each.given for each in two.board.told()] == [1, 1])
+        until(lambda: [each.held for each in two.board.told()] == [1, 0])
 
 
 def test_what_comes_later_of_a_request_is_read_where_it_went(two: Two) -> None:
@@ -258,8 +282,7 @@ def test_what_comes_later_of_a_request_is_read_where_it_went(two: Two) -> None:
         lines(two.board, 1, 0)
         with two.client() as client:
             client.sendall(whole[:cut])
-            while two.board.told()[0].given < cut:
-                pass
+            two.has_given(cut)
             lines(two.board, 0, 1)  # one under way goes nowhere
             client.sendall(whole[cut:])
             assert answer(client) == b"1:hello!"
@@ -271,9 +294,7 @@ def test_a_request_of_which_a_part_was_read_stays(two: Two) -> None:
         with two.client() as client:
             assert asked(client) == b"0:hello"
             client.sendall(whole[:cut])
-            (protocol,) = two.workers[0].state.connections
-            while not two.workers[0].do(lambda protocol=protocol: protocol._within):
-                pass
+            until(lambda: two.workers[0].protocol()._within)
             lines(two.board, 1, 0)
             client.sendall(whole[cut:])
             assert answer(client) == b"0:hello!"
@@ -304,8 +325,7 @@ def test_a_large_body_stays_or_goes_and_is_whole(two: Two) -> None:
 def test_a_connection_stays_while_an_answer_is_made(two: Two) -> None:
     with two.client() as client:
         client.sendall(HEAD % 4 + b"slow")
-        while not two.workers[0].state.tasks:
-            pass
+        until(lambda: two.workers[0].state.tasks)
         lines(two.board, 1, 0)
         client.sendall(HEAD % 1 + b"a")
         said = b""
@@ -318,9 +338,8 @@ def test_a_connection_stays_until_its_last_answer_is_out(two: Two) -> None:
     body = b"x" * (8 << 20)
     with two.client() as client:
         client.sendall(HEAD % len(body) + body)
-        (protocol,) = two.workers[0].state.connections
-        while not two.workers[0].do(lambda: protocol.cycle and protocol.cycle.response_complete):
-            pass
+        until(lambda: two.workers[0].protocol().cycle)
+        until(lambda: two.workers[0].protocol().cycle.response_complete)
         lines(two.board, 1, 0)
         client.sendall(HEAD % 1 + b"a")
         said = bytearray()
@@ -341,16 +360,14 @@ def test_who_was_let_in_is_not_sent_away_where_it_goes(two: Two) -> None:
         for each in clients + more:
             each.close()
         for worker in two.workers:
-            while worker.do(lambda worker=worker: len(worker.open)):
-                pass
+            worker.is_left()
 
 
 def test_where_the_other_does_not_take_it_nothing_is_given(two: Two) -> None:
     lines(two.board, 1, 0)
     with standing(two.workers[1]), two.client() as first, two.client() as second:
         first.sendall(HEAD % 1 + b"a")
-        while two.board.told()[0].given < 1:
-            pass
+        two.has_given(1)
         assert asked(second) == b"0:hello"
         assert two.board.told()[0].given == 1
     with two.client() as third:
@@ -367,7 +384,7 @@ def test_of_those_that_came_at_once_one_is_kept(two: Two) -> None:
             for each in clients:
                 each.sendall(HEAD % 1 + b"a")
         assert sorted(map(answer, clients)) == [b"0:a", b"1:a"]
-        assert two.board.told()[0].given == 1
+        two.has_given(1)
 
 
 def test_where_none_can_be_given_it_is_said_once_and_all_stay(
@@ -400,8 +417,7 @@ def test_what_was_given_before_the_end_is_answered_and_closed(two: Two) -> None:
     with two.client() as client:
         with standing(other):
             client.sendall(HEAD % 1 + b"a")
-            while two.board.told()[0].given < 1:
-                pass
+            two.has_given(1)
             closed = asyncio.run_coroutine_threadsafe(_close(other.turns), other.loop)
         closed.result(10)
         assert answer(client) == b"1:a"

@@ -403,8 +403,14 @@ def test_where_none_can_be_given_it_is_said_once_and_all_stay(
 @contextmanager
 def standing(worker: Worker) -> Iterator[None]:
     """Its loop does nothing meanwhile."""
-    over = threading.Event()
-    worker.loop.call_soon_threadsafe(over.wait)
+    begun, over = threading.Event(), threading.Event()
+
+    def stand() -> None:
+        begun.set()
+        over.wait()
+
+    worker.loop.call_soon_threadsafe(stand)
+    assert begun.wait(10)
     try:
         yield
     finally:

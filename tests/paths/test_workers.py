@@ -210,11 +210,11 @@ def test_who_holds_fewer_connections_takes_the_next(market: Market, full: int) -
 def test_connections_move_to_the_worker_that_is_free(market: Market) -> None:
     """All wait at one worker; when they ask at once, the other answers some of them."""
 
-    def told(name: str) -> tuple[int, int]:
+    def told(name: str) -> tuple[int, int, int]:
         line = market.details()[f"process.{name}"]
-        found = re.search(r"connections (\d+), gave (\d+)", line)
+        found = re.search(r"connections (\d+), gave (\d+), answered (\d+)", line)
         assert found, line
-        return int(found[1]), int(found[2])
+        return int(found[1]), int(found[2]), int(found[3])
 
     address = urlsplit(market.address)
     body, failed = json.dumps({"user": "u1", "k": 8}), []
@@ -226,7 +226,7 @@ def test_connections_move_to_the_worker_that_is_free(market: Market) -> None:
             if not answer.read() or answer.status != 200:
                 failed.append(answer.status)
 
-    gave = told(WORKERS[0])[1]
+    gave, answered = told(WORKERS[0])[1], [told(name)[2] for name in WORKERS]
     doors = [http.client.HTTPConnection(address.hostname or "", address.port) for _ in range(6)]
     with market.only(WORKERS[0]):
         for door in doors:
@@ -240,6 +240,10 @@ def test_connections_move_to_the_worker_that_is_free(market: Market) -> None:
         thread.join()
     assert not failed
     assert told(WORKERS[0])[1] > gave
+    # Each line is counted where the others see it.
+    now = [told(name)[2] for name in WORKERS]
+    assert sum(now) == sum(answered) + 20 * len(doors)
+    assert now[1] > answered[1]
     for door in doors:
         door.close()
 

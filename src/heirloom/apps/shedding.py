@@ -47,7 +47,7 @@ class Line:
     @property
     def ended(self) -> int:
         """How many were begun and have come to their end."""
-        return self._counts[_ENDED]
+        return ended(self._counts)
 
     @property
     def wait(self) -> int:
@@ -92,6 +92,11 @@ class Line:
 def present(counts: Counts) -> int:
     """How many stand in a line, or are answered."""
     return counts[_ENTERED] - counts[_LEFT] - counts[_ENDED]
+
+
+def ended(counts: Counts) -> int:
+    """How many were begun in a line and have come to their end."""
+    return counts[_ENDED]
 
 
 def sent_away(line: Line, why: str) -> ProblemError:

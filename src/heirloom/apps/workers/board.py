@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from heirloom.apps.shedding import present
+from heirloom.apps.shedding import ended, present
 
 DOWN: Final = 0
 STARTING: Final = 1
@@ -42,6 +42,7 @@ class Told:
         hung: how often it was ended because it hung.
         held: connections at the public door that it answers on.
         given: how many it gave to others.
+        answered: requests that came to their end in its line, since it was started.
     """
 
     name: str
@@ -55,13 +56,14 @@ class Told:
     hung: int = 0
     held: int = 0
     given: int = 0
+    answered: int = 0
 
     def __str__(self) -> str:
         hung = f", hung {self.hung} x" if self.hung else ""
         refused = ", refuses what was published last" if self.refused else ""
         return (
             f"{self.state}, pid {self.pid}, started {self.starts} x{hung}, "
-            f"connections {self.held}, gave {self.given}, n {self.n}, "
+            f"connections {self.held}, gave {self.given}, answered {self.answered}, n {self.n}, "
             f"bundle {self.bundle or 'none'}{refused}"
         )
 
@@ -175,6 +177,7 @@ class Board:
                 row[_HUNG],
                 row[_HELD],
                 row[_GIVEN],
+                ended(row[_LINE:]),
             )
             for name, row in zip(self.names, self._rows.tolist(), strict=True)
         ]
